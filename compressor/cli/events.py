@@ -1,0 +1,83 @@
+"""Events of a search in words, one line each."""
+
+from __future__ import annotations
+
+from compressor.engine.candidate import Metrics, Outcome
+from compressor.report import text
+from compressor.search.observer import (
+    BaselineMeasured,
+    Event,
+    Finished,
+    FrontChanged,
+    Note,
+    Stage,
+    Started,
+    TrialEnded,
+    TrialProgress,
+    TrialStarted,
+)
+
+_STAGES = {
+    "reading": "reading",
+    "data": "reading the data",
+    "baseline": "measuring the baseline",
+    "sensitivity": "measuring sensitivities",
+    "search": "searching",
+    "final": "final measurement, test split opened",
+    "control": "training control arms",
+}
+
+
+def stage_words(stage: Stage) -> str:
+    """What is going on, for people."""
+    return _STAGES.get(stage.name, stage.name) + (f": {stage.detail}" if stage.detail else "")
+
+
+def sentence(event: Event, trials: int, baseline: Metrics | None) -> str:
+    """The event as a line; empty for those that are not worth one."""
+    match event:
+        case Started():
+            resumed = f", {text.plural(event.finished, 'trial')} finished already" if event.finished else ""
+            limits = f"; limits: {', '.join(event.constraints)}" if event.constraints else ""
+            return f"{event.source}: {text.plural(event.trials, 'trial')}{resumed}{limits}; folder {event.folder}"
+        case Stage():
+            return stage_words(event)
+        case Note():
+            return f"note: {event.text}"
+        case BaselineMeasured(metrics):
+            return f"baseline: {figures(metrics, None)}"
+        case TrialStarted():
+            return f"trial {event.number} starts: {event.about}"
+        case TrialProgress():
+            return f"trial {event.number}: {event.stage}, {event.share:.0%}"
+        case TrialEnded():
+            same = f" (same as trial {event.duplicate_of})" if event.duplicate_of is not None else ""
+            return f"trial {event.number} {ending(event.outcome, baseline)}{same} [{event.finished}/{trials}]"
+        case FrontChanged(front):
+            return f"front: {text.plural(len(front), 'candidate')}" if front else ""
+        case Finished():
+            return "interrupted" if event.interrupted else "finished"
+
+
+def ending(outcome: Outcome, baseline: Metrics | None) -> str:
+    """How a trial ended, and with which figures."""
+    shown = figures(outcome.metrics, baseline) if outcome.metrics is not None else ""
+    missed = [name for name, amount in outcome.excess.items() if amount > 0]
+    match outcome.status:
+        case "complete":
+            return f"complete: {shown}" + (f"; misses {', '.join(missed)}" if missed else "")
+        case "screened":
+            return f"screened before training: {outcome.reason}"
+        case _:
+            return f"{outcome.status}: {outcome.reason}"
+
+
+def figures(metrics: Metrics, baseline: Metrics | None) -> str:
+    """Accuracy, size and time; ratios where there is a baseline to compare with."""
+    accuracy = f"validation {text.percent(metrics.accuracy.validation)}"
+    if baseline is None:
+        return f"{accuracy}, {text.size(metrics.size_bytes)}, {text.micros(metrics.latency.us)}"
+    smaller = text.times(baseline.size_bytes / metrics.size_bytes)
+    return (
+        f"{accuracy}, {text.size(metrics.size_bytes)} ({smaller} smaller), speed {text.times(metrics.latency.speedup)}"
+    )

@@ -1,0 +1,127 @@
+"""``compressor inspect``: what a network costs, layer by layer, and what each plugin could do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from compressor.cli.draw import draw
+from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Trust, Weights, parse_shape
+from compressor.cli.output import Output, output
+from compressor.report import text
+from compressor.report.table import Table, table
+
+if TYPE_CHECKING:
+    from compressor.knobs import Knob
+    from compressor.plugin import Refused, Site
+    from compressor.report.anatomy import Anatomy
+
+
+def inspect(
+    model: Model,
+    recipe: Annotated[str | None, RECIPE_OPTION] = None,
+    weights: Weights = None,
+    input_shape: Input = "",
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Show the cost of every layer, the sites of every plugin with their knobs, and why others were refused."""
+    with output(as_json) as out:
+        from compressor.load import load_model
+        from compressor.recipe.read import read_recipe
+        from compressor.report.anatomy import examine
+
+        phases = read_recipe(Path(recipe)).phases if recipe else None
+        network = load_model(model, weights=weights, trust=trust, input_shape=parse_shape(input_shape))
+        anatomy = examine(network, phases)
+        if as_json:
+            out.document(_as_data(anatomy))
+        else:
+            _show(anatomy, out)
+
+
+# --- for programs ------------------------------------------------------------------------------------------------
+
+
+def _as_data(anatomy: Anatomy) -> dict[str, Any]:
+    return {
+        "source": anatomy.source,
+        "input": anatomy.input,
+        "params": anatomy.params,
+        "macs": anatomy.macs,
+        "size_bytes": anatomy.size_bytes,
+        "layers": [asdict(layer) for layer in anatomy.layers],
+        "other_share": anatomy.other_share,
+        "sites": {plugin: [_site(site) for site in sites] for plugin, sites in anatomy.sites.items()},
+        "refused": {plugin: [asdict(entry) for entry in entries] for plugin, entries in anatomy.refused.items()},
+        "broken": dict(anatomy.broken),
+        "notes": anatomy.notes,
+    }
+
+
+def _site(site: Site) -> dict[str, Any]:
+    knobs = {name: _knob(knob) for name, knob in site.knobs.items()}
+    return {"path": site.path, "knobs": knobs, "about": site.about}
+
+
+def _knob(knob: Knob) -> dict[str, Any]:
+    return {"kind": type(knob).__name__, **asdict(knob)}
+
+
+# --- for people --------------------------------------------------------------------------------------------------
+
+
+def _show(anatomy: Anatomy, out: Output) -> None:
+    file = "no ONNX form" if anatomy.size_bytes is None else f"ONNX file {text.size(anatomy.size_bytes)}"
+    out.line(
+        f"{text.clean(anatomy.source)}: input {text.shape(anatomy.input)}, {text.count(anatomy.params)} parameters, "
+        f"{text.short_count(anatomy.macs)} MACs, {file}"
+    )
+    draw(out.results, _layers(anatomy))
+    for plugin, sites in anatomy.sites.items():
+        draw(out.results, _sites(plugin, sites))
+        _show_refusals(anatomy.refused.get(plugin, ()), out)
+    for plugin, reason in anatomy.broken.items():
+        out.line(text.clean(f"{plugin}: broken: {reason}"))
+    for note in anatomy.notes:
+        out.line(text.clean(f"note: {note}"))
+
+
+def _layers(anatomy: Anatomy) -> Table:
+    rows = [
+        (
+            layer.path,
+            layer.kind,
+            text.shape(layer.output),
+            text.count(layer.params) if layer.params else "",
+            text.short_count(layer.macs) if layer.macs else "",
+            text.size(layer.bytes) if layer.bytes else "",
+            text.percent(layer.share, 1) if layer.share else "",
+        )
+        for layer in anatomy.layers
+    ]
+    if anatomy.other_share >= 0.0005:
+        rows.append(("(other)", "", "", "", "", "", text.percent(anatomy.other_share, 1)))
+    return table("layer, kind, >output, >parameters, >MACs, >bytes, >time", rows)
+
+
+def _sites(plugin: str, sites: Sequence[Site]) -> Table:
+    rows = [(site.path, _knobs(site.knobs), site.about) for site in sites]
+    return table("site, knobs, about", rows, title=f"{plugin}: {text.plural(len(sites), 'site')}")
+
+
+def _knobs(knobs: Mapping[str, Knob]) -> str:
+    from compressor.knobs import describe
+
+    return ", ".join(f"{name} {describe(knob)}" for name, knob in knobs.items())
+
+
+def _show_refusals(refused: Sequence[Refused], out: Output) -> None:
+    """Reasons with the places they hold for, each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in refused:
+        by_reason.setdefault(entry.reason, []).append(entry.path)
+    for reason, paths in by_reason.items():
+        out.paragraph(f"refused {', '.join(paths)}: {reason}")

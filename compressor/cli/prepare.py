@@ -1,0 +1,49 @@
+"""Everything ``optimize`` reads before it starts: wrong input is told before a folder is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.data.dataset import Data
+from compressor.data.load import load_data
+from compressor.engine.baseline import check_fit
+from compressor.engine.space import SearchSpace, build_space
+from compressor.export.emit import to_onnx
+from compressor.graph.leaf import Shape
+from compressor.graph.network import Network
+from compressor.load import load_model
+from compressor.recipe.model import Recipe
+from compressor.recipe.read import read_recipe
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a run starts from."""
+
+    recipe: Recipe
+    network: Network
+    data: Data
+    space: SearchSpace
+
+
+def prepare(
+    model: str,
+    recipe: str,
+    *,
+    overrides: Sequence[str] = (),
+    weights: Path | None = None,
+    trust: bool = False,
+    input_shape: Shape | None = None,
+) -> Prepared:
+    """Read recipe, data and model, and see that they go together. Raises ``InputError`` or ``ExportError``.
+
+    Where a model does not say what it takes, it takes what the data set has.
+    """
+    read = read_recipe(recipe, overrides)
+    data = load_data(read.data)
+    network = load_model(model, weights=weights, trust=trust, input_shape=input_shape or data.input_shape)
+    check_fit(network, data)
+    to_onnx(network)
+    return Prepared(read, network, data, build_space(read.phases, network, read.training))

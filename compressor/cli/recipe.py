@@ -1,0 +1,49 @@
+"""``compressor recipe``: the recipes that come with the package, one as it would run, and the schema for editors."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from compressor.cli.draw import draw
+from compressor.cli.options import RECIPE_ARGUMENT, Json, Set
+from compressor.cli.output import output
+from compressor.report.table import table
+
+app = typer.Typer(help="List the bundled recipes, show one as run, or print the schema.", no_args_is_help=False)
+
+
+@app.command("list")
+def list_recipes(as_json: Json = False) -> None:
+    """List the recipes that come with the package."""
+    with output(as_json) as out:
+        from compressor.recipe.find import bundled_recipes
+
+        recipes = bundled_recipes()
+        if as_json:
+            out.document([{"name": name, "file": str(file)} for name, file in recipes.items()])
+        else:
+            draw(out.results, table("name, file", [(name, str(file)) for name, file in recipes.items()]))
+
+
+@app.command("show")
+def show(recipe: Annotated[str, RECIPE_ARGUMENT], overrides: Set = None, as_json: Json = False) -> None:
+    """Show a recipe as it would run, with every default filled in."""
+    with output(as_json) as out:
+        from compressor.recipe.read import as_data, read_recipe
+        from compressor.recipe.toml import to_toml
+
+        data = as_data(read_recipe(recipe, overrides or ()))
+        if as_json:
+            out.document(data)
+        else:
+            typer.echo(to_toml(data), nl=False)
+
+
+@app.command("schema")
+def schema() -> None:
+    """Print the JSON schema of a recipe, for editors."""
+    from compressor.recipe.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)

@@ -1,0 +1,16 @@
+"""``compressor report``: what a run found, and its report written anew."""
+
+from __future__ import annotations
+
+from compressor.cli.options import Json, RunDir
+from compressor.cli.output import output
+
+
+def report(folder: RunDir, as_json: Json = False) -> None:
+    """Write DIR/report.html anew and show the front and the verdict."""
+    with output(as_json) as out:
+        from compressor.cli.summary import conclude
+        from compressor.search.run_folder import RunFolder
+
+        run = RunFolder.open(folder)
+        conclude(run, run.result(), out)

@@ -1,0 +1,22 @@
+"""Carrying out a run folder, fresh or half done: the display while it runs, the summary when it ends."""
+
+from __future__ import annotations
+
+from compressor.cli.display import observer
+from compressor.cli.failures import INTERRUPTED, NO, OK
+from compressor.cli.output import Output
+from compressor.cli.summary import conclude
+from compressor.search.driver import optimize
+from compressor.search.run_folder import RunFolder
+
+
+def carry_out(run: RunFolder, out: Output) -> int:
+    """Search until the run is finished or interrupted; the exit code of ``optimize``."""
+    with observer(out.notes) as watching:
+        finished = optimize(run, observer=watching)
+    if finished.result is not None:
+        conclude(run, finished.result, out)
+    if finished.interrupted:
+        out.note(f"interrupted; go on with: compressor resume {run.path}")
+        return INTERRUPTED
+    return OK if finished.result is not None and finished.result.verdict.helped else NO

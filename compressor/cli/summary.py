@@ -1,0 +1,70 @@
+"""The end of a run in the terminal: the front, the verdict, what changed, and which file is the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compressor.cli.draw import draw
+from compressor.cli.output import Output
+from compressor.report.gather import Facts, gather
+from compressor.report.layers import changes_table
+from compressor.report.tables import comparison_table, front_table
+from compressor.report.verdict import headline, sentences
+from compressor.report.write import write_report
+from compressor.search.result import RESULT, Result
+from compressor.search.run_folder import RunFolder
+
+
+def conclude(run: RunFolder, result: Result, out: Output) -> None:
+    """Write the report, then tell what was found."""
+    facts = gather(run)
+    report = write_report(facts)
+    if out.as_json:
+        out.document(document(run, result, report))
+    else:
+        _show(facts, report, out)
+
+
+def document(run: RunFolder, result: Result, report: Path) -> dict[str, object]:
+    """``result.json``, and where the files are."""
+    model = run.best / "model.onnx"
+    places = {
+        "folder": str(run.path),
+        "model": str(model) if model.is_file() else None,
+        "report": str(report),
+    }
+    found: dict[str, object] = RESULT.dump_python(result, mode="json")
+    return {**found, **places}
+
+
+def _show(facts: Facts, report: Path, out: Output) -> None:
+    result = facts.result
+    if result.front:
+        best = result.best.digest if result.best is not None else ""
+        draw(out.results, front_table(result.front, result.baseline, title="front", best=best))
+    if result.best is not None:
+        draw(out.results, comparison_table(result.best, result.baseline))
+        changed = [change for change in facts.changes if change.kind != "same"]
+        if changed:
+            draw(out.results, changes_table(changed))
+    out.results.print(headline(result), style="bold green" if result.verdict.helped else "bold red")
+    for sentence in sentences(result):
+        out.paragraph(sentence)
+    _where(facts.folder, report, out)
+
+
+def _where(folder: Path, report: Path, out: Output) -> None:
+    model = folder / "best" / "model.onnx"
+    out.line()
+    if model.is_file():
+        out.line(f"model:   {_near(model)}")
+    out.line(f"report:  {_near(report)}")
+    out.line(f"figures: {_near(folder / 'result.json')}")
+    if model.is_file():
+        out.line(f"again:   compressor bench {_near(folder / 'baseline' / 'model.onnx')} {_near(model)}")
+
+
+def _near(path: Path) -> Path:
+    """The path from the working directory where it lies below it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -1,0 +1,175 @@
+"""``compressor train``: a network of the zoo on a data set, kept as a self-contained file."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compressor.cli.options import Json
+from compressor.cli.output import Output, output
+from compressor.errors import InputError
+from compressor.report import text
+
+if TYPE_CHECKING:
+    from compressor.data.dataset import Data
+    from compressor.data.spec import DataSpec
+    from compressor.graph.network import Network
+    from compressor.train.history import EpochReport, History
+
+
+class Optimizer(StrEnum):
+    adam = "adam"
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+class Schedule(StrEnum):
+    constant = "constant"
+    cosine = "cosine"
+    one_cycle = "one-cycle"
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What the command has to tell."""
+
+    network: Network
+    data: Data
+    history: History
+    validation: float
+    test: float | None
+
+
+def train(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A network of 'compressor models'.", show_default=False)],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="D",
+            help="A named set, a folder of class folders, an .npz file, or package.module:function.",
+            show_default=False,
+        ),
+    ],
+    out_file: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where the trained network goes.", show_default=False)
+    ],
+    epochs: Annotated[int, typer.Option("--epochs", min=0)] = 10,
+    batch: Annotated[int, typer.Option("--batch", min=1)] = 128,
+    lr: Annotated[float, typer.Option("--lr", min=0.0)] = 2e-3,
+    optimizer: Annotated[Optimizer, typer.Option("--optimizer")] = Optimizer.adam,
+    schedule: Annotated[Schedule, typer.Option("--schedule")] = Schedule.cosine,
+    seed: Annotated[int, typer.Option("--seed", help="Seeds the weights and the training.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Training samples used; 0 means all.")] = 0,
+    fallback: Annotated[
+        bool, typer.Option("--fallback", help="Take the embedded digits where a named set cannot be had.")
+    ] = False,
+    test: Annotated[bool, typer.Option("--test", help="Also score on the test split, once, at the end.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network of the zoo and keep it as a self-contained torch.export archive."""
+    with output(as_json) as out:
+        from compressor.graph.pt2 import write_pt2
+        from compressor.train.spec import TrainingSpec
+
+        _check_place(out_file, force)
+        spec = TrainingSpec(epochs=epochs, batch=batch, lr=lr, optimizer=optimizer.value, schedule=schedule.value)
+        trained = _train(name, data_spec(data, limit, fallback), spec, seed, test, out)
+        write_pt2(trained.network, out_file)
+        if as_json:
+            out.document(_as_data(trained, name, out_file))
+        else:
+            _show(trained, name, out_file, out)
+
+
+def data_spec(source: str, limit: int = 0, fallback: bool = False) -> DataSpec:
+    """What ``--data`` means: a folder or an .npz file that is there, a function where there is a colon, else a name."""
+    from compressor.data.spec import DataSpec
+
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return DataSpec(folder=str(path), limit=limit)
+    if path.suffix == ".npz" or path.is_file():
+        return DataSpec(npz=str(path), limit=limit)
+    if ":" in source:
+        return DataSpec(function=source, limit=limit)
+    return DataSpec(name=source, limit=limit, fallback=fallback)
+
+
+def _check_place(file: Path, force: bool) -> None:
+    """Find out before the training whether the file can be written after it."""
+    if file.is_dir():
+        raise InputError(f"--out {file}: is a folder; name a file")
+    if file.exists() and not force:
+        raise InputError(f"--out {file}: exists already; choose another name, or overwrite it with --force")
+    folder = file.absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"--out {file}: nothing can be written to {folder}: {error.strerror}") from None
+
+
+def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out: Output) -> _Trained:
+    import torch
+
+    from compressor.data.load import load_data
+    from compressor.graph.capture import capture
+    from compressor.models import find
+    from compressor.train.evaluate import evaluate
+    from compressor.train.fit import fit
+
+    entry = find(name)
+    data = load_data(spec)
+    out.note(
+        f"data: {data.name} from {data.source}, {text.count(len(data.train))} samples for training, "
+        f"{text.count(len(data.validation))} for validation"
+    )
+    if data.stand_in:
+        out.note(f"note: {spec.title} could not be had; these figures are about {data.name}, not about it")
+    torch.manual_seed(seed)
+    network = capture(entry.build(), entry.input_shape, source=name)
+    history = fit(network, data, training, seed=seed, progress=lambda report: out.note(_line(report)))
+    validation = evaluate(network, data, data.validation).accuracy
+    tested = evaluate(network, data, data.open_test()).accuracy if test else None
+    return _Trained(network, data, history, validation, tested)
+
+
+def _line(report: EpochReport) -> str:
+    width = len(str(report.epochs))
+    return (
+        f"epoch {report.epoch:>{width}}/{report.epochs}: loss {report.train_loss:.4f}, "
+        f"training {text.percent(report.train_accuracy)}, validation {text.percent(report.validation_accuracy)}, "
+        f"{text.duration(report.seconds)}"
+    )
+
+
+def _as_data(trained: _Trained, name: str, file: Path) -> dict[str, Any]:
+    return {
+        "model": str(file),
+        "network": name,
+        "params": trained.network.parameter_count,
+        "data": {"name": trained.data.name, "source": trained.data.source, "stand_in": trained.data.stand_in},
+        "accuracy": {"validation": trained.validation, "test": trained.test},
+        "epochs": [asdict(report) for report in trained.history.epochs],
+        "stopped": trained.history.stopped,
+        "seconds": trained.history.seconds,
+        "device": trained.history.device,
+    }
+
+
+def _show(trained: _Trained, name: str, file: Path, out: Output) -> None:
+    test = f", test {text.percent(trained.test)}" if trained.test is not None else ""
+    out.line(
+        f"{name}: validation {text.percent(trained.validation)}{test} on {trained.data.name} "
+        f"after {text.duration(trained.history.seconds)} on {trained.history.device}"
+    )
+    if trained.history.stopped:
+        out.line(f"Training ended early: {trained.history.stopped}.")
+    out.line(f"{file} ({text.size(file.stat().st_size)})")

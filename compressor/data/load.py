@@ -1,0 +1,103 @@
+"""From a ``DataSpec`` to ``Data``: read, resize, hold out validation, limit, measure the statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from compressor.data.dataset import Data, Split
+from compressor.data.folder import read_folder
+from compressor.data.function import read_function
+from compressor.data.named import read_named
+from compressor.data.npz import read_npz
+from compressor.data.parts import Parts
+from compressor.data.spec import DataSpec
+from compressor.data.statistics import channel_statistics
+from compressor.data.stratify import sample_count, stratified
+from compressor.errors import DataError
+
+_CHUNK = 1024
+
+
+def load_data(spec: DataSpec) -> Data:
+    """The data set of ``spec``; the test split does not depend on its seed.
+
+    Raises ``DataError`` for a set that is missing, damaged, or too small for what is asked.
+    """
+    parts = _read(spec)
+    if isinstance(parts, Data):
+        return parts
+    train, validation = _hold_out(parts, spec)
+    train = resized(_limited(train, spec), spec.size)
+    validation = resized(validation, spec.size)
+    if validation.images.shape[1:] != train.images.shape[1:]:
+        raise DataError(f"{parts.name}: training and validation images differ in shape; set data.size")
+    mean, std = _normalisation(spec, train)
+    return Data(
+        name=parts.name,
+        source=parts.source,
+        train=train,
+        validation=validation,
+        classes=parts.classes,
+        mean=mean,
+        std=std,
+        test=_resized_later(parts.test, spec.size),
+        stand_in=parts.stand_in,
+        seed=spec.seed,
+    )
+
+
+def _read(spec: DataSpec) -> Parts | Data:
+    if spec.name:
+        return read_named(spec.name, fallback=spec.fallback)
+    if spec.folder:
+        return read_folder(spec)
+    if spec.npz:
+        return read_npz(spec)
+    return read_function(spec)
+
+
+def _hold_out(parts: Parts, spec: DataSpec) -> tuple[Split, Split]:
+    if parts.validation is not None:
+        return parts.train, parts.validation
+    total = len(parts.train)
+    count = sample_count(spec.validation, total)
+    if count >= total:
+        raise DataError(f"{parts.name}: data.validation = {spec.validation} leaves nothing of {total} training samples")
+    rest, held = stratified(parts.train.labels, count, spec.seed)
+    return parts.train.take(rest), parts.train.take(held)
+
+
+def _limited(train: Split, spec: DataSpec) -> Split:
+    if spec.limit == 0 or spec.limit >= len(train):
+        return train
+    _, chosen = stratified(train.labels, spec.limit, spec.seed)
+    return train.take(chosen)
+
+
+def _normalisation(spec: DataSpec, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = train.images.shape[1]
+    if spec.mean:
+        if len(spec.mean) != channels:
+            raise DataError(f"data.mean: {len(spec.mean)} values for images of {channels} channels")
+        return spec.mean, spec.std
+    if spec.normalise == "none":
+        return (0.0,) * channels, (1.0,) * channels
+    return channel_statistics(train.images)
+
+
+def _resized_later(test: Callable[[], Split], size: int) -> Callable[[], Split]:
+    return lambda: resized(test(), size)
+
+
+def resized(split: Split, size: int) -> Split:
+    """Every image as ``size`` × ``size``, bilinear with antialiasing; unchanged where ``size`` is 0 or fits already."""
+    if size == 0 or split.images.shape[2:] == (size, size):
+        return split
+    parts = []
+    for chunk in torch.split(split.images, _CHUNK):
+        smooth = F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True)
+        parts.append(smooth.round_().clamp_(0, 255).to(torch.uint8) if chunk.dtype == torch.uint8 else smooth)
+    return Split(torch.cat(parts), split.labels)

@@ -1,0 +1,85 @@
+"""Which data, and how they are split and prepared, as plain data: the ``[data]`` table of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.errors import DataError
+
+SOURCES = ("name", "folder", "npz", "function")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """One data set. Exactly one of ``name``, ``folder``, ``npz`` and ``function`` is given.
+
+    Raises ``DataError`` for a contradiction.
+    """
+
+    name: str = ""
+    """A set known by name: fashion-mnist, mnist, cifar-10, cifar-100, digits."""
+    folder: str = ""
+    """A folder with one subfolder of images per class, directly or under ``train/``, ``val/``, ``test/``."""
+    npz: str = ""
+    """A NumPy archive with x_train, y_train[, x_val, y_val], x_test, y_test, or x, y."""
+    function: str = ""
+    """``package.module:function`` that returns a mapping with the arrays of an npz, or a ``Data``."""
+    validation: int | float = 0.1
+    """Samples (int) or share (float) of the training split held out for validation, where the set has no such split."""
+    test: int | float = 0.15
+    """Samples or share of all samples held out for the final test, where the set has no such split."""
+    seed: int = 0
+    """Draws the validation split and the limited training set. Keep the one the model was trained with: another split
+    would let the search choose on images the model has learned."""
+    calibration: int = 512
+    """Training samples used to calibrate statistics and to measure sensitivities."""
+    limit: int = 0
+    """Training samples used, drawn evenly over the classes; 0 means all."""
+    size: int = 0
+    """Side in pixels every image is resized to; 0 leaves them as they are."""
+    channels: Literal[0, 1, 3] = 0
+    """For folders: 1 reads grey images, 3 colour, 0 whatever the files hold."""
+    normalise: Literal["auto", "none"] = "auto"
+    """``auto``: subtract the mean and divide by the deviation per channel, both on a 0…1 scale; ``none``: 0…1 only."""
+    mean: tuple[float, ...] = ()
+    """Mean per channel; empty means the one of the training split."""
+    std: tuple[float, ...] = ()
+    """Standard deviation per channel; empty means the one of the training split."""
+    fallback: bool = False
+    """Take the embedded digits as a stand-in where a named set cannot be had. Results say nothing about that set."""
+
+    def __post_init__(self) -> None:
+        given = [key for key in SOURCES if getattr(self, key)]
+        if len(given) != 1:
+            raise DataError(f"data: give exactly one of {', '.join(SOURCES)}; given: {', '.join(given) or 'none'}")
+        for key in ("validation", "test"):
+            _check_share(key, getattr(self, key))
+        for key in ("calibration", "limit", "size"):
+            if getattr(self, key) < 0:
+                raise DataError(f"data.{key}: {getattr(self, key)} is negative")
+        if self.calibration == 0:
+            raise DataError("data.calibration: at least one sample is needed")
+        self._check_normalisation()
+
+    def _check_normalisation(self) -> None:
+        if bool(self.mean) != bool(self.std) or len(self.mean) != len(self.std):
+            raise DataError("data.mean and data.std: give both, with one value per channel, or neither")
+        if self.mean and self.normalise == "none":
+            raise DataError('data.normalise: "none" contradicts data.mean and data.std')
+        if any(value <= 0 for value in self.std):
+            raise DataError(f"data.std: every value must be positive, not {list(self.std)}")
+
+    @property
+    def title(self) -> str:
+        """The set in a few characters, for people."""
+        return self.name or self.folder or self.npz or self.function
+
+
+def _check_share(key: str, value: int | float) -> None:
+    if isinstance(value, float) and not 0 < value < 1:
+        raise DataError(
+            f"data.{key}: a share lies between 0 and 1, not {value:g}; write a whole number for a count of samples"
+        )
+    if isinstance(value, int) and value < 1:
+        raise DataError(f"data.{key}: at least one sample is needed, not {value}")

@@ -1,0 +1,70 @@
+"""Apply edits to a network: find the site, complete the choice, rewrite, hold the plugin to its promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from compressor.engine.plan import Edit
+from compressor.errors import Refusal
+from compressor.evidence import Evidence
+from compressor.graph.editor import Change, Editor
+from compressor.graph.network import Network
+from compressor.graph.verify import check_promise
+from compressor.knobs import Value
+from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.registry import make
+
+
+def find_site(plugin: Plugin, network: Network, path: str) -> Site:
+    """The plugin's site at ``path`` in the network as it is now. Raises ``Refusal`` when it is not there."""
+    for place in plugin.sites(network):
+        if place.path == path:
+            if isinstance(place, Refused):
+                raise Refusal(place.reason, path=path)
+            return place
+    raise Refusal("no such site in the network as it is now", path=path)
+
+
+def complete_choice(site: Site, choice: Mapping[str, Value]) -> dict[str, Value]:
+    """``choice`` with the site's defaults filled in. Raises ``Refusal`` for an unknown knob or a value out of range."""
+    for name, value in choice.items():
+        if name not in site.knobs:
+            raise Refusal(f"has no knob {name!r}", path=site.path)
+        if not site.knobs[name].contains(value):
+            raise Refusal(f"knob {name} cannot be {value!r}", path=site.path)
+    return {name: choice.get(name, knob.default) for name, knob in site.knobs.items()}
+
+
+def apply_edit(network: Network, edit: Edit, evidence: Evidence | None) -> tuple[Change, ...]:
+    """Change ``network`` as one edit says; returns what changed. Raises ``Refusal``, and then nothing has changed."""
+    plugin = make(edit.plugin, edit.options)
+    site = find_site(plugin, network, edit.site)
+    editor = Editor(network, evidence)
+    plugin.rewrite(editor, site, complete_choice(site, edit.choice))
+    if not editor.changes:
+        raise Refusal(f"{edit.plugin} changed nothing", path=edit.site)
+    return editor.commit()
+
+
+def apply_edits(network: Network, edits: Sequence[Edit], evidence: Evidence | None) -> list[Change]:
+    """Apply edits in order. Raises ``Refusal`` at the first that does not apply."""
+    return [change for edit in edits for change in apply_edit(network, edit, evidence)]
+
+
+def apply_checked(network: Network, edits: Sequence[Edit], evidence: Evidence) -> list[Change]:
+    """``apply_edits``, holding every plugin to its promise on the first calibration batch.
+
+    Raises ``Refusal`` or ``BrokenPromise``. ``TRAINED`` promises nothing before training, so it costs no comparison.
+    """
+    return [change for edit in edits for change in apply_edit_checked(network, edit, evidence)]
+
+
+def apply_edit_checked(network: Network, edit: Edit, evidence: Evidence | None) -> tuple[Change, ...]:
+    """``apply_edit``, holding the plugin to its promise where there is evidence."""
+    promise = make(edit.plugin, edit.options).promise
+    if promise is Promise.TRAINED or evidence is None:
+        return apply_edit(network, edit, evidence)
+    before = network.fork()
+    changes = apply_edit(network, edit, evidence)
+    check_promise(promise, before, network, Evidence(evidence.batches[:1], evidence.loss, evidence.teacher))
+    return changes

@@ -1,0 +1,83 @@
+"""What a plan gave: the figures of a candidate, as plain data with the names of ``result.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of right answers, 0…1. ``test`` and ``onnx`` are None until the final measurement opens the test split."""
+
+    validation: float
+    test: float | None = None
+    onnx: float | None = None
+    """Test accuracy of the ONNX file itself, run in ONNX Runtime."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call in ONNX Runtime, microseconds, and the paired speed-up over the baseline (95 % interval)."""
+
+    us: float
+    speedup: float = 1.0
+    low: float = 1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures every candidate and the baseline carry."""
+
+    params: int
+    size_bytes: int
+    """Bytes of the ONNX file."""
+    macs: int
+    """Multiply-accumulates for one sample."""
+    accuracy: Accuracy
+    latency: Latency
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Limits relative to the measured baseline; None means no limit."""
+
+    max_accuracy_drop: float | None = None
+    """Absolute drop of validation accuracy, 0…1."""
+    max_size: float | None = None
+    """Bytes of the ONNX file as a share of the baseline's."""
+    max_latency: float | None = None
+    """Measured time as a share of the baseline's."""
+    max_macs: float | None = None
+    max_params: float | None = None
+
+    def excess(self, metrics: Metrics, baseline: Metrics) -> dict[str, float]:
+        """By how much each limit is overstepped, in the limit's own unit; ≤ 0 means it is met."""
+        shares = {
+            "max_size": metrics.size_bytes / baseline.size_bytes,
+            "max_latency": 1.0 / metrics.latency.speedup,
+            "max_macs": metrics.macs / max(baseline.macs, 1),
+            "max_params": metrics.params / max(baseline.params, 1),
+            "max_accuracy_drop": baseline.accuracy.validation - metrics.accuracy.validation,
+        }
+        limits = {name: getattr(self, name) for name in shares}
+        return {name: shares[name] - limit for name, limit in limits.items() if limit is not None}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended.
+
+    ``complete``: it ran to the end and has metrics. ``screened``: a limit was overstepped before training, so it was
+    never trained; ``excess`` says which and by how much. ``stopped``: a gate ended it. ``failed``: it could not be
+    built or run; ``reason`` says why.
+    """
+
+    status: Literal["complete", "screened", "stopped", "failed"]
+    metrics: Metrics | None = None
+    excess: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall-clock seconds by stage: build, screen, train, measure."""

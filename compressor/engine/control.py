@@ -1,0 +1,43 @@
+"""Control arms: what the same budget gives without the method.
+
+*Scratch*: the candidate's own architecture, its weights drawn anew, trained as long as the candidate was. If it does as
+well, the trained weights the candidate inherited were worth nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from compressor.data.dataset import Data
+from compressor.engine.plan import Plan
+from compressor.graph.network import Network
+from compressor.train.evaluate import Score, evaluate
+from compressor.train.fit import fit
+from compressor.train.spec import Distillation
+
+
+def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int) -> Score:
+    """Validation score of the architecture of ``network`` after the training of ``plan``, without its weights.
+
+    No distillation: the control has labels alone.
+    """
+    control = network.fork()
+    reinitialise(control, seed)
+    for phase in plan.phases:
+        if phase.training is not None:
+            spec = replace(phase.training, distillation=Distillation())
+            for _ in range(phase.rounds):
+                fit(control, data, spec, seed=seed)
+    return evaluate(control, data, data.validation)
+
+
+def reinitialise(network: Network, seed: int) -> None:
+    """Draw every weight anew by the leaves' own ``reset_parameters``."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for _, leaf in network.leaves():
+            reset = getattr(leaf, "reset_parameters", None)
+            if callable(reset):
+                reset()

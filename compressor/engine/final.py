@@ -1,0 +1,111 @@
+"""The final measurement of a candidate: the test split, opened now, and the ONNX file itself.
+
+Numerics and accuracy are checked on ONNX Runtime with the bytes that will be shipped, the latency by the full paired
+protocol, and the file against torch's own exporter where that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from compressor.data.dataset import Data, Split
+from compressor.engine.baseline import Baseline
+from compressor.engine.candidate import Latency, Metrics
+from compressor.engine.trial import OUTCOME, load_candidate
+from compressor.errors import TrialError
+from compressor.export.crosscheck import cross_check
+from compressor.export.parity import numeric_parity
+from compressor.files import write_atomic
+from compressor.graph.network import Network
+from compressor.measure.accuracy import onnx_accuracy
+from compressor.measure.latency import FULL, Comparison, compare
+from compressor.train.evaluate import evaluate
+
+ACCURACY_TOLERANCE = 0.002
+"""ONNX Runtime may score at most this much (absolute) below torch on the same images."""
+
+
+@dataclass(frozen=True)
+class Final:
+    """The figures a candidate is judged by. ``metrics.accuracy`` is complete here."""
+
+    metrics: Metrics
+    parity_error: float
+    """Largest absolute difference of outputs, ONNX Runtime against torch, relative to the output scale."""
+    parity_ok: bool
+    accuracy_ok: bool
+    cross_check: str
+    """``agrees``, ``differs: …`` or ``unavailable: …``."""
+    rounds: int
+    """Paired rounds behind the latency interval."""
+    wall_us: float
+    wall_p90_us: float
+    load: float
+    """Load average while timing."""
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+def finalise_baseline(baseline: Baseline, data: Data, test: Split, *, batch: int = 1) -> Final:
+    """The baseline's own final figures."""
+    return _final(baseline.network, baseline.onnx, baseline.metrics, baseline, data, test, batch, seed=0)
+
+
+def finalise(
+    folder: Path, baseline: Baseline, data: Data, test: Split, *, batch: int = 1, calibration: int = 512, seed: int = 0
+) -> Final:
+    """Measure the candidate in ``folder`` for good, and write ``final.json`` beside it."""
+    outcome = OUTCOME.validate_json((folder / "outcome.json").read_bytes())
+    if outcome.metrics is None or outcome.status == "screened":
+        raise TrialError(f"{folder.name}: a candidate that was {outcome.status} has no final measurement")
+    network = load_candidate(folder, baseline, baseline.evidence(data, calibration))
+    onnx = (folder / "model.onnx").read_bytes()
+    final = _final(network, onnx, outcome.metrics, baseline, data, test, batch, seed)
+    write_atomic(folder / "final.json", FINAL.dump_json(final, indent=1))
+    return final
+
+
+def _final(
+    network: Network,
+    onnx: bytes,
+    metrics: Metrics,
+    baseline: Baseline,
+    data: Data,
+    test: Split,
+    batch: int,
+    seed: int,
+) -> Final:
+    images = data.normalised(test.images)
+    scored = evaluate(network, data, test).accuracy
+    on_onnx = onnx_accuracy(onnx, images, test.labels)
+    batches = data.calibration_batches(256)
+    parity = numeric_parity(network, onnx, batches)
+    check = cross_check(network, onnx, batches)
+    timing = compare(baseline.onnx, onnx, batch=batch, protocol=FULL, seed=seed)
+    return Final(
+        metrics=replace(
+            metrics,
+            size_bytes=len(onnx),
+            accuracy=replace(metrics.accuracy, test=scored, onnx=on_onnx),
+            latency=_latency(timing),
+        ),
+        parity_error=parity.max_error,
+        parity_ok=parity.ok,
+        accuracy_ok=on_onnx >= scored - ACCURACY_TOLERANCE,
+        cross_check=check.status if check.status == "agrees" else f"{check.status}: {check.detail}",
+        rounds=timing.rounds,
+        wall_us=timing.candidate_wall_us,
+        wall_p90_us=timing.candidate_p90_us,
+        load=timing.load,
+        settings={"batch": batch},
+    )
+
+
+def _latency(timing: Comparison) -> Latency:
+    return Latency(timing.candidate_us, timing.speedup, timing.low, timing.high)
+
+
+FINAL: TypeAdapter[Final] = TypeAdapter(Final)

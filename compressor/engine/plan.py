@@ -1,0 +1,107 @@
+"""A plan: everything a trial does to a network, as plain data that can be hashed, stored and replayed.
+
+A plan is a list of phases. A phase is some steps, then some training, ``rounds`` times over. A step is either an
+``Edit`` (one plugin at one site with every knob chosen) or a ``Decision`` (a policy with its few values chosen, turned
+into edits when the phase begins, on the network as it then is).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from compressor.knobs import Value
+from compressor.train.spec import TrainingSpec
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One plugin, at one site, with a value for every knob of the site."""
+
+    plugin: str
+    site: str
+    choice: Mapping[str, Value] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A policy with its values chosen; the edits follow from the network it meets."""
+
+    plugin: str
+    policy: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    only: tuple[str, ...] = ("*",)
+    skip: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Ends the pipeline after a phase, with the reason, when the phase did not earn the next one."""
+
+    max_accuracy_drop: float
+    """Validation accuracy may be at most this much (absolute, 0…1) below the baseline's."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some steps, then some training; repeated ``rounds`` times."""
+
+    name: str
+    steps: tuple[Edit | Decision, ...] = ()
+    training: TrainingSpec | None = None
+    rounds: int = 1
+    rewind: Literal["none", "initial"] = "none"
+    """``initial``: every surviving weight goes back to its value before the first phase, then training starts."""
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one trial executes. Two plans with the same digest are the same candidate."""
+
+    phases: tuple[Phase, ...] = ()
+
+    def to_json(self) -> str:
+        """Canonical text: equal plans give equal text."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Plan:
+        return _ADAPTER.validate_json(text)
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that name the plan."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """All edits in order; decisions that are still open are not among them."""
+        return tuple(step for phase in self.phases for step in phase.steps if isinstance(step, Edit))
+
+    def describe(self) -> str:
+        """One line for people: ``binarize fc1, fc2 · layer-removal conv2..relu2``."""
+        by_plugin: dict[str, list[str]] = {}
+        for phase in self.phases:
+            for step in phase.steps:
+                by_plugin.setdefault(step.plugin, []).append(_brief(step))
+        return " · ".join(f"{plugin} {', '.join(steps)}" for plugin, steps in by_plugin.items()) or "unchanged"
+
+
+def _brief(step: Edit | Decision) -> str:
+    values = step.choice if isinstance(step, Edit) else step.values
+    shown = ",".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
+    )
+    where = step.site if isinstance(step, Edit) else step.policy
+    return f"{where}({shown})" if shown else where
+
+
+_ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)

@@ -1,0 +1,73 @@
+"""What a plugin may ask about the data: calibration batches, the loss, the teacher. It never loads data itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, fx
+
+from compressor.graph.network import Network
+
+Batch = tuple[Tensor, Tensor]
+"""Images ``(N, C, H, W)`` as the network expects them, and class indices ``(N,)``."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Calibration data and what to measure on it. The batches come from the training split."""
+
+    batches: Sequence[Batch]
+    loss: Callable[[Tensor, Tensor], Tensor] = field(default=torch.nn.functional.cross_entropy)
+    teacher: Network | None = None
+
+    def mean_loss(self, network: Network) -> float:
+        """Mean loss per sample in eval mode."""
+        network.eval()
+        total, count = 0.0, 0
+        with torch.inference_mode():
+            for images, labels in self.batches:
+                total += float(self.loss(network(images), labels)) * len(labels)
+                count += len(labels)
+        return total / max(count, 1)
+
+    def activations(self, network: Network, nodes: Sequence[fx.Node]) -> dict[str, Tensor]:
+        """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode."""
+        wanted = {node.name for node in nodes}
+        collected: dict[str, list[Tensor]] = {name: [] for name in wanted}
+
+        class Recorder(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> object:
+                value: object = super().run_node(n)
+                if n.name in wanted and isinstance(value, Tensor):
+                    collected[n.name].append(value.detach().clone())
+                return value
+
+        network.eval()
+        recorder = Recorder(network.module)
+        with torch.no_grad():
+            for images, _ in self.batches:
+                recorder.run(images)
+        return {name: torch.cat(parts) for name, parts in collected.items()}
+
+    def calibrate(self, network: Network, passes: int = 1) -> None:
+        """Re-estimate the running statistics of every BatchNorm from the batches (exact cumulative average)."""
+        norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        norms = [norm for norm in norms if norm.track_running_stats]
+        if not norms or not self.batches:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+        network.eval()
+        for norm in norms:
+            norm.train()
+        with torch.no_grad():
+            for _ in range(passes):
+                for images, _ in self.batches:
+                    network(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        network.eval()

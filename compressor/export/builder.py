@@ -1,0 +1,207 @@
+"""Building an ONNX graph node by node: the concrete ``OnnxBuilder`` that leaves and rules write into.
+
+Names are short because they are bytes of the file: values and initializers are numbered, and a node is called after the
+leaf that wrote it (``path``, then ``path/1``, ``path/2`` …; function nodes ``/name``), so that a profile of the file
+can be read back in terms of leaves.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.errors import ExportError
+from compressor.graph.leaf import OnnxValue, Shape
+
+MINIMUM_OPSET = 18
+"""Axes of reductions and ``Split`` sizes as inputs, and the bitwise operators, exist from here on."""
+IR_VERSION = 10
+MAXIMUM_BYTES = 2**31 - 1
+"""A protocol buffer cannot be larger, and the emitter writes no side files."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value in the graph, and the shape of one sample of it (None where it is no batch of samples)."""
+
+    value: OnnxValue
+    shape: Shape | None
+
+    @property
+    def sample(self) -> Shape:
+        """The shape of one sample. Raises ``ExportError`` where the value is no batch of samples."""
+        if self.shape is None:
+            raise ExportError("an operand is no batch of samples")
+        return self.shape
+
+
+class GraphBuilder:
+    """Collects nodes and initializers; equal initializers are stored once."""
+
+    def __init__(self, opset: int = 20) -> None:
+        if opset < MINIMUM_OPSET:
+            raise ExportError(f"opset {opset} is too old: {MINIMUM_OPSET} or later is needed")
+        self.opset = opset
+        self._nodes: list[ir.Node] = []
+        self._constants: list[ir.Value] = []
+        self._by_content: dict[tuple[str, Shape, int], list[tuple[NDArray[Any], ir.Value]]] = {}
+        self._scope = ""
+        self._node_count: Counter[str] = Counter()
+        self._value_count = 0
+        self._reserved: set[str] = set()
+        self._domains: set[str] = {""}
+
+    @contextmanager
+    def scope(self, path: str) -> Iterator[None]:
+        """Nodes written inside are called after ``path``."""
+        outer, self._scope = self._scope, path
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    # --- the contract of OnnxBuilder -----------------------------------------------------------------------------
+
+    def constant(self, value: Tensor | NDArray[Any] | np.generic, hint: str = "c") -> OnnxValue:
+        """An initializer holding ``value``; its dtype is kept. An equal one that exists already is shared."""
+        array = np.ascontiguousarray(_to_numpy(value)).reshape(np.shape(value))
+        raw = array.reshape(-1).view(np.uint8)
+        key = (array.dtype.str, array.shape, zlib.crc32(raw.data))
+        for known, existing in self._by_content.get(key, []):
+            if np.array_equal(known, raw):
+                return existing
+        created = ir.Value(
+            name=self._fresh(hint),
+            shape=ir.Shape(array.shape),
+            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
+        )
+        created.const_value = ir.Tensor(array, name=created.name)
+        self._by_content.setdefault(key, []).append((raw, created))
+        self._constants.append(created)
+        return created
+
+    def op(
+        self, op_type: str, inputs: Sequence[OnnxValue | None], /, *, domain: str = "", **attributes: Any
+    ) -> OnnxValue:
+        """A node with one output. Attributes are Python scalars, strings, or sequences of them; None leaves one out."""
+        return self.ops(op_type, inputs, 1, domain=domain, **attributes)[0]
+
+    # --- what rules may use besides ------------------------------------------------------------------------------
+
+    def ops(
+        self, op_type: str, inputs: Sequence[OnnxValue | None], outputs: int, /, *, domain: str = "", **attributes: Any
+    ) -> tuple[OnnxValue, ...]:
+        """A node with several outputs."""
+        self._domains.add(domain)
+        node = ir.Node(
+            domain,
+            op_type,
+            [cast("ir.Value | None", value) for value in inputs],
+            [_attribute(name, value) for name, value in attributes.items() if value is not None],
+            num_outputs=outputs,
+            name=self._node_name(),
+        )
+        for value in node.outputs:
+            value.name = self._fresh("v")
+        self._nodes.append(node)
+        return tuple(node.outputs)
+
+    def weight(self, value: Tensor, hint: str = "w") -> OnnxValue:
+        """A trained tensor as a float32 initializer."""
+        return self.constant(value.detach().float(), hint)
+
+    def scalar(self, value: float) -> OnnxValue:
+        """A float32 scalar."""
+        return self.constant(np.array(value, dtype=np.float32), "s")
+
+    def integers(self, values: Sequence[int]) -> OnnxValue:
+        """An int64 vector: a shape, axes, indices."""
+        return self.constant(np.array(values, dtype=np.int64), "i")
+
+    def reshape(self, value: OnnxValue, shape: Shape) -> OnnxValue:
+        """Samples reshaped to ``shape``, whatever the batch size."""
+        return self.op("Reshape", [value, self.integers([0, *shape])])
+
+    # --- the model -----------------------------------------------------------------------------------------------
+
+    def input(self, name: str, shape: Shape) -> OnnxValue:
+        """A float32 graph input ``(batch, *shape)`` whose batch dimension is dynamic."""
+        self._reserved.add(name)
+        return ir.Value(name=name, shape=ir.Shape(["batch", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
+
+    def model(self, inputs: Sequence[OnnxValue], output: OnnxValue, shape: Shape) -> bytes:
+        """The finished file: ``output`` is called "output" and yields ``(batch, *shape)`` float32."""
+        if output in inputs or output in self._constants:
+            output = self.op("Identity", [output])
+        result = cast("ir.Value", output)
+        result.name = "output" if "output" not in self._reserved else "output_"
+        result.shape = ir.Shape(["batch", *shape])
+        result.type = ir.TensorType(ir.DataType.FLOAT)
+        used = {id(value) for node in self._nodes for value in node.inputs}
+        graph = ir.Graph(
+            [cast("ir.Value", value) for value in inputs],
+            [result],
+            nodes=self._nodes,
+            initializers=[value for value in self._constants if id(value) in used],
+            opset_imports={domain: self.opset if domain == "" else 1 for domain in sorted(self._domains)},
+            name="compressor",
+        )
+        proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="compressor"))
+        proto.graph.ClearField("value_info")  # types of initializers, which the initializers say themselves
+        size = proto.ByteSize()
+        if size > MAXIMUM_BYTES:
+            raise ExportError(f"the ONNX file would take {size / 2**30:.1f} GiB: 2 GiB is the limit of one file")
+        data: bytes = proto.SerializeToString()
+        return data
+
+    def _node_name(self) -> str:
+        index = self._node_count[self._scope]
+        self._node_count[self._scope] += 1
+        return f"{self._scope}/{index}" if index else self._scope
+
+    def _fresh(self, hint: str) -> str:
+        while True:
+            name = f"{hint}{self._value_count}"
+            self._value_count += 1
+            if name not in self._reserved:
+                return name
+
+
+def leaf_of(node_name: str) -> str:
+    """The leaf path in a node's name; empty for function nodes."""
+    return node_name.partition("/")[0]
+
+
+def _to_numpy(value: Tensor | NDArray[Any] | np.generic) -> NDArray[Any]:
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    if value.dtype == torch.bfloat16:
+        raise ExportError("bfloat16 constants have no NumPy form: convert them first")
+    array: NDArray[Any] = value.detach().cpu().numpy()
+    return array
+
+
+def _attribute(name: str, value: Any) -> ir.Attr:
+    """Python scalars, strings and sequences as ONNX attributes; booleans are integers there."""
+    if isinstance(value, bool | int | np.integer):
+        return ir.AttrInt64(name, int(value))
+    if isinstance(value, float | np.floating):
+        return ir.AttrFloat32(name, float(value))
+    if isinstance(value, str):
+        return ir.AttrString(name, value)
+    values = list(value)
+    if all(isinstance(item, str) for item in values) and values:
+        return ir.AttrStrings(name, values)
+    if any(isinstance(item, float | np.floating) for item in values):
+        return ir.AttrFloat32s(name, [float(item) for item in values])
+    return ir.AttrInt64s(name, [int(item) for item in values])

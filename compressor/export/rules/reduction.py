@@ -1,0 +1,83 @@
+"""Reductions over axes of a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from compressor.errors import ExportError
+from compressor.export.builder import GraphBuilder, Operand
+from compressor.export.rules.activation import sample_axis
+from compressor.export.rules.call import Call, function
+from compressor.graph.leaf import OnnxValue
+
+REDUCTIONS = {
+    "mean": "ReduceMean",
+    "sum": "ReduceSum",
+    "amax": "ReduceMax",
+    "amin": "ReduceMin",
+    "prod": "ReduceProd",
+    "logsumexp": "ReduceLogSumExp",
+}
+
+
+def sample_axes(given: Any, x: Operand) -> list[int]:
+    """One or several torch dimensions as positive axes. Raises ``ExportError`` when the batch is among them."""
+    if given is None or (isinstance(given, Sequence) and not given):
+        raise ExportError("a reduction over the batch")
+    return sorted(sample_axis(dim, x) for dim in ([given] if isinstance(given, int) else given))
+
+
+@function(*REDUCTIONS)
+def reduction(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Over the last two axes of an image, a mean is a global pooling, which runs faster."""
+    x = call.operand()
+    axes = sample_axes(call.argument(1, "dim", "axis"), x)
+    keep = bool(call.argument(2, "keepdim", default=False))
+    if call.name == "mean" and axes == [2, 3] and len(x.sample) == 3:
+        pooled = b.op("GlobalAveragePool", [x.value])
+        return pooled if keep else b.op("Flatten", [pooled], axis=1)
+    return b.op(REDUCTIONS[call.name], [x.value, b.integers(axes)], keepdims=keep)
+
+
+@function("linalg_vector_norm")
+def vector_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    x, order = call.operand(), call.argument(1, "ord", default=2)
+    axes = sample_axes(call.argument(2, "dim"), x)
+    if order not in (1, 2):
+        raise ExportError(f"a norm of order {order}")
+    return b.op(f"ReduceL{int(order)}", [x.value, b.integers(axes)], keepdims=bool(call.argument(3, "keepdim")))
+
+
+@function("var", "std")
+def variance(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Mean square distance from the mean, times n / (n − correction)."""
+    x = call.operand()
+    axes = sample_axes(call.argument(1, "dim"), x)
+    correction = call.argument(2, "unbiased", "correction", default=1)
+    correction = 1 if correction is None else int(correction)
+    keep = bool(call.node.kwargs.get("keepdim", call.argument(3, default=False)))
+    count = 1
+    for axis in axes:
+        count *= x.sample[axis - 1]
+    if count <= correction:
+        raise ExportError(f"a variance of {count} values with correction {correction}")
+    centred = b.op("Sub", [x.value, b.op("ReduceMean", [x.value, b.integers(axes)], keepdims=True)])
+    spread = b.op("ReduceMean", [b.op("Mul", [centred, centred]), b.integers(axes)], keepdims=keep)
+    if correction:
+        spread = b.op("Mul", [spread, b.scalar(count / (count - correction))])
+    return b.op("Sqrt", [spread]) if call.name == "std" else spread
+
+
+@function("max", "min")
+def extreme(b: GraphBuilder, call: Call) -> OnnxValue | list[OnnxValue]:
+    """Of two tensors, or over one axis: then with the places."""
+    x, name, other = call.operand(), call.name.capitalize(), call.argument(1, "dim", "other")
+    if isinstance(other, Operand):
+        return b.op(name, [x.value, other.value])
+    (axis,) = sample_axes(other, x)
+    keep = bool(call.argument(2, "keepdim", default=False))
+    values = b.op(f"Reduce{name}", [x.value, b.integers([axis])], keepdims=keep)
+    if len(call.node.users) == 1 and next(iter(call.node.users)).args[1:] == (0,):
+        return [values]
+    return [values, b.op(f"Arg{name}", [x.value], axis=axis, keepdims=keep)]

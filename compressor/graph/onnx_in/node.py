@@ -1,0 +1,114 @@
+"""One ONNX operator as its rule sees it, and the register of rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.errors import CaptureError
+from compressor.graph.leaf import Shape
+
+if TYPE_CHECKING:
+    from compressor.graph.onnx_in.reader import Reader
+
+Rule = Callable[["Node"], fx.Node]
+RULES: dict[str, Rule] = {}
+"""Operator → what it becomes."""
+
+
+def rule(*operators: str) -> Callable[[Rule], Rule]:
+    """Register a rule for these operators."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(operators, function))
+        return function
+
+    return register
+
+
+@dataclass(frozen=True)
+class Node:
+    """An operator with its attributes and inputs; what it computes is added through the methods below."""
+
+    operator: str
+    name: str
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    attributes: Mapping[str, Any]
+    reader: Reader
+
+    # --- inputs --------------------------------------------------------------------------------------------------
+
+    def given(self, position: int) -> bool:
+        return position < len(self.inputs) and bool(self.inputs[position])
+
+    def tensor(self, position: int = 0) -> fx.Node:
+        """An input that depends on the data."""
+        name = self.inputs[position] if self.given(position) else ""
+        if name not in self.reader.nodes:
+            raise CaptureError(f"its input {position} is a constant or missing, where a batch of samples is expected")
+        return self.reader.nodes[name]
+
+    def is_constant(self, position: int) -> bool:
+        return self.given(position) and self.inputs[position] in self.reader.constants
+
+    def constant(self, position: int) -> Tensor:
+        """An input that does not depend on the data."""
+        if not self.is_constant(position):
+            raise CaptureError(f"its input {position} must be a constant")
+        return self.reader.constants[self.inputs[position]]
+
+    def integers(self, position: int, attribute: str) -> list[int] | None:
+        """Integers that are an input in newer operator sets and an attribute in older ones."""
+        if self.given(position):
+            return [int(value) for value in self.constant(position).reshape(-1).tolist()]
+        value = self.attributes.get(attribute)
+        return None if value is None else [int(item) for item in value]
+
+    def number(self, position: int, attribute: str, default: float) -> float:
+        """A number that is an input in newer operator sets and an attribute in older ones."""
+        if self.given(position):
+            return float(self.constant(position).item())
+        return float(self.attributes.get(attribute, default))
+
+    def sample(self, position: int = 0) -> Shape:
+        """Shape of one sample of an input."""
+        shape: Shape | None = self.tensor(position).meta.get("shape")
+        if shape is None:
+            raise CaptureError(f"its input {position} holds no batch of samples")
+        return shape
+
+    def axis(self, value: int, position: int = 0) -> int:
+        """A dimension counted from the front; the batch is refused."""
+        rank = len(self.sample(position)) + 1
+        if not -rank <= value < rank or value % rank == 0:
+            raise CaptureError(f"it works along dimension {value}, which is the batch or not there")
+        return value % rank
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def leaf(self, module: nn.Module, *inputs: fx.Node, **tensors: int) -> fx.Node:
+        """A call of a module; ``tensors`` say which input each of its attributes is, unchanged."""
+        return self.reader.leaf(self, module, inputs, {name: self.inputs[at] for name, at in tensors.items()})
+
+    def apply(self, function: Callable[..., Any], *arguments: Any) -> fx.Node:
+        """A call of a function."""
+        return self.reader.apply(function, arguments)
+
+    def rows(self, value: fx.Node) -> fx.Node:
+        """Each sample as one row."""
+        return self.leaf(nn.Flatten(1), value)
+
+    def reshaped(self, value: fx.Node, sample: Shape) -> fx.Node:
+        """The values of each sample in another shape."""
+        before: Shape = value.meta["shape"]
+        if math.prod(before) != math.prod(sample):
+            raise CaptureError(f"it moves values between samples, from {before} to {sample}")
+        if before == sample:
+            return value
+        return self.rows(value) if len(sample) == 1 else self.apply(torch.reshape, value, (-1, *sample))

@@ -1,0 +1,70 @@
+"""``torch.export`` archives (.pt2): read without running anything that is in them, and written.
+
+``torch.export.load`` unpickles, evaluates and imports what the file says; this reader only parses JSON and views raw
+bytes, and raises the operators that are on its lists.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from compressor.errors import CaptureError, ModelFileError
+from compressor.files import save_atomic
+from compressor.graph.capture import export
+from compressor.graph.network import Network
+from compressor.graph.pt2_in.archive import Archive
+from compressor.graph.pt2_in.program import program_in
+from compressor.graph.raising.program import Program
+from compressor.graph.raising.raise_program import raise_program
+
+MAX_NODES: Final = 100_000
+
+MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What Python and torch raise for data that is not what it should be."""
+
+
+def read_pt2(path: Path) -> Network:
+    """The network in a ``torch.export`` archive, in eval mode. Raises ``ModelFileError`` with one line."""
+    with Archive(path) as archive:
+        try:
+            program = program_in(archive)
+            _check(program)
+            network = raise_program(program, str(path))
+        except CaptureError as error:
+            raise ModelFileError(f"{path}: {error}") from None
+        except MemoryError:
+            raise ModelFileError(f"{path}: the network in it does not fit into memory") from None
+        except MALFORMED as error:
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+            raise ModelFileError(f"{path}: not a valid torch.export archive ({reason})") from None
+    return network
+
+
+def write_pt2(network: Network, path: Path) -> None:
+    """Write a self-contained archive that ``read_pt2`` and ``torch.export.load`` read; whole or not at all.
+
+    The network stays as it is. Raises ``CaptureError`` where it holds a layer that torch cannot trace.
+    """
+    exported = export(network.module, network.spec.shape)
+    for node in exported.graph.nodes:
+        node.meta.pop("stack_trace", None)  # it would carry paths and source lines of this machine
+    exported.example_inputs = None
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            torch.export.save(exported, file)
+
+    save_atomic(path, save)
+
+
+def _check(program: Program) -> None:
+    """What can be seen before anything is built."""
+    if len(program.ops) > MAX_NODES:
+        raise CaptureError(f"it holds {len(program.ops)} operations; up to {MAX_NODES} are read")
+    kinds = {program.tensors[path].dtype for path in program.parameters}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+        raise CaptureError(f"its parameters are of different precision ({names}); convert them to one")

@@ -1,0 +1,181 @@
+"""From the JSON and the raw bytes of a ``torch.export`` archive to a program."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from compressor.errors import CaptureError
+from compressor.graph.pt2_in.archive import Archive
+from compressor.graph.pt2_in.values import (
+    DTYPES,
+    argument,
+    entry_name,
+    scope_of,
+    sizes_of,
+    symbol,
+    tensor_from,
+    tensor_path,
+    value_name,
+)
+from compressor.graph.raising.program import Op, Program, Value
+
+Json = Mapping[str, Any]
+
+_STATE = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
+
+
+def program_in(archive: Archive) -> Program:
+    """The program of an archive that holds one. Raises ``CaptureError`` or ``ModelFileError``."""
+    model = _model_name(archive)
+    content = archive.json(f"models/{model}.json")
+    if content.get("verifiers", ["TRAINING"]) != ["TRAINING"]:
+        raise CaptureError("it was lowered by run_decompositions(); save what torch.export.export returned")
+    graph, signature = content["graph_module"]["graph"], content["graph_module"]["signature"]
+    _refuse_containers(content["graph_module"])
+    state, parameters, name = _inputs(signature["input_specs"])
+    first = graph["tensor_values"][name]["sizes"]
+    batch = symbol(first[0]) if first else ""
+    values = graph["tensor_values"]
+    ops = tuple(op for node in graph["nodes"] for op in _ops(node))
+    return Program(
+        input=name,
+        output=_output(signature["output_specs"]),
+        ops=ops,
+        state=state,
+        tensors=_tensors(archive, model, list(state.values())),
+        parameters=parameters,
+        sizes={key: sizes_of(meta["sizes"], batch) for key, meta in values.items()},
+        dtypes={key: DTYPES[meta["dtype"]] for key, meta in values.items() if meta["dtype"] in DTYPES},
+        in_training=any(map(_trains, ops)),
+    )
+
+
+def _model_name(archive: Archive) -> str:
+    names = [name for name in archive.entries if name.startswith("models/") and name.endswith(".json")]
+    if len(names) != 1:
+        raise CaptureError(f"it holds {len(names)} programs; one is read")
+    if any(name.startswith("data/aotinductor/") for name in archive.entries):
+        raise CaptureError("it holds compiled code (AOTInductor), which is not run; save the exported program alone")
+    if archive.text("byteorder") not in ("", "little"):
+        raise CaptureError("its numbers are big-endian; save it on a little-endian machine")
+    return names[0].removeprefix("models/").removesuffix(".json")
+
+
+def _inputs(specs: list[Json]) -> tuple[dict[str, str], frozenset[str], str]:
+    """State by value name, the paths that are parameters, and the name of the one input."""
+    state: dict[str, str] = {}
+    parameters: set[str] = set()
+    inputs: list[str] = []
+    for spec in specs:
+        ((kind, content),) = spec.items()
+        if kind == "user_input":
+            ((what, reference),) = content["arg"].items()
+            inputs.append(value_name(reference["name"]) if what == "as_tensor" else "")
+        elif kind in _STATE:
+            path = tensor_path(content[_STATE[kind]])
+            state[value_name(content["arg"]["name"])] = path
+            if kind == "parameter":
+                parameters.add(path)
+        else:
+            raise CaptureError(f"it takes an input of the kind {str(kind)[:40]!r}; a network takes one tensor")
+    if len(inputs) != 1 or not inputs[0]:
+        raise CaptureError(f"it takes {len(inputs)} inputs; a network takes one tensor")
+    return state, frozenset(parameters), inputs[0]
+
+
+def _output(specs: list[Json]) -> str:
+    outputs = [content["arg"] for spec in specs for kind, content in spec.items() if kind == "user_output"]
+    if len(outputs) != 1 or "as_tensor" not in outputs[0]:
+        raise CaptureError(f"it returns {len(outputs)} values; a network returns one tensor")
+    return value_name(outputs[0]["as_tensor"]["name"])
+
+
+def _refuse_containers(module: Json) -> None:
+    """A dict or list with one tensor in it looks like a tensor in the signature; the root's call tells."""
+    root = next((entry for entry in module.get("module_call_graph", []) if entry["fqn"] == ""), None)
+    text = ((root or {}).get("signature") or {}).get("out_spec")
+    kind = json.loads(text)[1]["type"] if isinstance(text, str) and len(text) < 10_000 else None
+    if kind is not None:
+        raise CaptureError(f"it returns a {str(kind).rpartition('.')[2][:40]}; a network returns one tensor")
+
+
+def _tensors(archive: Archive, model: str, paths: list[str]) -> dict[str, Tensor]:
+    """Tensors by path; those that share bytes and sizes are one object."""
+    metas: dict[str, tuple[str, Json]] = {}
+    for folder, config in (
+        ("constants", f"{model}_constants_config.json"),
+        ("weights", f"{model}_weights_config.json"),
+    ):
+        if f"data/{folder}/{model}.pt" in archive.entries:
+            raise CaptureError("its weights are pickled, as torch before 2.9 did; export and save it again")
+        if f"data/{folder}/{config}" in archive.entries:
+            config_of = archive.json(f"data/{folder}/{config}")["config"]
+            metas.update({path: (folder, meta) for path, meta in config_of.items()})
+    raw: dict[str, bytearray] = {}
+    made: dict[tuple[str, str], Tensor] = {}
+    result: dict[str, Tensor] = {}
+    for path in paths:
+        if path not in metas:
+            raise CaptureError(f"it lacks the values of {path!r}")
+        folder, meta = metas[path]
+        entry = f"data/{folder}/{entry_name(meta)}"
+        if entry not in raw:
+            raw[entry] = archive.read(entry)
+        key = (entry, json.dumps(meta["tensor_meta"], sort_keys=True))
+        if key not in made:
+            made[key] = tensor_from(raw[entry], meta["tensor_meta"])
+        result[path] = made[key]
+    return result
+
+
+def _ops(node: Json) -> Iterator[Op]:
+    """The operation of a node; one with several results is followed by the operations that pick them."""
+    target = node["target"]
+    if not isinstance(target, str) or len(target) > 200:
+        raise CaptureError("it holds a node without an operator")
+    name = target.removeprefix("torch.ops.").replace("_operator.", "operator.", 1)
+    given = {
+        _argument_name(entry["name"], position): argument(entry["arg"]) for position, entry in enumerate(node["inputs"])
+    }
+    scope = scope_of((node.get("metadata") or {}).get("nn_module_stack"))
+    results = [_result(output) for output in node["outputs"]]
+    if len(results) == 1 and isinstance(results[0], str):
+        yield Op(name, given, results[0], scope)
+        return
+    flat = [found for result in results for found in (result if isinstance(result, list) else [result])]
+    if not flat:
+        yield Op(name, given, "", scope)
+        return
+    together = f"{flat[0]}__all"
+    yield Op(name, given, together, scope)
+    for position, result in enumerate(flat):
+        yield Op("operator.getitem", {"0": Value(together), "1": position}, result, scope)
+
+
+def _argument_name(name: Any, position: int) -> str:
+    return value_name(name) if name else str(position)
+
+
+def _result(output: Json) -> str | list[str]:
+    ((kind, content),) = output.items()
+    if kind == "as_tensors":
+        return [value_name(part["name"]) for part in content]
+    if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
+        return value_name(content["as_name"])
+    if kind == "as_tensor":
+        return value_name(content["name"])
+    raise CaptureError(f"it computes something of the kind {str(kind)[:40]!r}, which a network cannot hold")
+
+
+def _trains(op: Op) -> bool:
+    """Whether the operation shows that the trace was made in training mode.
+
+    A normalisation updates its statistics, or the dropout of a dropout module is on.
+    """
+    if op.target == "aten.batch_norm.default":
+        return bool(op.arguments.get("training") and op.arguments.get("running_mean"))
+    return "dropout" in op.target and op.arguments.get("train") is True and "Dropout" in op.scope.kind

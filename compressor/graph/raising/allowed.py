@@ -1,0 +1,37 @@
+"""Which operators have a place in a network: those with a rule, and those on the lists of functions."""
+
+from __future__ import annotations
+
+from compressor.errors import CaptureError
+from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, OPAQUE, SAME, SIZE_ARITHMETIC
+from compressor.graph.raising.layers import LAYERS
+from compressor.graph.raising.plain import PLAIN
+from compressor.graph.raising.program import Op, Program
+
+_FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS | OPAQUE
+_FAMILIES = frozenset({*LAYERS, *PLAIN, *ARITHMETIC})
+
+
+def split_target(target: str) -> tuple[str, str, str]:
+    """``aten.relu_.default`` → ``("aten.relu", "default", "aten.relu.default")``."""
+    base, _, variant = target.rpartition(".")
+    plain = base[:-1] if base.endswith("_") and not base.endswith("__") else base
+    return plain, variant, f"{plain}.{variant}"
+
+
+def refuse_unknown(op: Op, program: Program) -> None:
+    """Raise ``CaptureError`` for an operator that is on no list, before anything is looked up by its name."""
+    base, _, plain = split_target(op.target)
+    if base in _FAMILIES or plain in _FUNCTIONS or op.target in SIZE_ARITHMETIC:
+        return
+    state = program.path_of(next(iter(op.arguments.values()), None))
+    writes = op.target.rpartition(".")[0] == f"{base}_"
+    if writes and state:
+        raise CaptureError(f"it changes its own state {state!r} in place ({op.target})")
+    reason = "changes a tensor in place, which a network cannot hold" if writes else "has no place in a network"
+    raise CaptureError(f"operator {op.target[:80]}{place(op)} {reason}")
+
+
+def place(op: Op) -> str:
+    """Where in the source, for ends of messages."""
+    return f" (in {op.scope.path})" if op.scope.path else ""

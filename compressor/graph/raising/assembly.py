@@ -1,0 +1,141 @@
+"""Building a network node by node, and the book of its paths."""
+
+from __future__ import annotations
+
+import keyword
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from torch import Tensor, fx, nn
+
+from compressor.errors import CaptureError, GraphError
+from compressor.graph.leaf import Shape
+from compressor.graph.network import InputSpec, Network
+from compressor.graph.shapes import propagate
+
+RESERVED = frozenset([*dir(fx.GraphModule), *dir(nn.Module()), "meta", *keyword.kwlist])
+"""Names that modules use themselves, and words of Python; a layer of such a name would hide them or be hidden."""
+MAX_SAMPLE: Final = 2**27
+"""Numbers in the largest value of one sample: 512 MiB in single precision."""
+_SPECIAL = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def safe_path(path: str) -> str:
+    """``path`` without special characters, and with an underscore behind every part that has a meaning already."""
+    parts = _SPECIAL.sub("_", path).split(".")
+    return ".".join(f"{part}_" if part in RESERVED else part for part in parts) if path else ""
+
+
+def owner_of(path: str) -> str:
+    """Path of the module that holds the tensor or module at ``path``."""
+    return path.rpartition(".")[0]
+
+
+class PathBook:
+    """Which paths are taken. A leaf holds no other leaf, and nobody else's tensors."""
+
+    def __init__(self, tensors: Iterable[str] = ()) -> None:
+        self._leaves: set[str] = set()
+        self._owned: dict[str, set[str]] = {}
+        self._containers: set[str] = set()
+        self._counts: dict[str, int] = {}
+        for path in tensors:
+            self._owned.setdefault(owner_of(path), set()).add(path)
+            self._contain(owner_of(path))
+
+    def claim(self, path: str, tensors: Sequence[str] = ()) -> bool:
+        """Take ``path`` for a leaf that holds ``tensors``; False where something else is in the way."""
+        free = path and path not in self._leaves and path not in self._containers
+        if not free or not self._owned.get(path, set()) <= set(tensors) or self._inside_leaf(path):
+            return False
+        self._leaves.add(path)
+        self._contain(path)
+        return True
+
+    def fresh(self, base: str) -> str:
+        """Take ``base``, or ``base_1``, ``base_2``… for a leaf without tensors of its own."""
+        while True:
+            count = self._counts.get(base, 0)
+            self._counts[base] = count + 1
+            path = f"{base}_{count}" if count else base
+            if self.claim(path):
+                return path
+
+    def within(self, scope: str, name: str) -> str:
+        """A path for something called ``name`` in ``scope``: below it, or beside it where it is a leaf."""
+        if scope in self._leaves or (scope and self._owned.get(scope)):
+            return f"{scope}_{name}"
+        return f"{scope}.{name}" if scope else name
+
+    def _contain(self, path: str) -> None:
+        while path := owner_of(path):
+            if path in self._containers:
+                return
+            self._containers.add(path)
+
+    def _inside_leaf(self, path: str) -> bool:
+        while path := owner_of(path):
+            if path in self._leaves:
+                return True
+        return False
+
+
+class Assembly:
+    """A network under construction. Nodes are added in execution order; ``finish`` checks and compiles it once."""
+
+    def __init__(self, spec: InputSpec, source: str, tensors: Iterable[str] = ()) -> None:
+        self.spec = spec
+        self.source = source
+        self.paths = PathBook(tensors)
+        self._graph = fx.Graph()
+        self._held: dict[str, nn.Module | Tensor] = {}
+        self.input = self._graph.placeholder(spec.name)
+
+    def add(self, path: str, module: nn.Module) -> None:
+        """Put a leaf at a path that ``paths`` gave out."""
+        self._held[path] = module
+
+    def call(self, path: str, *inputs: fx.Node) -> fx.Node:
+        """A call of the leaf at ``path``."""
+        return self._graph.call_module(path, inputs)
+
+    def tensor(self, path: str, tensor: Tensor) -> fx.Node:
+        """A read of the tensor kept at ``path``."""
+        self._held[path] = tensor
+        return self._graph.get_attr(path)
+
+    def apply(
+        self, function: Callable[..., Any], arguments: Sequence[Any], named: Mapping[str, Any] | None = None
+    ) -> fx.Node:
+        """A call of a function."""
+        return self._graph.call_function(function, tuple(arguments), dict(named or {}))
+
+    def finish(self, output: fx.Node) -> Network:
+        """The network, in eval mode, with its shapes. Raises ``CaptureError`` where these do not work out."""
+        self._graph.output(output)
+        for node in reversed(self._graph.nodes):
+            if not node.users and node.op not in ("placeholder", "output"):
+                self._graph.erase_node(node)
+        reads = {str(node.target) for node in self._graph.nodes if node.op in ("call_module", "get_attr")}
+        module = fx.GraphModule({path: held for path, held in self._held.items() if path in reads}, self._graph)
+        module.graph.lint()
+        network = Network(module.eval(), self.spec, self.source)
+        try:
+            propagate(network)
+        except GraphError as error:
+            raise CaptureError(f"its shapes do not work out at any batch size: {error}") from None
+        for node in network.graph.nodes:
+            if math.prod(node.meta.get("shape") or ()) > MAX_SAMPLE:
+                raise CaptureError(f"one sample of {node.name} would hold more than {MAX_SAMPLE} numbers")
+        if output.meta.get("shape") is None:
+            raise CaptureError("its output does not hold one row per sample of the batch")
+        return network
+
+
+def sample_sizes(sizes: Sequence[int] | None) -> Shape | None:
+    """The shape of one sample of a value of these sizes; None where it is no batch of samples of fixed shape."""
+    if not sizes or sizes[0] != -1 or any(size < 0 for size in sizes[1:]):
+        return None
+    return tuple(sizes[1:])

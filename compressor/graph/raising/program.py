@@ -1,0 +1,92 @@
+"""A traced network as plain data: the neutral form between whatever was read and the network that is built from it.
+
+A program is a list of operations in single static assignment: each names its operator as torch's dispatcher does
+(``aten.conv2d.default``), its arguments by their names in the operator's schema, and the values it makes. Nothing here
+runs, imports or looks anything up, so a program may come from a file that nobody trusts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+BATCH: Final = -1
+"""The size of a dimension that is the batch size."""
+UNKNOWN: Final = -2
+"""The size of a dimension that depends on the batch size in another way, or on data."""
+
+Sizes = tuple[int, ...]
+"""Sizes of a whole value, the batch dimension included; ``BATCH`` and ``UNKNOWN`` may stand for sizes."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A reference to a value of the program: an input, a piece of state, or the result of an operation."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The module whose ``forward`` called an operation: its path in the source, and the name of its class."""
+
+    path: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. ``arguments`` hold numbers, strings, ``None``, dtypes, ``Value`` s and lists of these."""
+
+    target: str
+    arguments: Mapping[str, Any]
+    result: str
+    scope: Scope = Scope()
+
+    @property
+    def values(self) -> Iterator[Value]:
+        """The values the operation reads."""
+        for argument in self.arguments.values():
+            yield from values_in(argument)
+
+
+def values_in(argument: Any) -> Iterator[Value]:
+    """The values inside an argument, nested lists included."""
+    if isinstance(argument, Value):
+        yield argument
+    elif isinstance(argument, list | tuple):
+        for item in argument:
+            yield from values_in(item)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network with one input and one output, both tensors whose first dimension is the batch.
+
+    ``state`` maps values to paths of tensors (``features.0.weight``); ``tensors`` holds those by path, tied ones being
+    one object. The program owns its tensors. ``sizes`` and ``dtypes`` describe values; they may lack some.
+    """
+
+    input: str
+    output: str
+    ops: tuple[Op, ...]
+    state: Mapping[str, str]
+    tensors: Mapping[str, Tensor]
+    parameters: frozenset[str]
+    """Paths of the tensors that are trained, or at least were meant to be."""
+    sizes: Mapping[str, Sizes] = field(default_factory=dict)
+    dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    in_training: bool = False
+    """Whether it was traced in training mode, so that what trains in it need not train always."""
+
+    def path_of(self, argument: Any) -> str | None:
+        """Path of the tensor an argument refers to; None when it is no piece of state."""
+        return self.state.get(argument.name) if isinstance(argument, Value) else None
+
+    def sizes_of(self, argument: Any) -> Sizes | None:
+        """Sizes of the value an argument refers to, where they are known."""
+        return self.sizes.get(argument.name) if isinstance(argument, Value) else None

@@ -1,0 +1,240 @@
+"""Raising: from a program of operators to a network of modules that computes the same bit for bit, also in training.
+
+What one module can say becomes that module, at the path it had in the source where there was one; the rest stays a
+function call if it is on an allow-list, and is refused otherwise. Modules that were shared stay shared, weights that
+were tied stay tied. Time grows linearly with the number of operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.errors import CaptureError
+from compressor.graph.network import InputSpec, Network
+from compressor.graph.raising.aliasing import overload, same_tensors
+from compressor.graph.raising.allowed import place, refuse_unknown, split_target
+from compressor.graph.raising.assembly import Assembly, owner_of, safe_path, sample_sizes
+from compressor.graph.raising.call import Call
+from compressor.graph.raising.functions import (
+    ARITHMETIC,
+    ARITHMETIC_OVERLOADS,
+    CASTS,
+    DROPPED,
+    OPAQUE,
+    SAME,
+    SIZE_ARITHMETIC,
+)
+from compressor.graph.raising.layers import LAYERS, Layer
+from compressor.graph.raising.plain import PLAIN
+from compressor.graph.raising.program import BATCH, Op, Program, Value
+
+
+def raise_program(program: Program, source: str = "") -> Network:
+    """The network, in eval mode, with shapes. Raises ``CaptureError`` naming what has no place in a network."""
+    shape = sample_sizes(program.sizes.get(program.input))
+    if shape is None:
+        raise CaptureError("its input must have the batch as first dimension, and fixed sizes otherwise")
+    return _Raising(program, InputSpec(program.input, shape), source).network()
+
+
+class _Raising:
+    def __init__(self, program: Program, spec: InputSpec, source: str) -> None:
+        self.program = program
+        for op in program.ops:
+            refuse_unknown(op, program)
+        self.same = same_tensors(program)
+        self.paths = {path: safe_path(path) for path in program.tensors}
+        if len(set(self.paths.values())) != len(self.paths):
+            raise CaptureError("two of its tensors have names that differ in special characters only")
+        self.build = Assembly(spec, source, (self.paths[path] for path in sorted(self.tensors_read())))
+        self.nodes: dict[str, fx.Node] = {program.input: self.build.input}
+        self.leaves: dict[Hashable, str] = {}
+        self.held: dict[int, Tensor] = {}
+
+    def network(self) -> Network:
+        for op in self.program.ops:
+            self.raise_op(op)
+        return self.build.finish(self.node(self.program.output))
+
+    def tensors_read(self) -> set[str]:
+        """Paths of the tensors that operations read, but for the counters of BatchNorm."""
+        state = self.program.state
+        read = {state[value.name] for op in self.program.ops for value in op.values if value.name in state}
+        return {path for path in read if not path.endswith("num_batches_tracked")}
+
+    # --- values --------------------------------------------------------------------------------------------------
+
+    def node(self, name: str) -> fx.Node:
+        name = self.same.get(name, name)
+        if name not in self.nodes:
+            if name not in self.program.state:
+                raise CaptureError(f"value {name!r} is used before it is made")
+            path = self.program.state[name]
+            self.nodes[name] = self.build.tensor(self.paths[path], self.tensor(path))
+        return self.nodes[name]
+
+    def tensor(self, path: str) -> Tensor:
+        """The tensor at ``path`` as the network holds it: parameters as such, tied ones as one."""
+        tensor = self.program.tensors[path]
+        if id(tensor) not in self.held:
+            trained = path in self.program.parameters
+            self.held[id(tensor)] = nn.Parameter(tensor.detach(), tensor.requires_grad) if trained else tensor.detach()
+        return self.held[id(tensor)]
+
+    def resolved(self, argument: Any) -> Any:
+        if isinstance(argument, Value):
+            return self.node(argument.name)
+        if isinstance(argument, list | tuple):
+            return [self.resolved(item) for item in argument]
+        return argument
+
+    # --- operations ----------------------------------------------------------------------------------------------
+
+    def raise_op(self, op: Op) -> None:
+        if op.target in DROPPED or self.counts_batches(op):
+            return
+        call = Call(op, self.program)
+        node = self.handed_through(call) or self.as_layer(call) or self.as_plain(call) or self.as_function(call)
+        self.nodes[self.same.get(op.result, op.result)] = node
+
+    def counts_batches(self, op: Op) -> bool:
+        """The counter that BatchNorm keeps in training; the module has its own."""
+        path = self.program.path_of(next(iter(op.arguments.values()), None)) or ""
+        return op.target in ("aten.add_.Tensor", "aten.add.Tensor") and path.endswith("num_batches_tracked")
+
+    def handed_through(self, call: Call) -> fx.Node | None:
+        source, target = call.source, call.op.target
+        if source is None:
+            return None
+        dtypes = self.program.dtypes
+        same_type = source.name in dtypes and dtypes.get(source.name) == dtypes.get(call.op.result)
+        return self.node(source.name) if target in SAME or (target in CASTS and same_type) else None
+
+    def as_layer(self, call: Call) -> fx.Node | None:
+        base, _, _ = split_target(call.op.target)
+        layer = LAYERS[base](call) if base in LAYERS else None
+        if layer is None or call.source is None or call.source.name in self.program.state:
+            return None
+        settings = (str(layer.module), *sorted(layer.tensors.items()))
+        key = (settings, "" if layer.tensors else call.op.scope.path)
+        if key not in self.leaves:
+            self.leaves[key] = self.add_layer(call, layer, base)
+        return self.build.call(self.leaves[key], self.node(call.source.name))
+
+    def add_layer(self, call: Call, layer: Layer, base: str) -> str:
+        module = layer.module
+        for name, path in layer.tensors.items():
+            held = self.tensor(path)
+            if held.shape != getattr(module, name).shape:
+                raise CaptureError(
+                    f"{path} has {tuple(held.shape)} values, which does not suit a {type(module).__name__}"
+                )
+            holders: dict[str, Any] = module._parameters if isinstance(held, nn.Parameter) else module._buffers
+            holders[name] = held
+        if module._buffers.get("num_batches_tracked") is not None:
+            counter = f"{owner_of(layer.tensors['running_mean'])}.num_batches_tracked"
+            tensor = self.program.tensors.get(counter)
+            module._buffers["num_batches_tracked"] = torch.tensor(0) if tensor is None else tensor.detach()
+        path = self.layer_path(call, layer) or self.fresh_path(call, base)
+        self.build.add(path, module)
+        return path
+
+    def layer_path(self, call: Call, layer: Layer) -> str | None:
+        """Where the module was in the source, or else where its tensors are, if that is one place of its own."""
+        tensors = {name: self.paths[path] for name, path in layer.tensors.items()}
+        scope = safe_path(call.op.scope.path)
+        if call.op.scope.kind == type(layer.module).__name__ and self.build.paths.claim(scope, list(tensors.values())):
+            return scope
+        owners = {owner_of(path) for name, path in tensors.items() if path == f"{owner_of(path)}.{name}"}
+        if len(owners) == 1 and all(path.endswith(f".{name}") for name, path in tensors.items()):
+            owner = owners.pop()
+            return owner if self.build.paths.claim(owner, list(tensors.values())) else None
+        return None
+
+    def as_plain(self, call: Call) -> fx.Node | None:
+        base, variant, plain = split_target(call.op.target)
+        if base == "aten.mean" and (node := self.as_pooling(call)) is not None:
+            return node
+        rows = base in ("aten.view", "aten.reshape", "aten.squeeze")
+        if base not in PLAIN or variant == "Dimname" or not (call.is_plain or rows) or call.source is None:
+            return None
+        module = PLAIN[base](call)
+        if module is None:
+            return None
+        name = "flatten" if isinstance(module, nn.Flatten) else plain.split(".")[1]
+        return self.build.call(self.plain_path(call, module, name), self.node(call.source.name))
+
+    def plain_path(self, call: Call, module: nn.Module, name: str) -> str:
+        """One leaf for all calls of one module of the source; a leaf of its own for every function call."""
+        scope = call.op.scope
+        if scope.kind == type(module).__name__:
+            key = (scope.path, str(module))
+            if key not in self.leaves and self.build.paths.claim(safe_path(scope.path)):
+                self.leaves[key] = safe_path(scope.path)
+                self.build.add(self.leaves[key], module)
+            if key in self.leaves:
+                return self.leaves[key]
+        path = self.fresh_path(call, f"aten.{name}")
+        self.build.add(path, module)
+        return path
+
+    def fresh_path(self, call: Call, base: str) -> str:
+        name = safe_path(base.partition(".")[2])
+        return self.build.paths.fresh(self.build.paths.within(safe_path(call.op.scope.path), name))
+
+    def as_pooling(self, call: Call) -> fx.Node | None:
+        """A mean over height and width is a global average pooling; torch computes one by the other."""
+        dims = call.get("dim")
+        if call.rank != 4 or not isinstance(dims, list | tuple) or call.has("dtype") or call.source is None:
+            return None
+        if sorted(dim % 4 for dim in dims) != [2, 3]:
+            return None
+        path = self.plain_path(call, nn.AdaptiveAvgPool2d((1, 1)), "mean")
+        node = self.build.call(path, self.node(call.source.name))
+        if call.get("keepdim"):
+            return node
+        return self.build.call(self.plain_path(call, nn.Flatten(1), "flatten"), node)
+
+    # --- functions -----------------------------------------------------------------------------------------------
+
+    def as_function(self, call: Call) -> fx.Node:
+        op = call.op
+        base, variant, plain = split_target(op.target)
+        if op.target in SIZE_ARITHMETIC:
+            if op.target == "operator.mul" and len(list(op.values)) > 1:
+                raise CaptureError("it multiplies sizes that depend on the batch with each other")
+            return self.build.apply(SIZE_ARITHMETIC[op.target], self.resolved(list(op.arguments.values())))
+        if base in ARITHMETIC and variant in ARITHMETIC_OVERLOADS and call.get("alpha", 1) == 1:
+            return self.build.apply(ARITHMETIC[base], self.resolved([call.get("self"), call.get("other")]))
+        if plain == "aten.cat.default":
+            return self.build.apply(torch.cat, [self.resolved(call.get("tensors")), call.get("dim", 0)])
+        if plain == "aten.sym_size.int":
+            return self.build.apply(torch.ops.aten.sym_size.int, [self.resolved(call.get("self")), call.get("dim")])
+        if base in ("aten.view", "aten.reshape") and (sizes := self.batch_free(call)) is not None:
+            return self.build.apply(torch.reshape, [self.resolved(call.source), sizes])
+        return self.opaque(op, plain)
+
+    @staticmethod
+    def batch_free(call: Call) -> tuple[int, ...] | None:
+        """Sizes of a change of shape within each sample, with -1 for the batch."""
+        before, after = call.sample, call.result_sample
+        if before is None or after is None or math.prod(before) != math.prod(after):
+            return None
+        return (BATCH, *after)
+
+    def opaque(self, op: Op, plain: str) -> fx.Node:
+        operator = overload(plain) if plain in OPAQUE else None
+        if operator is None:
+            raise CaptureError(f"operator {op.target}{place(op)} is used in a way that has no place in a network")
+        named = {name: self.resolved(value) for name, value in op.arguments.items()}
+        leading = []
+        for argument in operator._schema.arguments:
+            if argument.kwarg_only or argument.name not in named:
+                break
+            leading.append(named.pop(argument.name))
+        return self.build.apply(operator, leading, named)

@@ -1,0 +1,1 @@
+"""Shape rules: by kind of layer, by function, and by running one node where there is no rule."""

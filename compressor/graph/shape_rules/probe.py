@@ -1,0 +1,106 @@
+"""Running one node on small real tensors, to learn what no rule tells: always in eval mode, leaving no trace.
+
+A value is a batch of samples when its first dimension follows the batch size and nothing else does; two batch sizes
+decide. Values that are no batches (numbers read from a shape, tuples of chunks) are recomputed when someone needs them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.errors import GraphError
+from compressor.graph.leaf import Shape
+
+BATCHES = (2, 3)
+"""Two batch sizes above one: torch treats a dimension of size one specially."""
+
+
+@contextmanager
+def in_eval_mode(module: nn.Module) -> Iterator[None]:
+    """Eval mode for a while; every part gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def undisturbed(module: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients, the random state kept: BatchNorm statistics and dropout seeds stay as they were."""
+    with in_eval_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def zeros(shapes: tuple[Shape, ...], batch: int, like: nn.Module) -> list[Tensor]:
+    """Batches of zeros on the device and in the precision of the module's parameters."""
+    reference = next((p for p in like.parameters() if p.is_floating_point()), torch.empty(0))
+    return [torch.zeros((batch, *shape), dtype=reference.dtype, device=reference.device) for shape in shapes]
+
+
+def probe_module(module: nn.Module, *inputs: Shape) -> Shape:
+    """Shape of one output sample of a module, found by running it. Raises ``GraphError`` where it cannot be run."""
+    with undisturbed(module):
+        shape = _sample_shape(lambda batch: module(*zeros(inputs, batch, module)))
+    if shape is None:
+        raise GraphError(f"{type(module).__name__} does not turn a batch of samples into one")
+    return shape
+
+
+def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
+    """Shape of one sample of a node's value, from the shapes its inputs carry; None when it is no batch of samples.
+
+    Functions run on torch's meta device: no memory is taken, whatever the sizes.
+    """
+    meta = node.op != "call_module"
+
+    def placed(tensor: Tensor) -> Tensor:
+        return tensor.to("meta") if meta else tensor
+
+    @functools.cache
+    def value(of: fx.Node, batch: int) -> Any:
+        shape: Shape | None = of.meta.get("shape")
+        if shape is None:
+            return compute(of, batch)
+        like = zeros(((),), 1, root)[0]
+        return torch.zeros((batch, *shape), dtype=like.dtype, device="meta" if meta else like.device)
+
+    def compute(of: fx.Node, batch: int) -> Any:
+        args, kwargs = fx.node.map_arg((of.args, of.kwargs), lambda argument: value(argument, batch))
+        match of.op:
+            case "get_attr":
+                held: Any = functools.reduce(getattr, str(of.target).split("."), root)
+                return placed(held) if isinstance(held, Tensor) else held
+            case "call_method":
+                return getattr(args[0], str(of.target))(*args[1:], **kwargs)
+            case "call_module":
+                module = root.get_submodule(str(of.target))
+                with undisturbed(module):
+                    return module(*args, **kwargs)  # its tensors are real, and so must the arguments be
+            case "call_function" if callable(of.target):
+                return of.target(*args, **kwargs)
+        raise GraphError(f"node {of.name} cannot be run by itself")
+
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        return _sample_shape(lambda batch: compute(node, batch))
+
+
+def _sample_shape(run: Callable[[int], Any]) -> Shape | None:
+    try:
+        results = [run(batch) for batch in BATCHES]
+    except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
+        raise GraphError(str(error).strip().partition("\n")[0] or type(error).__name__) from error
+    if not all(isinstance(result, Tensor) and result.dim() for result in results):
+        return None
+    sizes = [tuple(result.shape) for result in results]
+    if any(size[0] != batch for size, batch in zip(sizes, BATCHES, strict=True)) or sizes[0][1:] != sizes[1][1:]:
+        return None
+    return sizes[0][1:]

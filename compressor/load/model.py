@@ -1,0 +1,136 @@
+"""From what the user calls a model to a network: a file of some kind, a function, or the name of a known network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from compressor.data.imported import import_function
+from compressor.errors import CaptureError, InputError, ModelFileError, did_you_mean
+from compressor.graph.capture import capture
+from compressor.graph.leaf import Shape
+from compressor.graph.network import Network
+from compressor.graph.onnx_reader import read_onnx
+from compressor.graph.pt2 import read_pt2
+from compressor.load.file_kinds import Kind, kind_of
+from compressor.load.trusted import read_pickled, read_torchscript, shape_for
+from compressor.load.weights import PickledObjectsError, listed, put_weights, read_saved, read_weights, state_dict_in
+from compressor.models import find, zoo
+
+_FACTORY: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_SAVE_INSTEAD: Final = "save it with torch.export.save, or name package.module:function and its --weights"
+
+
+def load_model(
+    model: str, *, weights: Path | None = None, trust: bool = False, input_shape: Shape | None = None
+) -> Network:
+    """The network that ``model`` names, in eval mode.
+
+    ``model`` is a file (torch.export archive or ONNX, whatever its suffix), ``package.module:function`` that returns a
+    module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
+    loaded. ``input_shape`` is the shape of one sample where nothing else says it. Raises ``InputError`` with one line.
+    """
+    path = Path(model)
+    names = [entry.name for entry in zoo()]
+    if path.is_file() or (path.exists() and model not in names):
+        if weights is not None:
+            _refuse_weights(path)
+        return _read_file(path, trust, input_shape)
+    if _FACTORY.fullmatch(model):
+        return _from_function(model, weights, input_shape)
+    if model in names:
+        entry = find(model)
+        return _from_module(entry.build(), model, weights, entry.input_shape)
+    if path.suffix or len(path.parts) > 1:
+        raise ModelFileError(f"{model}: there is no such file")
+    raise InputError(
+        f"{model!r} is no file, no package.module:function and no known network{did_you_mean(model, names)}"
+    )
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def _refuse_weights(path: Path) -> None:
+    raise ModelFileError(f"{path}: a model file has weights of its own; leave out --weights")
+
+
+def _read_file(path: Path, trust: bool, input_shape: Shape | None) -> Network:
+    kind = kind_of(path)
+    match kind:
+        case Kind.EXPORT:
+            return read_pt2(path)
+        case Kind.ONNX:
+            return read_onnx(path)
+        case Kind.TORCHSCRIPT if trust:
+            return read_torchscript(path, input_shape)
+        case Kind.PICKLE if trust:
+            return read_pickled(path, input_shape)
+        case Kind.TORCH_SAVE:
+            return _read_saved(path, trust, input_shape)
+    raise ModelFileError(f"{path}: {_refusal(kind)}")
+
+
+def _refusal(kind: Kind) -> str:
+    match kind:
+        case Kind.TORCHSCRIPT:
+            return f"{kind.value}; loading it can run code from the file: {_SAVE_INSTEAD}, or give --trust"
+        case Kind.PICKLE:
+            return f"{kind.value}; loading it runs code from the file: {_SAVE_INSTEAD}, or give --trust"
+        case Kind.SAFETENSORS:
+            return f"{kind.value}: weights without their network; name package.module:function, and it as --weights"
+        case Kind.OLD_EXPORT:
+            return f"{kind.value}, which holds pickled parts; export and save it again with torch 2.9 or later"
+    return f"{kind.value}; a model is a torch.export archive, an ONNX file, package.module:function or a known name"
+
+
+def _read_saved(path: Path, trust: bool, input_shape: Shape | None) -> Network:
+    """A file of ``torch.save``: a module for those who trust it, and otherwise a message that says what it is."""
+    try:
+        content = read_saved(path)
+    except PickledObjectsError as error:
+        if trust:
+            return read_pickled(path, input_shape)
+        raise ModelFileError(
+            f"{path}: a pickled module (it needs {listed(error.needs)}); loading it runs code from the file: "
+            f"{_SAVE_INSTEAD}, or give --trust"
+        ) from None
+    found = state_dict_in(content)
+    if found is None:
+        raise ModelFileError(f"{path}: a torch.save file with a {type(content).__name__}, no network: {_SAVE_INSTEAD}")
+    what = "a state_dict" if found.keys() == getattr(content, "keys", dict)() else "a checkpoint with a state_dict"
+    raise ModelFileError(
+        f"{path}: {what} ({len(found)} tensors: {next(iter(found))}, …), weights without their network; "
+        "name package.module:function and give this file as --weights"
+    )
+
+
+# --- modules -----------------------------------------------------------------------------------------------------
+
+
+def _from_function(reference: str, weights: Path | None, input_shape: Shape | None) -> Network:
+    try:
+        function: Callable[..., Any] = import_function(reference, "model")
+        module = function if isinstance(function, nn.Module) else function()
+    except InputError:
+        raise
+    except Exception as error:  # the user's code runs in there: anything may come out
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise InputError(f"{reference} failed ({reason})") from error
+    if not isinstance(module, nn.Module):
+        raise InputError(f"{reference} returned a {type(module).__name__}; it must return a torch.nn.Module")
+    shape = input_shape or getattr(function, "input_shape", None)
+    return _from_module(module, reference, weights, shape_for(module, reference, shape))
+
+
+def _from_module(module: nn.Module, source: str, weights: Path | None, input_shape: Shape) -> Network:
+    if weights is not None:
+        put_weights(module, read_weights(weights), weights)
+    try:
+        return capture(module, input_shape, source)
+    except CaptureError as error:
+        raise CaptureError(f"{source}: {error}") from error

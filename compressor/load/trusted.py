@@ -1,0 +1,86 @@
+"""Files that run code when they are loaded: pickled modules and TorchScript. Only for those who trust the file."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from compressor.errors import ModelFileError
+from compressor.graph.capture import EXAMPLE_BATCH, capture
+from compressor.graph.leaf import Shape
+from compressor.graph.network import Network
+from compressor.graph.raising.exported import from_exported
+from compressor.graph.raising.program import Program
+from compressor.graph.raising.raise_program import raise_program
+
+
+def unpickle_module(path: Path) -> nn.Module:
+    """The module in a ``torch.save`` file or a pickle; runs what the file says. Raises ``ModelFileError``."""
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # the file's own code runs in there: anything may come out
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        raise ModelFileError(f"{path}: cannot be unpickled ({reason}); its classes must be importable") from None
+    for candidate in (content, *(content.values() if isinstance(content, Mapping) else ())):
+        if isinstance(candidate, nn.Module):
+            return candidate
+    raise ModelFileError(f"{path}: holds a {type(content).__name__}, no module")
+
+
+def read_pickled(path: Path, input_shape: Shape | None) -> Network:
+    """A pickled module as a network."""
+    module = unpickle_module(path)
+    return capture(module, shape_for(module, path, input_shape), str(path))
+
+
+def read_torchscript(path: Path, input_shape: Shape | None) -> Network:
+    """A TorchScript file as a network. Raises ``ModelFileError`` or ``CaptureError``."""
+    from torch._export.converter import TS2EPConverter
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            script = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise ModelFileError(f"{path}: cannot be loaded as TorchScript ({reason})") from None
+        shape = shape_for(script, path, input_shape)
+        try:
+            exported = TS2EPConverter(script, (torch.zeros(EXAMPLE_BATCH, *shape),), {}).convert()
+        except Exception as error:  # a converter that is no longer cared for
+            reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+            raise ModelFileError(f"{path}: torch cannot convert this TorchScript ({reason})") from None
+    return raise_program(_with_parameters(exported), str(path))
+
+
+def _with_parameters(exported: ExportedProgram) -> Program:
+    """The conversion makes buffers of all tensors: what is no statistic was trained."""
+    program = from_exported(exported)
+    trained = {
+        path
+        for path, tensor in program.tensors.items()
+        if tensor.is_floating_point() and not path.endswith(("running_mean", "running_var"))
+    }
+    for path in trained:
+        program.tensors[path].requires_grad_(True)
+    return dataclasses.replace(program, parameters=frozenset(trained))
+
+
+def shape_for(module: object, source: object, given: Shape | None) -> Shape:
+    """Shape of one input sample: as given, or the attribute ``input_shape``. Raises ``ModelFileError``."""
+    shape = given or getattr(module, "input_shape", None)
+    if shape is None:
+        raise ModelFileError(
+            f"{source}: the size of one input is not known; give --input, such as --input 3x32x32, "
+            "or an attribute input_shape = (3, 32, 32)"
+        )
+    if not isinstance(shape, list | tuple) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise ModelFileError(f"{source}: input_shape must be sizes such as (3, 32, 32), not {shape!r}")
+    return tuple(shape)

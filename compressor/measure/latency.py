@@ -1,0 +1,227 @@
+"""Is the candidate faster than the baseline, by how much, and how sure is that: a paired measurement in ONNX Runtime.
+
+Wall-clock times on a shared machine are wrong by tens of percent; the ratio of two models' *thread CPU* times, taken
+side by side, is not. So: one thread, no spinning, bound inputs and outputs; fresh pairs of sessions; in each round both
+models in random order, one untimed call, then enough calls to fill a millisecond; one ratio per round. The answer is
+the median of the ratios; its interval spans the order statistics of the rounds, those of the sessions' medians, and a
+floor of half a percent.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnxruntime as ort
+
+from compressor.errors import InputError
+from compressor.measure.session import InputInfo, OnnxModel
+from compressor.measure.statistics import median, median_interval, quantile
+
+MEANINGFUL_US = 5.0
+"""Below this a call of the runtime itself (about 2 µs) is most of the time."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How long to measure. Times in microseconds, the rest in counts and shares."""
+
+    sessions: int = 9
+    """Where a session's memory lies shifts its speed by up to a percent, for all its rounds: the interval needs enough
+    sessions for order statistics of their medians (six at least; with nine, the second and the eighth)."""
+    min_rounds: int = 9
+    max_rounds: int = 30
+    block_us: float = 1000.0
+    target: float = 0.01
+    """Half-width, as a share of the median, at which a session stops."""
+    floor: float = 0.005
+    """Half-width below which no result claims to be known."""
+
+
+FULL = Protocol()
+"""For what is reported: about half a second of CPU per pair of small models."""
+QUICK = Protocol(sessions=1, min_rounds=21, max_rounds=21)
+"""For trials of a search: some 50 ms per pair of small models."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Candidate against baseline. ``speedup`` = baseline time / candidate time, 95 % within [``low``, ``high``].
+
+    Times are microseconds per call of the whole batch: thread CPU time, and wall time (median, and 90th percentile of
+    the candidate). ``load`` is the machine's load average over the last minute; ``notes`` say what limits the result.
+    """
+
+    speedup: float
+    low: float
+    high: float
+    baseline_us: float
+    candidate_us: float
+    baseline_wall_us: float
+    candidate_wall_us: float
+    candidate_p90_us: float
+    rounds: int
+    sessions: int
+    load: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rankable(self) -> bool:
+        """Whether both models take long enough for their ratio to be about the models."""
+        return min(self.baseline_us, self.candidate_us) >= MEANINGFUL_US
+
+
+@dataclass
+class _Times:
+    """Microseconds per call, one entry per round."""
+
+    cpu: list[float] = field(default_factory=list)
+    wall: list[float] = field(default_factory=list)
+
+
+def compare(
+    baseline: bytes | Path, candidate: bytes | Path, *, batch: int = 1, protocol: Protocol = FULL, seed: int = 0
+) -> Comparison:
+    """Time two ONNX files against each other on equal random inputs.
+
+    Raises ``InputError`` for a file that cannot be loaded, for files with different inputs, and for a batch size that
+    a file is not made for.
+    """
+    rng = random.Random(seed)
+    before, after = _Times(), _Times()
+    ratios: list[float] = []
+    medians: list[float] = []
+    for session in range(protocol.sessions):
+        pair = OnnxModel(baseline), OnnxModel(candidate)
+        _check_inputs(*pair)
+        first, second = (bound_call(model, batch, seed + session) for model in pair)
+        found = _session_ratios(first, second, before, after, protocol, rng)
+        ratios += found
+        medians.append(median(found))
+    return _summary(ratios, medians, before, after, protocol)
+
+
+def bound_call(model: OnnxModel, batch: int, seed: int = 0) -> Callable[[], None]:
+    """A call of the model on random inputs that stay in place, outputs written over and over into one buffer."""
+    feeds = model.feeds(batch, seed)
+    binding = model.session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+    results = model.session.run(None, feeds)
+    for entry, result in zip(model.session.get_outputs(), results, strict=True):
+        binding.bind_ortvalue_output(entry.name, ort.OrtValue.ortvalue_from_numpy(result))
+
+    def call() -> None:
+        model.session.run_with_iobinding(binding)
+
+    return call
+
+
+def _session_ratios(
+    baseline: Callable[[], None],
+    candidate: Callable[[], None],
+    before: _Times,
+    after: _Times,
+    protocol: Protocol,
+    rng: random.Random,
+) -> list[float]:
+    """Ratios of one pair of sessions, one per round, until they are known well enough."""
+    pair = [(baseline, before, _repeats(baseline, protocol)), (candidate, after, _repeats(candidate, protocol))]
+    ratios: list[float] = []
+    while len(ratios) < protocol.max_rounds:
+        for call, times, repeats in rng.sample(pair, 2):
+            cpu, wall = _timed(call, repeats)
+            times.cpu.append(cpu)
+            times.wall.append(wall)
+        ratios.append(before.cpu[-1] / max(after.cpu[-1], 1e-3))
+        if len(ratios) >= protocol.min_rounds and _known(ratios, protocol.target):
+            break
+    return ratios
+
+
+def _known(ratios: list[float], target: float) -> bool:
+    low, high = median_interval(ratios)
+    return (high - low) / 2 < target * median(ratios)
+
+
+def _repeats(call: Callable[[], None], protocol: Protocol) -> int:
+    """How many calls fill a block."""
+    fastest = min(_timed(call, 1)[0] for _ in range(5))
+    return max(1, round(protocol.block_us / max(fastest, 0.1)))
+
+
+def _timed(call: Callable[[], None], repeats: int) -> tuple[float, float]:
+    """Microseconds of thread CPU and of wall time per call, after one untimed call."""
+    call()
+    cpu, wall = cpu_clock(), time.perf_counter_ns()
+    for _ in range(repeats):
+        call()
+    wall_end, cpu_end = time.perf_counter_ns(), cpu_clock()
+    return (cpu_end - cpu) / repeats / 1e3, (wall_end - wall) / repeats / 1e3
+
+
+def _clock_resolution_us() -> float:
+    """Resolution of the clock in use; infinite where the system has none for threads."""
+    try:
+        return time.get_clock_info("thread_time").resolution * 1e6
+    except ValueError:
+        return float("inf")
+
+
+COARSE = _clock_resolution_us() > 10
+"""No usable thread clock (Windows ticks every 16 ms): wall time stands in, and the result says so."""
+cpu_clock: Callable[[], int] = time.perf_counter_ns if COARSE else time.thread_time_ns
+
+
+def _check_inputs(baseline: OnnxModel, candidate: OnnxModel) -> None:
+    def signature(entries: tuple[InputInfo, ...]) -> list[tuple[str, tuple[int, ...]]]:
+        return [(entry.dtype, entry.shape) for entry in entries]
+
+    if signature(baseline.inputs) != signature(candidate.inputs):
+        raise InputError(
+            f"the files take different inputs and cannot be compared: {_described(baseline)}; {_described(candidate)}"
+        )
+
+
+def _described(model: OnnxModel) -> str:
+    return f"{model.title} takes " + ", ".join(f"{entry.dtype} {entry.shape}" for entry in model.inputs)
+
+
+def _summary(
+    ratios: list[float], medians: list[float], before: _Times, after: _Times, protocol: Protocol
+) -> Comparison:
+    speedup = median(ratios)
+    (low, high), (least, most) = median_interval(ratios), median_interval(medians)
+    baseline_us, candidate_us = median(before.cpu), median(after.cpu)
+    return Comparison(
+        speedup=speedup,
+        low=min(low, least, speedup * (1 - protocol.floor)),
+        high=max(high, most, speedup * (1 + protocol.floor)),
+        baseline_us=baseline_us,
+        candidate_us=candidate_us,
+        baseline_wall_us=median(before.wall),
+        candidate_wall_us=median(after.wall),
+        candidate_p90_us=quantile(after.wall, 0.9),
+        rounds=len(ratios),
+        sessions=protocol.sessions,
+        load=_load(),
+        notes=_notes(min(baseline_us, candidate_us)),
+    )
+
+
+def _load() -> float:
+    """Load average over the last minute; 0 where the system keeps none."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _notes(shortest_us: float) -> tuple[str, ...]:
+    notes = []
+    if COARSE:
+        notes.append("this system has no fine thread clock: wall time was used, and other load distorts it")
+    if shortest_us < MEANINGFUL_US:
+        notes.append(f"a call takes {shortest_us:.1f} µs, mostly the runtime's own: not fit for ranking")
+    return tuple(notes)

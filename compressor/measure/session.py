@@ -1,0 +1,138 @@
+"""ONNX files in ONNX Runtime: opening them, saying clearly what is wrong with them, running them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.errors import InputError
+from compressor.graph.leaf import Shape
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+@dataclass(frozen=True)
+class InputInfo:
+    """One input of a file. ``batch`` is None where the first dimension is dynamic; ``shape`` is that of one sample."""
+
+    name: str
+    dtype: str
+    batch: int | None
+    shape: Shape
+
+    def sample(self, batch: int, rng: np.random.Generator) -> NDArray[Any]:
+        """Random values ``(batch, *shape)``: normal for floats, small non-negative integers otherwise."""
+        dtype = _DTYPES[self.dtype]
+        size = (batch, *self.shape)
+        if np.issubdtype(dtype, np.floating):
+            return rng.standard_normal(size).astype(dtype)
+        return rng.integers(0, 2, size).astype(dtype)
+
+
+def session_options(threads: int = 1) -> ort.SessionOptions:
+    """Everything the deployed file gets: all optimisations, ``threads`` threads that do not spin, no log."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4
+    return options
+
+
+def open_session(model: bytes | Path, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
+    """A session on the CPU. Raises ``InputError`` in one line for what is no file, no ONNX, or not runnable."""
+    title = _title(model)
+    if isinstance(model, Path) and not model.is_file():
+        raise InputError(f"{title}: no such file")
+    if (model.stat().st_size if isinstance(model, Path) else len(model)) == 0:
+        raise InputError(f"{title}: the file is empty")
+    source = str(model) if isinstance(model, Path) else model
+    try:
+        return ort.InferenceSession(source, options or session_options(), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but this
+        raise InputError(f"{title}: ONNX Runtime cannot load it: {_first_line(error)}") from None
+
+
+class OnnxModel:
+    """A loaded ONNX file with one image input; runs batches."""
+
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+        self.title = _title(model)
+        self.session = open_session(model, session_options(threads))
+        self.inputs = tuple(_input_info(entry, self.title) for entry in self.session.get_inputs())
+
+    @property
+    def input_shape(self) -> Shape:
+        """Shape of one sample of the first input."""
+        return self.inputs[0].shape
+
+    @property
+    def batch(self) -> int | None:
+        """The batch size the file is fixed to, or None when any will do."""
+        return self.inputs[0].batch
+
+    def run(self, images: Tensor | NDArray[Any]) -> NDArray[Any]:
+        """The first output for ``images`` (N, \\*input_shape). Raises ``InputError`` for images that do not fit."""
+        array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
+        entry = self.inputs[0]
+        if len(self.inputs) != 1:
+            raise InputError(f"{self.title}: has {len(self.inputs)} inputs where one is expected")
+        if array.shape[1:] != entry.shape or entry.batch not in (None, len(array)):
+            expected = (entry.batch or "N", *entry.shape)
+            raise InputError(f"{self.title}: takes images {_listed(expected)}, not {_listed(array.shape)}")
+        result: NDArray[Any] = self.session.run(None, {entry.name: array.astype(_DTYPES[entry.dtype], copy=False)})[0]
+        return result
+
+    def feeds(self, batch: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+        """Random inputs for ``batch`` samples. Raises ``InputError`` when the file is fixed to another batch size."""
+        rng = np.random.default_rng(seed)
+        for entry in self.inputs:
+            if entry.batch not in (None, batch):
+                raise InputError(
+                    f"{self.title}: is fixed to batches of {entry.batch}: measure with that batch size, not {batch}"
+                )
+        return {entry.name: entry.sample(batch, rng) for entry in self.inputs}
+
+
+def _input_info(entry: Any, title: str) -> InputInfo:
+    if entry.type not in _DTYPES:
+        raise InputError(f"{title}: input {entry.name!r} is of type {entry.type}, which is not supported")
+    if not entry.shape:
+        raise InputError(f"{title}: input {entry.name!r} has no batch dimension")
+    batch, *sizes = entry.shape
+    for axis, size in enumerate(sizes, start=1):
+        if not isinstance(size, int):
+            raise InputError(
+                f"{title}: dimension {axis} of input {entry.name!r} is open ({size}): export it with a size"
+            )
+    return InputInfo(entry.name, entry.type, batch if isinstance(batch, int) else None, tuple(sizes))
+
+
+def _title(model: bytes | Path) -> str:
+    return str(model) if isinstance(model, Path) else "the ONNX model"
+
+
+def _listed(sizes: tuple[Any, ...]) -> str:
+    return "(" + ", ".join(map(str, sizes)) + ")"
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:300] if text else type(error).__name__

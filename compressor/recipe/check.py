@@ -1,0 +1,98 @@
+"""What types cannot say: numbers in range, names that agree, plugins that exist and take these options."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+
+from compressor.engine.candidate import Constraints
+from compressor.engine.space import PhaseSpec
+from compressor.errors import PluginError, did_you_mean
+from compressor.recipe.model import Recipe
+from compressor.registry import make
+from compressor.train.spec import TrainingSpec
+
+Problem = tuple[tuple[str | int, ...], str]
+"""Where, and what is wrong there."""
+
+
+def problems(recipe: Recipe) -> Iterator[Problem]:
+    """Everything wrong with a recipe of the right form, in the order of the file."""
+    yield from _training(recipe.training, ("training",))
+    if not recipe.phases:
+        yield ("phases",), "a recipe needs at least one phase"
+    for name, count in Counter(phase.name for phase in recipe.phases).items():
+        if count > 1:
+            yield ("phases",), f"{count} phases are called {name!r}; names must differ"
+    for index, phase in enumerate(recipe.phases):
+        yield from _phase(phase, ("phases", index))
+    if not recipe.objectives or len(set(recipe.objectives)) < len(recipe.objectives):
+        yield ("objectives",), "expected at least one objective, each once"
+    yield from _constraints(recipe.constraints)
+    yield from _search(recipe)
+
+
+def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+    if not phase.name or "." in phase.name:
+        yield (*at, "name"), f"expected a name without dots; found {phase.name!r}"
+    if phase.rounds < 1:
+        yield (*at, "rounds"), f"expected at least 1; found {phase.rounds}"
+    if phase.gate is not None and not -1 <= phase.gate.max_accuracy_drop <= 1:
+        yield (*at, "gate", "max_accuracy_drop"), f"expected at most 1; found {phase.gate.max_accuracy_drop:g}"
+    if phase.training is not None:
+        yield from _training(phase.training, (*at, "training"))
+    for name, count in Counter(use.name for use in phase.plugins).items():
+        if count > 1:
+            yield (*at, "plugins"), f"{name!r} is used {count} times; use a second phase for a second use"
+    for index, use in enumerate(phase.plugins):
+        try:
+            make(use.name, use.options)
+        except PluginError as error:
+            yield (*at, "plugins", index), str(error)
+
+
+def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+    for key in ("epochs", "weight_decay", "clip_norm", "patience", "steps_per_epoch", "focal_gamma"):
+        if not getattr(spec, key) >= 0:
+            yield (*at, key), f"expected a number that is not negative; found {getattr(spec, key):g}"
+    for key in ("batch", "lr"):
+        if not getattr(spec, key) > 0:
+            yield (*at, key), f"expected a positive number; found {getattr(spec, key):g}"
+    for key in ("momentum", "warmup", "label_smoothing"):
+        if not 0 <= getattr(spec, key) < 1:
+            yield (*at, key), f"expected a number from 0 to below 1; found {getattr(spec, key):g}"
+    if not spec.distillation.temperature > 0:
+        yield (*at, "distillation", "temperature"), "expected a positive number"
+
+
+def _constraints(constraints: Constraints) -> Iterator[Problem]:
+    for field in fields(constraints):
+        value = getattr(constraints, field.name)
+        if value is None:
+            continue
+        if field.name == "max_accuracy_drop":
+            if not -1 <= value <= 1:
+                yield ("constraints", field.name), f"expected a share of 1 (0.01 is one point); found {value:g}"
+        elif not 0 < value < float("inf"):
+            yield ("constraints", field.name), f"expected a positive share of the baseline; found {value:g}"
+
+
+def _search(recipe: Recipe) -> Iterator[Problem]:
+    switches = [f"{phase.name}.{use.name}" for phase in recipe.phases for use in phase.plugins]
+    for index, seed in enumerate(recipe.search.seeds):
+        for name in seed:
+            if not any(name == switch or name.startswith(f"{switch}.") for switch in switches):
+                yield (
+                    ("search", "seeds", index),
+                    f"{name!r} is no parameter of a plugin here{did_you_mean(name, switches)}",
+                )
+    for key in ("trials", "jobs", "threads", "patience"):
+        if getattr(recipe.search, key) < 1:
+            yield ("search", key), f"expected at least 1; found {getattr(recipe.search, key)}"
+    for key in ("seed", "timeout"):
+        if not getattr(recipe.search, key) >= 0:
+            yield ("search", key), f"expected a number that is not negative; found {getattr(recipe.search, key):g}"
+    for key in ("batch", "finalists"):
+        if getattr(recipe.measure, key) < 1:
+            yield ("measure", key), f"expected at least 1; found {getattr(recipe.measure, key)}"

@@ -1,0 +1,85 @@
+"""What a recipe says, as plain frozen data. The tables of the file have the names of these fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter
+
+from compressor.data.spec import DataSpec
+from compressor.engine.candidate import Constraints
+from compressor.engine.space import PhaseSpec
+from compressor.knobs import Value
+from compressor.train.spec import TrainingSpec
+
+Objective = Literal["accuracy", "size", "latency"]
+Sampler = Literal["tpe", "random", "nsga2", "gp"]
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """How long and how to search: the ``[search]`` table."""
+
+    trials: int = 20
+    """Trials to finish in all, resumed runs included. Duplicates and proposals that change nothing do not count."""
+    seed: int = 0
+    """Seeds the proposals, and the training of every trial."""
+    sampler: Sampler = "tpe"
+    """``tpe`` (multivariate, grouped), ``random``, ``nsga2``, or ``gp`` (for at most about 100 trials; needs scipy)."""
+    jobs: int = 1
+    """Trials that run at the same time. Only with one job are the proposals reproducible."""
+    threads: int = 1
+    """Threads each trial may use."""
+    timeout: float = 0.0
+    """Seconds a trial may take before it is ended as failed; 0 means no limit."""
+    patience: int = 30
+    """The search ends early when this many proposals in a row were tried before or change nothing."""
+    seeds: tuple[Mapping[str, Value], ...] = ()
+    """Known good settings by parameter name, tried first. Naming a knob switches its plugin on."""
+    automatic_seeds: bool = True
+    """After ``seeds``, also try each plugin alone and all together, as far as they go."""
+
+
+@dataclass(frozen=True)
+class MeasureSpec:
+    """How candidates are timed: the ``[measure]`` table."""
+
+    batch: int = 1
+    """Samples per call."""
+    finalists: int = 5
+    """Candidates of the front that get the final measurement."""
+
+
+@dataclass(frozen=True)
+class ControlsSpec:
+    """Control arms for the best candidate, trained once the search is over: the ``[controls]`` table."""
+
+    scratch: bool = False
+    """The same architecture with new weights, trained as long."""
+    random: bool = False
+    """As many edits of each plugin, at sites drawn by chance."""
+    undistilled: bool = False
+    """The same plan, trained on labels alone."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe."""
+
+    data: DataSpec
+    training: TrainingSpec = field(default_factory=TrainingSpec)
+    """The training of every phase that does not say otherwise."""
+    phases: tuple[PhaseSpec, ...] = ()
+    objectives: tuple[Objective, ...] = ("accuracy", "size", "latency")
+    constraints: Constraints = field(default_factory=Constraints)
+    search: SearchSpec = field(default_factory=SearchSpec)
+    measure: MeasureSpec = field(default_factory=MeasureSpec)
+    controls: ControlsSpec = field(default_factory=ControlsSpec)
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+"""Validates a whole recipe; unknown keys are errors in every table of it."""

@@ -1,0 +1,121 @@
+"""From a TOML file to a validated recipe, and back.
+
+find the file → TOML → anchor relative paths → overrides → fill in what is left unsaid → types → meaning
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from compressor.errors import InputError, RecipeError
+from compressor.files import write_atomic
+from compressor.recipe.check import problems
+from compressor.recipe.find import find_recipe
+from compressor.recipe.messages import first_problem, place
+from compressor.recipe.model import RECIPE, Recipe
+from compressor.recipe.overrides import Location, apply_overrides, parse_override
+from compressor.recipe.shorthand import expand
+from compressor.recipe.toml import to_toml
+
+_LARGEST = 1 << 20
+_PATHS = ("folder", "npz")
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe at ``path`` (or the bundled one of that name) with ``overrides`` such as ``search.trials=5``.
+
+    Relative paths in the file are relative to it, those in overrides to the working directory. Raises ``RecipeError``.
+    """
+    file = find_recipe(path)
+    raw = _anchor(_load(file), file.absolute().parent)
+    raw, places = apply_overrides(raw, [parse_override(text) for text in overrides])
+    return validate(_anchor(raw, Path.cwd()), str(file), places)
+
+
+def validate(raw: Mapping[str, Any], source: str, places: Mapping[Location, str] | None = None) -> Recipe:
+    """A recipe from plain data. ``places`` says which values came from which override, for messages."""
+    expanded = expand(raw)
+    try:
+        recipe = RECIPE.validate_json(_as_json(expanded, source), strict=True)
+    except ValidationError as error:
+        location, message = first_problem(error.errors(), expanded)
+        raise RecipeError(f"{_origin(source, location, places or {})}: {message}") from None
+    except InputError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    for location, message in problems(recipe):
+        raise RecipeError(f"{_origin(source, location, places or {})}: {place(location, expanded)}{message}")
+    return recipe
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write a recipe with all its values; ``read_recipe`` gives an equal one."""
+    write_atomic(path, to_toml(as_data(recipe)))
+
+
+def as_data(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as plain data, all defaults filled in; what is None is left out."""
+    data: dict[str, Any] = RECIPE.dump_python(recipe, exclude_none=True)
+    for source in ("name", *_PATHS, "function"):
+        if not data["data"].get(source):
+            data["data"].pop(source, None)
+    return data
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise RecipeError(f"{file}: larger than {_LARGEST >> 20} MiB; this is no recipe")
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise RecipeError(f"{file}: not a text file in UTF-8, so not TOML") from None
+    except OSError as error:
+        raise RecipeError(f"{file}: cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{file}: {_syntax(str(error))}") from None
+
+
+def _syntax(message: str) -> str:
+    """``line 3, column 5: not TOML: …`` from what the parser says."""
+    found = re.fullmatch(r"(.*) \(at (line \d+, column \d+|end of document)\)", message, re.DOTALL)
+    what, where = (found[1], found[2]) if found else (message, "")
+    return f"{where}: not TOML: {what}" if where else f"not TOML: {what}"
+
+
+def _anchor(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """``raw`` with the relative paths of ``[data]`` made absolute from ``folder``."""
+    data = raw.get("data")
+    if not isinstance(data, Mapping):
+        return dict(raw)
+    paths = {key: data[key] for key in _PATHS if isinstance(data.get(key), str) and data[key]}
+    return {**raw, "data": {**data, **{key: str(folder / Path(path).expanduser()) for key, path in paths.items()}}}
+
+
+def _as_json(raw: Mapping[str, Any], source: str) -> str:
+    try:
+        return json.dumps(raw)
+    except TypeError:
+        key = next(key for key, value in _leaves(raw) if not isinstance(value, bool | int | float | str))
+        raise RecipeError(f"{source}: {key}: dates and times have no place in a recipe") from None
+
+
+def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}".lstrip("."))]
+    if isinstance(node, list):
+        return [leaf for index, value in enumerate(node) for leaf in _leaves(value, f"{prefix}.{index}")]
+    return [(prefix, node)]
+
+
+def _origin(source: str, location: Sequence[str | int], places: Mapping[Location, str]) -> str:
+    """Who said it: the override that put a value there (or in a table around it), else the file."""
+    for depth in range(len(location), 0, -1):
+        if tuple(location[:depth]) in places:
+            return f"--set {places[tuple(location[:depth])]}"
+    return source

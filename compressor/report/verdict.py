@@ -1,0 +1,78 @@
+"""The verdict in words: one headline, then the sentences the search gave for it."""
+
+from __future__ import annotations
+
+from compressor.engine.candidate import Accuracy, Latency
+from compressor.report import text
+from compressor.search.front import NOT_SLOWER
+from compressor.search.result import Candidate, Checks, Result
+from compressor.search.verdict import FASTER
+
+
+def headline(result: Result) -> str:
+    """``It helped``, ``It did not help``, or that nobody can say yet."""
+    if not result.final:
+        return "Not finished: these figures are preliminary"
+    return "It helped" if result.verdict.helped else "It did not help"
+
+
+def sentences(result: Result) -> list[str]:
+    """The best candidate's figures against the baseline's, then the reasons of the verdict."""
+    lines = [gains(result.best, result.baseline)] if result.best is not None else []
+    told = bool(lines) and result.verdict.helped  # the reasons for a yes are the gains themselves
+    return lines if told else lines + [_as_sentence(reason) for reason in result.verdict.reasons]
+
+
+def gains(best: Candidate, baseline: Candidate) -> str:
+    """What became of size, time, accuracy, and whether the ONNX file agrees, in one line."""
+    parts = [
+        _size(best.size_bytes, baseline.size_bytes),
+        speed(best.latency),
+        _accuracy(best.accuracy, baseline.accuracy),
+    ]
+    if best.checks is not None:
+        parts.append(agreement(best.checks))
+    line = "; ".join(parts)
+    return f"{line[:1].upper()}{line[1:]}."
+
+
+def speed(latency: Latency) -> str:
+    """Faster or slower only where the whole interval says so."""
+    shown = f"({text.interval(latency.low, latency.high)})"
+    if latency.low > FASTER:
+        return f"{text.times(latency.speedup)} faster {shown}"
+    if latency.low > NOT_SLOWER:
+        return f"as fast: {text.times(latency.speedup)} {shown}"
+    if latency.high < NOT_SLOWER:
+        return f"slower: {text.times(latency.speedup)} of the baseline's speed {shown}"
+    return f"not shown to be as fast: {text.times(latency.speedup)} {shown}"
+
+
+def agreement(checks: Checks) -> str:
+    """What the ONNX file was found to do."""
+    if not checks.parity_ok:
+        return f"the ONNX file differs from the network by {checks.parity_error:.1e}"
+    if not checks.accuracy_ok:
+        return "the ONNX file scores less than the network"
+    return f"the ONNX file agrees (largest difference {checks.parity_error:.1e})"
+
+
+def _size(after: int, before: int) -> str:
+    change = f"{text.size(before)} → {text.size(after)}"
+    if after < before:
+        return f"{text.times(before / after)} smaller ({change})"
+    return f"not smaller ({change})"
+
+
+def _accuracy(after: Accuracy, before: Accuracy) -> str:
+    parts = [f"validation {text.percent(before.validation)} → {text.percent(after.validation)}"]
+    if after.test is not None and before.test is not None:
+        parts.append(f"test {text.percent(before.test)} → {text.percent(after.test)}")
+    if after.onnx is not None:
+        parts.append(f"test on ONNX Runtime {text.percent(after.onnx)}")
+    return f"accuracy: {', '.join(parts)}"
+
+
+def _as_sentence(reason: str) -> str:
+    stripped = reason.strip()
+    return f"{stripped[:1].upper()}{stripped[1:]}" + ("" if stripped.endswith((".", "!", "?")) else ".")

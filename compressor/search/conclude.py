@@ -1,0 +1,125 @@
+"""After the search: the final measurement of the finalists, the choice of the best, the verdict, ``result.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from compressor.data.dataset import Split
+from compressor.engine.candidate import Accuracy, Latency
+from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
+from compressor.engine.plan import Plan
+from compressor.files import write_atomic
+from compressor.search.front import best_first, finalists
+from compressor.search.ledger import Ledger
+from compressor.search.observer import Observer, Stage
+from compressor.search.prepare import Prepared
+from compressor.search.result import Candidate, Checks, Result, Verdict
+from compressor.search.verdict import judge
+
+
+def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
+    """The result of an interrupted search: figures of the trials, and a verdict that commits to nothing."""
+    front = tuple(ledger.front())
+    return Result(
+        verdict=Verdict(False, (f"interrupted; go on with: compressor resume {prepared.run.path}",)),
+        baseline=Candidate.of(prepared.baseline.metrics, Plan()),
+        best=front[0] if front else None,
+        front=front[: prepared.recipe.measure.finalists],
+        final=False,
+        trials=ledger.counts,
+        samples={"validation": len(prepared.data.validation)},
+    )
+
+
+def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
+    """Open the test split, measure baseline and finalists for good, choose and judge."""
+    recipe, base = prepared.recipe, prepared.baseline.metrics
+    chosen = finalists(ledger.front(), base, recipe.objectives, recipe.measure.finalists)
+    observer.notify(Stage("final", "baseline"))
+    test = prepared.data.open_test("final measurement")
+    baseline = _candidate(Candidate.of(base, Plan()), _measure_baseline(prepared, test))
+    measured: list[Candidate] = []
+    for index, candidate in enumerate(chosen):
+        observer.notify(Stage("final", candidate.about, (index + 1) / (len(chosen) + 1)))
+        measured.append(_candidate(candidate, _measure(prepared, candidate, test)))
+    ranked = best_first(measured, baseline.metrics, recipe.constraints, len(prepared.data.validation))
+    ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
+    best = ranked[0] if ranked else None
+    return Result(
+        verdict=judge(best, baseline, recipe.constraints, ledger.outcomes()),
+        baseline=baseline,
+        best=best,
+        front=tuple(ranked),
+        trials=ledger.counts,
+        samples={"validation": len(prepared.data.validation), "test": len(test)},
+    )
+
+
+def publish(prepared: Prepared, result: Result, controls: Mapping[str, Accuracy]) -> Result:
+    """Write ``best/`` and ``result.json``; returns the result as written."""
+    result = replace(result, controls=dict(controls))
+    if result.best is None:
+        prepared.run.withdraw_best()
+    else:
+        prepared.run.publish_best(result.best.digest)
+    prepared.run.write_result(result)
+    return result
+
+
+def _sound(candidate: Candidate, baseline: Candidate, prepared: Prepared) -> bool:
+    """Whether ONNX Runtime computes what torch computes, and the limits hold for the final figures too.
+
+    Selection looks at validation accuracy alone; the test split decides nothing but whether the file is right.
+    """
+    checks = candidate.checks
+    excess = prepared.recipe.constraints.excess(candidate.metrics, baseline.metrics)
+    return checks is not None and checks.parity_ok and checks.accuracy_ok and all(e <= 0 for e in excess.values())
+
+
+def _measure(prepared: Prepared, candidate: Candidate, test: Split) -> Final:
+    folder = prepared.run.candidate(candidate.digest)
+    if (folder / "final.json").exists():
+        return FINAL.validate_json((folder / "final.json").read_bytes())
+    recipe = prepared.recipe
+    return finalise(
+        folder,
+        prepared.baseline,
+        prepared.data,
+        test,
+        batch=recipe.measure.batch,
+        calibration=recipe.data.calibration,
+        seed=recipe.search.seed,
+    )
+
+
+def _measure_baseline(prepared: Prepared, test: Split) -> Final:
+    file = prepared.run.baseline / "final.json"
+    if file.exists():
+        return FINAL.validate_json(file.read_bytes())
+    final = finalise_baseline(prepared.baseline, prepared.data, test, batch=prepared.recipe.measure.batch)
+    final = replace(final, metrics=replace(final.metrics, latency=Latency(final.metrics.latency.us)))
+    write_atomic(file, FINAL.dump_json(final, indent=1))
+    return final
+
+
+def _candidate(candidate: Candidate, final: Final) -> Candidate:
+    """The candidate with its final figures."""
+    metrics = final.metrics
+    return replace(
+        candidate,
+        params=metrics.params,
+        size_bytes=metrics.size_bytes,
+        macs=metrics.macs,
+        accuracy=metrics.accuracy,
+        latency=metrics.latency,
+        checks=Checks(
+            parity_error=final.parity_error,
+            parity_ok=final.parity_ok,
+            accuracy_ok=final.accuracy_ok,
+            cross_check=final.cross_check,
+            wall_us=final.wall_us,
+            wall_p90_us=final.wall_p90_us,
+            rounds=final.rounds,
+        ),
+    )

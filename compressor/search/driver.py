@@ -1,0 +1,116 @@
+"""One entry for a fresh run and for one that goes on: everything it needs is in the run folder.
+
+prepare → propose and run trials → final measurement → control arms → result.json, best/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+
+from compressor.engine.candidate import Constraints
+from compressor.recipe.model import Recipe
+from compressor.search.conclude import conclude, preliminary, publish
+from compressor.search.controls import run_controls
+from compressor.search.executor import Executor
+from compressor.search.interrupts import Interrupts
+from compressor.search.ledger import Ledger
+from compressor.search.local import LocalExecutor
+from compressor.search.loop import Loop
+from compressor.search.observer import Finished, Note, Observer, Silent, Stage, Started
+from compressor.search.prepare import Prepared, prepare
+from compressor.search.result import Result
+from compressor.search.run_folder import RunFolder
+from compressor.search.seeds import seeds_of
+from compressor.search.study import Study
+
+ExecutorFactory = Callable[[RunFolder, Recipe], Executor]
+
+
+def local_executor(run: RunFolder, recipe: Recipe) -> Executor:
+    """Worker processes on this machine, as many as the recipe has jobs."""
+    jobs = min(recipe.search.jobs, recipe.search.trials)
+    executor = LocalExecutor(jobs, threads=recipe.search.threads, log=run.path / "workers.log")
+    executor.warm()
+    return executor
+
+
+def optimize(
+    run: RunFolder, *, observer: Observer | None = None, executor: ExecutorFactory = local_executor
+) -> Finished:
+    """Carry the run in ``run`` to its end, from wherever it stands.
+
+    Never raises ``KeyboardInterrupt``: an interrupted run returns with ``interrupted`` set and can be called again.
+    Raises ``InputError`` when model, data and recipe do not fit, or when another process has the folder.
+    """
+    observer = observer or Silent()
+    start = time.monotonic()
+    with run.lock(), Interrupts() as interrupts:
+        run.sweep()
+        result, interrupted = None, False
+        try:
+            result, interrupted = _carry_on(run, observer, executor, interrupts)
+        except KeyboardInterrupt:
+            interrupted = True
+        if result is not None:
+            result = replace(result, seconds=round(time.monotonic() - start, 1))
+            run.write_result(result)
+    finished = Finished(result, interrupted)
+    observer.notify(finished)
+    return finished
+
+
+def _carry_on(
+    run: RunFolder, observer: Observer, make_executor: ExecutorFactory, interrupts: Interrupts
+) -> tuple[Result | None, bool]:
+    recipe = run.recipe()
+    with ExitStack() as stack:
+        executor = make_executor(run, recipe)  # first: workers start up while the baseline is measured
+        stack.callback(executor.close)
+        stack.callback(executor.cancel_all)
+        prepared = prepare(run, recipe, observer)
+        study = Study(run.study, recipe.search, recipe.objectives, prepared.space)
+        stack.callback(study.close)
+        ledger = _begin(prepared, study, observer)
+        with interrupts.gentle():
+            Loop(prepared, study, ledger, executor, observer, interrupts).run()
+        if interrupts.stop:
+            return preliminary(prepared, ledger), True
+        return _finish(prepared, ledger, executor, observer), False
+
+
+def _begin(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
+    """Queue the seeds of a new study, and say where the run stands."""
+    queued = study.origins()
+    seeds, notes = seeds_of(prepared.recipe.search, prepared.space)
+    for note in notes:
+        observer.notify(Note(note))
+    for name, values in seeds:
+        if name not in queued:
+            study.enqueue(values, origin=name)
+    ledger = Ledger.read(prepared, study)
+    observer.notify(
+        Started(
+            folder=prepared.run.path,
+            source=prepared.run.source(),
+            trials=prepared.recipe.search.trials,
+            finished=ledger.finished,
+            constraints=_limits(prepared.recipe.constraints),
+        )
+    )
+    observer.notify(Stage("search"))
+    return ledger
+
+
+def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Observer) -> Result:
+    result = publish(prepared, conclude(prepared, ledger, observer), {})
+    if result.best is None:
+        return result
+    controls = dict(run_controls(prepared, result.best, executor, observer))
+    return publish(prepared, result, controls) if controls else result
+
+
+def _limits(constraints: Constraints) -> tuple[str, ...]:
+    return tuple(f"{name} = {limit:g}" for name, limit in asdict(constraints).items() if limit is not None)

@@ -1,0 +1,88 @@
+"""The Pareto front, and which of it is best.
+
+A candidate dominates another when it is no worse in every objective and better in one. Among the front the best is, in
+this order of importance: accuracy within its limit; smaller and not slower than the baseline; accuracy within the limit
+by one standard error to spare (Breiman et al. 1984), so that it also holds on samples the search has not seen; then the
+smallest product of size and time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compressor.engine.candidate import Constraints, Metrics
+from compressor.recipe.model import Objective
+from compressor.search.result import Candidate
+
+USUAL_DROP = 0.01
+"""The accuracy drop that is held against a candidate where the recipe sets no limit."""
+NOT_SLOWER = 0.98
+"""A speed-up whose 95 % interval begins above this counts as not slower."""
+
+
+def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """One number per objective, less is better: error rate, log size ratio, log time ratio."""
+    numbers = {
+        "accuracy": 1.0 - metrics.accuracy.validation,
+        "size": math.log(metrics.size_bytes / baseline.size_bytes),
+        "latency": -math.log(metrics.latency.speedup),
+    }
+    return tuple(numbers[objective] for objective in objectives)
+
+
+def dominates(left: Sequence[float], right: Sequence[float]) -> bool:
+    """Whether ``left`` is nowhere worse and somewhere better; less is better."""
+    return all(a <= b for a, b in zip(left, right, strict=True)) and tuple(left) != tuple(right)
+
+
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the points no other point dominates; of equal points the first."""
+    return [
+        index
+        for index, point in enumerate(points)
+        if not any(dominates(other, point) for other in points) and tuple(point) not in map(tuple, points[:index])
+    ]
+
+
+def pareto_front(
+    candidates: Sequence[Candidate], baseline: Metrics, objectives: Sequence[Objective]
+) -> list[Candidate]:
+    """The candidates no other candidate dominates."""
+    points = [objective_values(candidate.metrics, baseline, objectives) for candidate in candidates]
+    return [candidates[index] for index in non_dominated(points)]
+
+
+def allowed_drop(constraints: Constraints) -> float:
+    """The accuracy drop that is acceptable."""
+    return USUAL_DROP if constraints.max_accuracy_drop is None else constraints.max_accuracy_drop
+
+
+def best_first(
+    candidates: Sequence[Candidate], baseline: Metrics, constraints: Constraints, samples: int
+) -> list[Candidate]:
+    """Candidates from the best to the worst by the rule above; ``samples`` is the size of the validation split."""
+    accuracy = baseline.accuracy.validation
+    error = math.sqrt(accuracy * (1.0 - accuracy) / max(samples, 1))
+    limit = allowed_drop(constraints)
+
+    def rank(candidate: Candidate) -> tuple[float, bool, bool, float]:
+        drop = accuracy - candidate.accuracy.validation
+        excess = max(drop - limit, 0.0)
+        gain = candidate.size_bytes < baseline.size_bytes and candidate.latency.low > NOT_SLOWER
+        product = candidate.size_bytes / baseline.size_bytes / candidate.latency.speedup
+        return excess, not gain, drop > limit - error, product
+
+    return sorted(candidates, key=rank)
+
+
+def finalists(
+    ranked: Sequence[Candidate], baseline: Metrics, objectives: Sequence[Objective], count: int
+) -> list[Candidate]:
+    """At most ``count`` of a ranked front: the best, the extreme of every objective, then by rank."""
+    if not ranked:
+        return []
+    points = {id(c): objective_values(c.metrics, baseline, objectives) for c in ranked}
+    extremes = [min(ranked, key=lambda c: points[id(c)][axis]) for axis in range(len(objectives))]
+    chosen = list({id(c): c for c in (ranked[0], *extremes, *ranked)}.values())[:count]
+    return [candidate for candidate in ranked if candidate in chosen]

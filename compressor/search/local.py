@@ -1,0 +1,187 @@
+"""Trials on this machine: one worker per slot, each trial in its own process and session."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from compressor.engine.candidate import Outcome
+from compressor.engine.trial import OUTCOME
+from compressor.errors import TrialError, WorkerLost
+from compressor.files import write_atomic
+from compressor.search.executor import SPEC, Progress, TrialSpec
+from compressor.search.processes import kill_session
+
+_PATIENCE_SECONDS = 5.0
+
+
+class LocalExecutor:
+    """Runs up to ``slots`` trials at a time. ``log`` collects what workers say outside of trials."""
+
+    def __init__(self, slots: int, *, threads: int = 1, log: Path | None = None) -> None:
+        self.slots = slots
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
+        self._workers = [_Worker(threads, log) for _ in range(slots)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._idle.put(worker)
+
+    def warm(self) -> None:
+        """Start the workers now: they import what they need while the driver does something else."""
+        for worker in self._workers:
+            worker.start()
+
+    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
+        return self._pool.submit(self._run, spec, progress or (lambda stage, share: None))
+
+    def _run(self, spec: TrialSpec, progress: Progress) -> Outcome:
+        worker = self._idle.get()
+        try:
+            return worker.run(spec, progress)
+        finally:
+            self._idle.put(worker)
+
+    def cancel_all(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.retire()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+
+
+class _Worker:
+    """One worker process, started when first needed and again whenever it is lost."""
+
+    def __init__(self, threads: int, log: Path | None) -> None:
+        self._threads = threads
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._trial: int | None = None
+        """Process id of the running trial."""
+        self._retired = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process, unless it runs."""
+        self._started()
+
+    def run(self, spec: TrialSpec, progress: Progress) -> Outcome:
+        process = self._started()
+        timed_out = threading.Event()
+
+        def expire() -> None:
+            timed_out.set()
+            self.kill()
+
+        timer = threading.Timer(spec.timeout, expire)
+        timer.daemon = True
+        if spec.timeout:
+            timer.start()
+        try:
+            status = self._converse(process, spec, progress)
+        finally:
+            timer.cancel()
+            self._trial = None
+        return self._outcome(spec, status, timed_out.is_set())
+
+    def _converse(self, process: subprocess.Popen[bytes], spec: TrialSpec, progress: Progress) -> int | None:
+        """Hand over the spec and listen until the trial ends; its exit status, None when the worker itself is gone."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(SPEC.dump_json(spec) + b"\n")
+            process.stdin.flush()
+        except OSError:
+            return None
+        for line in process.stdout:
+            message: dict[str, Any] = json.loads(line)
+            if "pid" in message:
+                self._trial = message["pid"]
+            elif "stage" in message:
+                progress(message["stage"], message["share"])
+            elif "failed" in message:
+                raise TrialError(f"the worker could not prepare: {message['failed']}")
+            elif "exit" in message:
+                return int(message["exit"])
+        return None
+
+    def _outcome(self, spec: TrialSpec, status: int | None, timed_out: bool) -> Outcome:
+        file = Path(spec.folder) / "outcome.json"
+        if file.exists():
+            return OUTCOME.validate_json(file.read_bytes())
+        if timed_out:
+            outcome = Outcome("failed", reason=f"took longer than the {spec.timeout:g} s a trial may take")
+            write_atomic(file, OUTCOME.dump_json(outcome, indent=1))
+            return outcome
+        if status is None or status < 0:
+            how = "with its worker" if status is None else f"by signal {-status}"
+            raise WorkerLost(f"the process of trial {spec.number} was ended {how}")
+        raise TrialError(f"the process of trial {spec.number} ended with status {status}; see {spec.folder}/log.txt")
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._retired:
+                raise WorkerLost("the executor is closed")
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._start()
+            return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        threads = str(self._threads)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking CUDA itself before a fork makes it useless after
+        }
+        with open(self._log or os.devnull, "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "compressor.search.worker", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+
+    def kill(self) -> None:
+        """End the worker and its trial at once; the next trial gets a new worker."""
+        with self._lock:
+            if self._process is not None:
+                kill_session(self._process.pid)
+            trial = self._trial
+            if trial is not None:
+                kill_session(trial)
+
+    def retire(self) -> None:
+        """No further trials; a worker between two trials ends by itself when its input does."""
+        with self._lock:
+            self._retired = True
+            if self._process is not None and self._process.stdin is not None and self._trial is None:
+                with suppress(OSError):
+                    self._process.stdin.close()
+
+    def end(self) -> None:
+        """Wait for the worker to end, or make it."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,87 @@
+"""Before the first trial: data, measured baseline, sensitivities, search space. What was measured once is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from compressor.data.dataset import Data
+from compressor.data.load import load_data
+from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
+from compressor.engine.sensitivity import Sensitivities, measure_sensitivities
+from compressor.engine.space import SearchSpace, build_space
+from compressor.errors import RunFolderError
+from compressor.evidence import Evidence
+from compressor.files import write_atomic
+from compressor.measure.layers import latency_shares
+from compressor.recipe.model import Recipe
+from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
+from compressor.search.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything the search needs to turn values into plans and plans into trials."""
+
+    run: RunFolder
+    recipe: Recipe
+    data: Data
+    baseline: Baseline
+    sensitivities: Sensitivities
+    space: SearchSpace
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        return self.baseline.evidence(self.data, self.recipe.data.calibration)
+
+
+def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
+    """Measure, or read back, what the search builds on. Raises ``InputError`` where the parts do not fit."""
+    observer.notify(Stage("data", recipe.data.title))
+    data = load_data(recipe.data)
+    baseline = _baseline(run, recipe, data, observer)
+    observer.notify(BaselineMeasured(baseline.metrics))
+    space = build_space(recipe.phases, baseline.network, recipe.training)
+    for note in space.notes:
+        observer.notify(Note(note))
+    sensitivities = _sensitivities(run, recipe, data, baseline, space, observer)
+    return Prepared(run, recipe, data, baseline, sensitivities, space)
+
+
+def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) -> Baseline:
+    try:
+        return load_baseline(run.baseline)
+    except RunFolderError:
+        observer.notify(Stage("baseline"))
+        baseline = measure_baseline(run.model(), data, batch=recipe.measure.batch)
+        save_baseline(baseline, run.baseline)
+        return baseline
+
+
+def _sensitivities(
+    run: RunFolder, recipe: Recipe, data: Data, baseline: Baseline, space: SearchSpace, observer: Observer
+) -> Sensitivities:
+    if run.sensitivities.exists():
+        return Sensitivities.from_json(run.sensitivities.read_bytes())
+    observer.notify(Stage("sensitivity"))
+    measured = measure_sensitivities(
+        baseline.network,
+        _ranked(space),
+        baseline.evidence(data, recipe.data.calibration),
+        latency_shares=latency_shares(baseline.network),
+        progress=_reporter(observer),
+    )
+    write_atomic(run.sensitivities, measured.to_json())
+    return measured
+
+
+def _ranked(space: SearchSpace) -> list[tuple[str, Mapping[str, Any]]]:
+    """The plugins whose sites are chosen by rank, each with its options once."""
+    uses = [(use.name, use.options) for phase in space.phases for use in phase.plugins if use.policy == "spread"]
+    return [use for index, use in enumerate(uses) if use not in uses[:index]]
+
+
+def _reporter(observer: Observer) -> Callable[[str, float], None]:
+    return lambda detail, share: observer.notify(Stage("sensitivity", detail, share))

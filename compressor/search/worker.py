@@ -1,0 +1,183 @@
+"""The worker: a process that has everything loaded and gives every trial a process of its own.
+
+    python -m compressor.search.worker PARENT     serve: one TrialSpec per line of standard input
+    python -m compressor.search.worker SPEC.json  run one trial again by hand, here
+
+Importing torch and reading the data takes longer than building a candidate. A worker does both once and then forks for
+each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
+Linux) a worker runs one trial and ends.
+
+Answers are lines of JSON: ``{"pid": …}``, ``{"stage": …, "share": …}``, ``{"exit": …}``, ``{"failed": …}``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compressor.data.dataset import Data
+from compressor.data.load import load_data
+from compressor.engine.baseline import Baseline, load_baseline
+from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.control import from_scratch
+from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
+from compressor.files import write_atomic
+from compressor.recipe.model import Recipe
+from compressor.search.executor import SPEC, TrialSpec
+from compressor.search.processes import die_with_parent
+from compressor.search.run_folder import RunFolder
+
+FORKS = sys.platform == "linux"
+Answer = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all trials of a run share."""
+
+    recipe: Recipe
+    baseline: Baseline
+    data: Data
+
+
+@functools.lru_cache(maxsize=1)
+def context(run: str) -> Context:
+    """Read the run folder and the data: training and validation split, never the test split."""
+    folder = RunFolder.open(Path(run))
+    recipe = folder.recipe()
+    return Context(recipe, load_baseline(folder.baseline), load_data(recipe.data))
+
+
+def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+    """Run one trial; its ``outcome.json`` is whole afterwards, whatever the trial did."""
+    torch.set_num_threads(spec.threads)
+    folder = Path(spec.folder)
+    try:
+        return _scratch(spec) if spec.kind == "scratch" else _trial(spec, progress)
+    except Exception as error:  # a plugin or a training function of the user's may raise anything
+        traceback.print_exc()
+        outcome = Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+        return outcome
+
+
+def _trial(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+    shared = context(spec.run)
+    limits = shared.recipe.constraints if spec.kind == "trial" else Constraints()
+    settings = TrialSettings(limits, shared.recipe.measure.batch, shared.recipe.data.calibration)
+    return run_trial(
+        spec.plan,
+        shared.baseline,
+        shared.data,
+        settings,
+        seed=spec.seed,
+        folder=Path(spec.folder),
+        progress=progress,
+    )
+
+
+def _scratch(spec: TrialSpec) -> Outcome:
+    shared = context(spec.run)
+    evidence = shared.baseline.evidence(shared.data, shared.recipe.data.calibration)
+    network = load_candidate(Path(spec.source), shared.baseline, evidence)
+    score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
+    metrics = OUTCOME.validate_json((Path(spec.source) / "outcome.json").read_bytes()).metrics
+    if metrics is not None:
+        metrics = replace(metrics, accuracy=replace(metrics.accuracy, validation=score.accuracy))
+    outcome = Outcome("complete", metrics)
+    write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+    return outcome
+
+
+# --- serving -----------------------------------------------------------------------------------------------------
+
+
+def serve(parent: int) -> None:
+    """Run the trials that come in on standard input until it ends."""
+    die_with_parent(parent)
+    torch.set_num_threads(1)  # threads started before a fork would be missing after it
+    _import_late_parts()
+    answer = _answers()
+    for line in sys.stdin:
+        spec = SPEC.validate_json(line)
+        if not FORKS:
+            _carry_out(spec, answer)
+            answer({"exit": 0})
+            return
+        try:
+            context(spec.run)
+        except Exception as error:
+            traceback.print_exc()
+            answer({"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"})
+            continue
+        answer({"exit": _in_child(spec, answer)})
+
+
+def _import_late_parts() -> None:
+    """Make torch import what the first step of an optimizer needs (over a second), once instead of in every trial."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    torch.optim.Adam([parameter]).step()
+
+
+def _answers() -> Answer:
+    """The way back to the driver; from now on nothing else can write to it by accident."""
+    channel = os.dup(1)
+    os.dup2(2, 1)
+
+    def answer(message: dict[str, Any]) -> None:
+        os.write(channel, json.dumps(message).encode() + b"\n")
+
+    return answer
+
+
+def _in_child(spec: TrialSpec, answer: Answer) -> int:
+    """Fork, run the trial there, and return its exit status; a signal's is negative."""
+    mother = os.getpid()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setsid()
+            die_with_parent(mother)
+            _carry_out(spec, answer)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _carry_out(spec: TrialSpec, answer: Answer) -> None:
+    answer({"pid": os.getpid()})
+    folder = Path(spec.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    write_atomic(folder / "trial.json", SPEC.dump_json(spec, indent=1))
+    run_job(spec, lambda stage, share: answer({"stage": stage, "share": share}))
+
+
+def main(argument: str) -> None:
+    if argument.isdigit():
+        serve(int(argument))
+    else:
+        outcome = run_job(SPEC.validate_json(Path(argument).read_bytes()), lambda stage, share: print(stage, share))
+        print(OUTCOME.dump_json(outcome, indent=1).decode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

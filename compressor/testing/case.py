@@ -1,0 +1,114 @@
+"""One plugin on one network: its sites, and its rewrites, each done once and looked at by many checks."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from compressor.errors import Refusal
+from compressor.evidence import Evidence
+from compressor.graph.cost import network_cost
+from compressor.graph.editor import Change, Editor
+from compressor.graph.network import Network
+from compressor.graph.verify import changed
+from compressor.knobs import Choice, FloatRange, IntRange, Knob, Value, defaults
+from compressor.plugin import Plugin, Site, sites_of
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A fork after one rewrite with default knobs."""
+
+    site: Site
+    network: Network
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A plugin, a network, and data for it."""
+
+    plugin: Plugin
+    name: str
+    network: Network
+    evidence: Evidence
+    most_sites: int = 6
+    """Rewrites are tried at this many sites, spread over the network."""
+
+    @functools.cached_property
+    def sites(self) -> list[Site]:
+        """The sites at which rewrites are tried."""
+        sites = sites_of(self.plugin, self.network)
+        if len(sites) <= self.most_sites:
+            return sites
+        step = (len(sites) - 1) / max(self.most_sites - 1, 1)
+        return [sites[round(index * step)] for index in range(self.most_sites)]
+
+    @functools.cached_property
+    def rewritten(self) -> list[Rewritten]:
+        """One fork for each tried site that is not refused."""
+        done = []
+        for site in self.sites:
+            try:
+                network, changes = self.rewrite(site, defaults(site.knobs))
+            except Refusal:
+                continue
+            done.append(Rewritten(site, network, changes))
+        return done
+
+    def rewrite(self, site: Site, choice: Mapping[str, Value]) -> tuple[Network, tuple[Change, ...]]:
+        """A fork rewritten at ``site``, seeded. Raises whatever the plugin raises."""
+        fork = self.network.fork()
+        with seeded():
+            editor = Editor(fork, self.evidence)
+            self.plugin.rewrite(editor, site, choice)
+            return fork, editor.commit()
+
+    @property
+    def images(self) -> Tensor:
+        """One batch ``(N, C, H, W)``."""
+        return self.evidence.batches[0][0]
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Random numbers start from the kit's seed inside; the global state is put back behind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        yield
+
+
+def outputs(network: Network, images: Tensor) -> Tensor:
+    """Eval-mode outputs; the mode is put back."""
+    training = network.module.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            return network(images)
+    finally:
+        network.train(training)
+
+
+def same(left: Network, right: Network, images: Tensor) -> bool:
+    """Whether two networks are one: structure, weights, cost, and what they compute."""
+    if changed(left, right) or network_cost(left) != network_cost(right):
+        return False
+    return torch.equal(outputs(left, images), outputs(right, images))
+
+
+def probes(knob: Knob) -> Sequence[Value]:
+    """Values of a knob that ought to make a difference: all options, or both ends of a range."""
+    match knob:
+        case Choice(options):
+            return options
+        case IntRange():
+            return sorted({knob.low, int(knob.nearest(knob.high))})
+        case FloatRange(low, high):
+            return sorted({low, high})

@@ -1,0 +1,179 @@
+"""The checks by name, run as one function or as one test each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
+
+from compressor.errors import CompressorError
+from compressor.graph.network import Network
+from compressor.plugin import Plugin, sites_of
+from compressor.testing.case import Case, seeded
+from compressor.testing.findings import Finding
+from compressor.testing.leaf_checks import channels_can_be_lost, folding_is_exact, shapes_are_true
+from compressor.testing.networks import probe_evidence, small_networks
+from compressor.testing.rewrite_checks import (
+    costs_are_true,
+    forks_are_isolated,
+    gradients_flow,
+    networks_run,
+    onnx_agrees,
+    promises_are_kept,
+    rewrites_are_deterministic,
+    rewrites_change_something,
+    trained_weights_survive,
+)
+from compressor.testing.site_checks import (
+    Messages,
+    knobs_are_useful,
+    refusals_come_before_edits,
+    sites_are_deterministic,
+    sites_are_well_formed,
+    sites_can_be_rewritten,
+    sites_leave_the_network_alone,
+)
+
+CHECKS: Mapping[str, Callable[[Case], Messages]] = {
+    check.__name__.replace("_", "-"): check
+    for check in (
+        sites_are_deterministic,
+        sites_leave_the_network_alone,
+        sites_are_well_formed,
+        sites_can_be_rewritten,
+        knobs_are_useful,
+        refusals_come_before_edits,
+        rewrites_change_something,
+        rewrites_are_deterministic,
+        forks_are_isolated,
+        networks_run,
+        gradients_flow,
+        trained_weights_survive,
+        promises_are_kept,
+        onnx_agrees,
+        costs_are_true,
+        shapes_are_true,
+        channels_can_be_lost,
+        folding_is_exact,
+    )
+}
+"""Every check by name, in the order they run."""
+
+
+def check_plugin(
+    plugin: Plugin, networks: Mapping[str, Network] | None = None, *, most_sites: int = 6
+) -> list[Finding]:
+    """Everything the kit finds wrong with ``plugin`` on ``networks`` (its own small ones by default); empty is good.
+
+    At most ``most_sites`` sites of each network are rewritten, spread over it. Never raises for what a plugin does: an
+    exception inside one is a finding.
+    """
+    cases = _cases(plugin, networks, most_sites)
+    findings = [finding for name in CHECKS for case in cases for finding in run_check(name, case)]
+    return [*_has_sites(plugin, cases), *findings]
+
+
+def run_check(name: str, case: Case) -> Iterator[Finding]:
+    """One check on one network."""
+    try:
+        with seeded():
+            messages = list(CHECKS[name](case))
+        yield from (Finding(name, case.name, site, message) for site, message in messages)
+    except Exception as error:  # the plugin is foreign code: whatever it raises is what there is to report
+        kind = "" if isinstance(error, CompressorError) else f"{type(error).__name__}: "
+        yield Finding(name, case.name, "", f"raised {kind}{' '.join(str(error).split())}")
+
+
+class PluginContract:
+    """Base class of a test class for one plugin: set ``plugin``, and ``networks`` where the kit's own do not do."""
+
+    plugin: ClassVar[Plugin]
+    networks: ClassVar[Mapping[str, Network] | None] = None
+    most_sites: ClassVar[int] = 6
+    """Sites of each network that are rewritten, spread over it."""
+
+    def test_there_is_something_to_rewrite(self) -> None:
+        assert not _listed(_has_sites(self.plugin, self._cases()))
+
+    def test_sites_are_deterministic(self) -> None:
+        self._hold("sites-are-deterministic")
+
+    def test_sites_leave_the_network_alone(self) -> None:
+        self._hold("sites-leave-the-network-alone")
+
+    def test_sites_are_well_formed(self) -> None:
+        self._hold("sites-are-well-formed")
+
+    def test_sites_can_be_rewritten(self) -> None:
+        self._hold("sites-can-be-rewritten")
+
+    def test_knobs_are_useful(self) -> None:
+        self._hold("knobs-are-useful")
+
+    def test_refusals_come_before_edits(self) -> None:
+        self._hold("refusals-come-before-edits")
+
+    def test_rewrites_change_something(self) -> None:
+        self._hold("rewrites-change-something")
+
+    def test_rewrites_are_deterministic(self) -> None:
+        self._hold("rewrites-are-deterministic")
+
+    def test_forks_are_isolated(self) -> None:
+        self._hold("forks-are-isolated")
+
+    def test_networks_run(self) -> None:
+        self._hold("networks-run")
+
+    def test_gradients_flow(self) -> None:
+        self._hold("gradients-flow")
+
+    def test_trained_weights_survive(self) -> None:
+        self._hold("trained-weights-survive")
+
+    def test_promises_are_kept(self) -> None:
+        self._hold("promises-are-kept")
+
+    def test_onnx_agrees(self) -> None:
+        self._hold("onnx-agrees")
+
+    def test_costs_are_true(self) -> None:
+        self._hold("costs-are-true")
+
+    def test_shapes_are_true(self) -> None:
+        self._hold("shapes-are-true")
+
+    def test_channels_can_be_lost(self) -> None:
+        self._hold("channels-can-be-lost")
+
+    def test_folding_is_exact(self) -> None:
+        self._hold("folding-is-exact")
+
+    def _hold(self, check: str) -> None:
+        assert not _listed([finding for case in self._cases() for finding in run_check(check, case)])
+
+    @classmethod
+    def _cases(cls) -> list[Case]:
+        """The cases of the class, made once: checks share the rewrites."""
+        if "_made" not in vars(cls):
+            cls._made = _cases(cls.plugin, cls.networks, cls.most_sites)
+        return cls._made
+
+    _made: ClassVar[list[Case]]
+
+
+def _cases(plugin: Plugin, networks: Mapping[str, Network] | None, most_sites: int) -> list[Case]:
+    chosen = small_networks() if networks is None else networks
+    return [Case(plugin, name, network, probe_evidence(network), most_sites) for name, network in chosen.items()]
+
+
+def _has_sites(plugin: Plugin, cases: list[Case]) -> list[Finding]:
+    try:
+        if any(sites_of(plugin, case.network) for case in cases):
+            return []
+    except Exception:  # said, with the error, by every check that asks for sites
+        return []
+    return [Finding("there-is-something-to-rewrite", "", "", "has no site in any of the networks; give others")]
+
+
+def _listed(findings: list[Finding]) -> str:
+    return "\n".join(str(finding) for finding in findings)

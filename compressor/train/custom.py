@@ -1,0 +1,73 @@
+"""A training function of the user's own, in place of the built-in loop.
+
+def train(network, data, spec, *, teacher=None, seed=0, progress=None):
+    ...                       # train network.module in place; return a History, or nothing
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+from compressor.data.dataset import Data
+from compressor.data.imported import import_function
+from compressor.errors import TrialError
+from compressor.graph.network import Network
+from compressor.train.evaluate import evaluate
+from compressor.train.history import EpochReport, History, Progress
+from compressor.train.spec import TrainingSpec
+
+
+class TrainFunction(Protocol):
+    """What ``training.function`` must name.
+
+    Trains ``network`` in place: ``network.module`` is an ordinary module, ``network(x)`` runs it on a batch
+    ``(N, C, H, W)``, ``data.normalised(images)`` prepares raw images. After every optimizer step it should call
+    ``after_step()`` of each module that is a ``compressor.graph.leaf.Leaf``. It must not change the graph.
+    """
+
+    def __call__(
+        self,
+        network: Network,
+        data: Data,
+        spec: TrainingSpec,
+        *,
+        teacher: Network | None,
+        seed: int,
+        progress: Progress | None,
+    ) -> History | None: ...
+
+
+def fit_with_function(
+    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: Progress | None
+) -> History:
+    """Run the user's function; where it returns nothing, the history is one epoch measured afterwards.
+
+    Raises ``InputError`` for a function that cannot be imported, ``TrialError`` for one that returns something else.
+    """
+    function: TrainFunction = import_function(spec.function, "training.function")
+    started = time.perf_counter()
+    network.train()
+    result = function(network, data, spec, teacher=teacher, seed=seed, progress=progress)
+    if isinstance(result, History):
+        return result
+    if result is not None:
+        raise TrialError(
+            f"training.function: {spec.function} returned {type(result).__name__}; it must return a History or nothing"
+        )
+    return _measured(network, data, time.perf_counter() - started)
+
+
+def _measured(network: Network, data: Data, seconds: float) -> History:
+    train, validation = evaluate(network, data, data.train), evaluate(network, data, data.validation)
+    report = EpochReport(
+        epoch=1,
+        epochs=1,
+        train_loss=train.loss,
+        train_accuracy=train.accuracy,
+        validation_loss=validation.loss,
+        validation_accuracy=validation.accuracy,
+        lr=0.0,
+        seconds=seconds,
+    )
+    return History((report,), report, device=str(network.device))

@@ -1,0 +1,89 @@
+"""Train a network on a data set: the one entry to everything in this folder."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from compressor.data.dataset import Data
+from compressor.errors import InputError, TrialError
+from compressor.graph.network import Network
+from compressor.train.batches import Batches
+from compressor.train.custom import fit_with_function
+from compressor.train.device import on_device, seeded, training_device
+from compressor.train.distil import Distiller
+from compressor.train.evaluate import check_fits, predict
+from compressor.train.history import History, Progress
+from compressor.train.loop import Loop
+from compressor.train.spec import Augmentation, TrainingSpec
+
+
+def fit(
+    network: Network,
+    data: Data,
+    spec: TrainingSpec,
+    *,
+    teacher: Network | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> History:
+    """Train ``network`` in place as ``spec`` says, and leave it in eval mode on the device it came from.
+
+    Uses an accelerator where there is one. The same seed, spec and number of threads give the same weights on the CPU;
+    the global random state is left as it was. ``teacher`` is needed, and used, only where ``spec`` distils.
+    A network without trainable parameters, or a spec without epochs, is left alone, and the history says so.
+
+    Raises ``DataError`` where the data do not fit the network, ``InputError`` for an impossible spec, ``TrialError``
+    when the loss is no longer a number.
+    """
+    check_fits(network, data)
+    if spec.function:
+        device = network.device
+        with seeded(seed, device):
+            history = fit_with_function(network, data, spec, teacher, seed, progress)
+        network.to(device).eval()
+        return history
+    _check(spec)
+    if spec.epochs == 0:
+        return History(stopped="no epochs were asked for")
+    if not any(parameter.requires_grad for parameter in network.module.parameters()):
+        return History(stopped="the network has no trainable parameters")
+    return _run(network, data, spec, teacher, seed, progress)
+
+
+def _run(
+    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: Progress | None
+) -> History:
+    device = training_device()
+    with ExitStack() as stack:
+        stack.callback(network.eval)
+        stack.enter_context(on_device(network, device))
+        stack.enter_context(seeded(seed, device))
+        batches = Batches(data, spec.batch, spec.augmentation, seed, device)
+        distiller = _distiller(network, teacher, data, spec)
+        if distiller is not None:
+            stack.enter_context(distiller)
+        return Loop(network, data, spec, batches, distiller).run(progress)
+
+
+def _distiller(network: Network, teacher: Network | None, data: Data, spec: TrainingSpec) -> Distiller | None:
+    wanted = spec.distillation
+    if not wanted.logits and not wanted.features:
+        return None
+    if teacher is None:
+        raise TrialError("training.distillation asks for a teacher, and there is none")
+    whole_passes = spec.epochs * spec.steps_per_epoch * spec.batch >= len(data.train) if spec.steps_per_epoch else True
+    constant = not wanted.features and spec.augmentation == Augmentation() and whole_passes
+    answers = predict(teacher.fork().to(network.device), data, data.train.images) if constant else None
+    return Distiller(network, teacher, wanted, answers)
+
+
+def _check(spec: TrainingSpec) -> None:
+    """Raises ``InputError`` for values no training can have."""
+    limits = {"epochs": 0, "batch": 1, "lr": 0, "weight_decay": 0, "clip_norm": 0, "patience": 0, "steps_per_epoch": 0}
+    for name, least in limits.items():
+        if getattr(spec, name) < least:
+            raise InputError(f"training.{name}: {getattr(spec, name)} is less than {least}")
+    if not 0 <= spec.label_smoothing < 1:
+        raise InputError(f"training.label_smoothing: {spec.label_smoothing} is not in 0…1")
+    if spec.distillation.temperature <= 0:
+        raise InputError(f"training.distillation.temperature: {spec.distillation.temperature} is not positive")

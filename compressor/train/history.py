@@ -1,0 +1,43 @@
+"""What a training run tells: a report per epoch while it runs, a history when it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch. Losses in nats per sample, accuracies 0…1; training figures are running means in training mode."""
+
+    epoch: int
+    """Counted from 1."""
+    epochs: int
+    train_loss: float
+    """The loss that was minimised, distillation terms included."""
+    train_accuracy: float
+    validation_loss: float
+    """Plain cross entropy."""
+    validation_accuracy: float
+    lr: float
+    """Learning rate of the last step."""
+    seconds: float
+
+
+Progress = Callable[[EpochReport], None]
+
+
+@dataclass(frozen=True)
+class History:
+    """All epochs of a run, the one whose weights the network ended with, and why it ended."""
+
+    epochs: tuple[EpochReport, ...] = ()
+    best: EpochReport | None = None
+    """The epoch with the best validation accuracy (lowest validation loss among equals); None when none was run."""
+    stopped: str = ""
+    """Why it ended before the last epoch, or did not begin; empty when it ran to the end."""
+    device: str = "cpu"
+
+    @property
+    def seconds(self) -> float:
+        return sum(report.seconds for report in self.epochs)

@@ -1,0 +1,145 @@
+"""The training loop: steps, epochs, the best weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from compressor.data.dataset import Data
+from compressor.errors import TrialError
+from compressor.graph.leaf import Leaf
+from compressor.graph.network import Network
+from compressor.train.batches import Batches, TrainingBatch
+from compressor.train.distil import Distiller
+from compressor.train.evaluate import evaluate
+from compressor.train.history import EpochReport, History, Progress
+from compressor.train.losses import loss_function
+from compressor.train.optimizers import make_optimizer
+from compressor.train.schedule import Plateau, rate_factor
+from compressor.train.spec import TrainingSpec
+
+_CHECK_EVERY = 25
+"""Steps between looks at the loss: each look waits for an accelerator to catch up."""
+
+
+@dataclass
+class _Best:
+    """The best epoch so far, its weights, and the epochs since accuracy last rose."""
+
+    report: EpochReport | None = None
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    waited: int = 0
+
+    def offer(self, report: EpochReport, network: Network, keep: bool) -> None:
+        before = self.report
+        rose = before is None or report.validation_accuracy > before.validation_accuracy
+        self.waited = 0 if rose else self.waited + 1
+        if before is None or _rank(report) > _rank(before):
+            self.report = report
+            self.weights = {k: v.clone() for k, v in network.module.state_dict().items()} if keep else {}
+
+
+def _rank(report: EpochReport) -> tuple[float, float]:
+    return report.validation_accuracy, -report.validation_loss
+
+
+class Loop:
+    """One training run of a network that is already on its device, with the global generators already seeded."""
+
+    def __init__(
+        self, network: Network, data: Data, spec: TrainingSpec, batches: Batches, distiller: Distiller | None
+    ) -> None:
+        self._network = network
+        self._data = data
+        self._spec = spec
+        self._stream: Iterator[TrainingBatch] = iter(batches)
+        self._distiller = distiller
+        self._parameters = [p for p in network.module.parameters() if p.requires_grad]
+        self._optimizer = make_optimizer(spec, self._parameters)
+        self._loss = loss_function(spec)
+        self._leaves = [module for module in network.module.modules() if isinstance(module, Leaf)]
+        self._steps = spec.steps_per_epoch or batches.per_pass
+        self._plateau = Plateau()
+        self._step = 0
+        self._rate = spec.lr
+
+    def run(self, progress: Progress | None) -> History:
+        """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number."""
+        reports: list[EpochReport] = []
+        best, stopped = _Best(), ""
+        for epoch in range(1, self._spec.epochs + 1):
+            report = self._epoch(epoch)
+            reports.append(report)
+            best.offer(report, self._network, self._spec.restore_best)
+            if progress:
+                progress(report)
+            if self._spec.schedule == "plateau":
+                self._plateau.update(report.validation_loss)
+            if self._spec.patience and best.waited >= self._spec.patience and epoch < self._spec.epochs:
+                stopped = f"no better validation accuracy for {best.waited} epochs"
+                break
+        if best.weights and best.report is not reports[-1]:
+            self._network.module.load_state_dict(best.weights)
+        self._optimizer.zero_grad(set_to_none=True)
+        return History(tuple(reports), best.report, stopped, str(self._network.device))
+
+    def _epoch(self, epoch: int) -> EpochReport:
+        started = time.perf_counter()
+        self._network.train()
+        device = self._network.device
+        loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        seen = 0
+        for index in range(self._steps):
+            batch = next(self._stream)
+            batch_loss, logits = self._train_on(batch)
+            loss += batch_loss * len(batch.labels)
+            right += (logits.argmax(1) == batch.labels).sum()
+            seen += len(batch.labels)
+            if index % _CHECK_EVERY == 0 or index == self._steps - 1:
+                self._check(float(loss), f"step {index + 1} of epoch {epoch}")
+        score = evaluate(self._network, self._data, self._data.validation)
+        self._check(score.loss, f"the validation after epoch {epoch}")
+        return EpochReport(
+            epoch=epoch,
+            epochs=self._spec.epochs,
+            train_loss=float(loss) / seen,
+            train_accuracy=float(right) / seen,
+            validation_loss=score.loss,
+            validation_accuracy=score.accuracy,
+            lr=self._rate,
+            seconds=time.perf_counter() - started,
+        )
+
+    def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
+        """One optimizer step; the loss and the logits it was computed from, detached."""
+        self._set_rate()
+        logits = self._network(batch.images)
+        loss = self._loss(logits, batch.labels)
+        if self._distiller is not None:
+            loss = loss + self._distiller.loss(batch, logits)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        if self._spec.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._spec.clip_norm)
+        self._optimizer.step()
+        for leaf in self._leaves:
+            leaf.after_step()
+        self._step += 1
+        return loss.detach(), logits.detach()
+
+    def _set_rate(self) -> None:
+        factor = rate_factor(self._spec, self._step, self._steps * self._spec.epochs)
+        self._rate = self._spec.lr * factor * self._plateau.factor
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate
+
+    def _check(self, loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            raise TrialError(
+                f"training diverged: the loss is {loss} at {where}, learning rate {self._rate:g}; lower training.lr"
+            )

@@ -1,0 +1,184 @@
+"""The small commands, each with its plain and its JSON output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_running import Run
+from sample_run import sample_run
+
+from compressor import registry
+from compressor.cli.bench import _names
+from compressor.cli.optimize import free_folder
+from compressor.cli.train import data_spec
+from compressor.graph.pt2 import read_pt2
+from compressor.models import zoo
+from compressor.registry import Broken, Found, load
+from compressor.report import anatomy
+from compressor.testing import Finding
+
+
+def test_models(run: Run) -> None:
+    listed = run("models", "--json").json
+    assert [entry["name"] for entry in listed] == [entry.name for entry in zoo()]
+    lenet = next(entry for entry in listed if entry["name"] == "lenet")
+    assert (lenet["params"], lenet["trainable"], lenet["input"]) == (107_786, 107_786, [1, 28, 28])
+    assert "107,786" in run("models").out
+
+
+def test_plugins(run: Run) -> None:
+    listed = {entry["name"]: entry for entry in run("plugins", "--json").json}
+    assert listed["binarize"]["working"]
+    assert listed["binarize"]["promise"] == "trained"
+    assert listed["binarize"]["distribution"] == "compressor"
+    assert "layer-removal" in run("plugins").out
+
+
+def test_checking_a_plugin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.testing.check_plugin", lambda plugin: [])
+    assert run("plugins", "check", "binarize").out == "binarize: keeps its contract\n"
+    finding = Finding("gradients-flow", "net", "fc1", "no gradient arrives")
+    monkeypatch.setattr("compressor.testing.check_plugin", lambda plugin: [finding])
+    ran = run("plugins", "check", "binarize")
+    assert ran.code == 1
+    assert "[gradients-flow] net fc1: no gradient arrives" in ran.out
+    told = run("plugins", "check", "binarize", "--json")
+    assert told.code == 1
+    assert told.json["findings"][0]["site"] == "fc1"
+
+
+def test_broken_plugins_are_listed_with_their_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Broken(Found("odd", "odd:Odd", "odd-package", "1.0"), "importing odd:Odd failed")
+    monkeypatch.setattr(registry, "status", lambda: (broken,))
+    monkeypatch.setattr(anatomy, "status", lambda: (broken,))
+    assert "broken: plugin 'odd' of odd-package 1.0: importing odd:Odd failed" in run("plugins").out
+    (listed,) = run("plugins", "--json").json
+    assert (listed["working"], listed["reason"]) == (False, "importing odd:Odd failed")
+    assert "odd: broken: importing odd:Odd failed" in run("inspect", "digits-cnn").out
+
+
+def test_a_plugin_that_raises_does_not_end_inspect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raises(self: object, network: object) -> None:
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(load("binarize"), "sites", raises)
+    told = run("inspect", "digits-cnn", "--json").json
+    assert told["broken"] == {"binarize": "looking for sites raised RuntimeError: lost"}
+    assert "binarize" not in told["sites"]
+    assert told["sites"]["layer-removal"]
+
+
+def test_recipes(run: Run) -> None:
+    assert "quickstart" in run("recipe", "list").out
+    assert run("recipe", "show", "quickstart", "--set", "search.trials=3", "--json").json["search"]["trials"] == 3
+    assert "[data]" in run("recipe", "show", "quickstart").out
+    assert run("recipe", "schema").json["title"] == "compressor recipe"
+
+
+def test_inspect_a_file(run: Run, model: Path) -> None:
+    found = run("inspect", model, "--json").json
+    assert found["params"] == 38_330
+    assert sum(layer["macs"] for layer in found["layers"]) == found["macs"]
+    assert sum(layer["share"] for layer in found["layers"]) + found["other_share"] == pytest.approx(1)
+    assert {"path", "knobs"} <= found["sites"]["binarize"][0].keys()
+    assert all(entry["reason"] for entry in found["refused"]["layer-removal"])
+    plain = run("inspect", model)
+    assert plain.code == 0
+    for part in ("38,330 parameters", "conv1", "binarize: 4 sites", "layer-removal", "refused fc2"):
+        assert part in plain.out, part
+
+
+def test_inspect_a_name_and_an_onnx_file(run: Run, onnx_file: Path) -> None:
+    assert run("inspect", "digits-cnn", "--json").json["input"] == [1, 8, 8]
+    assert run("inspect", onnx_file, "--json").json["macs"] == 337_536
+
+
+def test_inspect_with_a_recipe_shows_its_plugins_alone(run: Run, model: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "r.toml"
+    recipe.write_text(
+        '[data]\nname = "digits"\n[[phases]]\nname = "a"\n[[phases.plugins]]\nname = "binarize"\nonly = ["fc*"]\n'
+        '[[phases]]\nname = "b"\n[[phases.plugins]]\nname = "binarize"\n'
+    )
+    sites = run("inspect", model, "--recipe", recipe, "--json").json["sites"]
+    assert {key: [site["path"] for site in value] for key, value in sites.items()} == {
+        "a.binarize": ["fc1", "fc2"],
+        "b.binarize": ["conv1", "conv2", "fc1", "fc2"],
+    }
+
+
+def test_bench_compares_with_the_first_file(run: Run, onnx_file: Path) -> None:
+    first, second = run("bench", onnx_file, onnx_file, "--json").json
+    assert (first["speedup"], first["low"], first["high"], first["verdict"]) == (1.0, 1.0, 1.0, "first")
+    assert second["low"] <= second["speedup"] <= second["high"]
+    assert second["verdict"] in ("no difference shown", "too short to tell")
+    assert first["us"] > 0
+    assert first["size_bytes"] == onnx_file.stat().st_size
+
+
+def test_bench_at_eighty_columns_keeps_its_figures(run: Run, onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = run("bench", onnx_file, onnx_file, "--batch", "8")
+    assert ran.code == 0
+    assert max(len(line) for line in ran.out.splitlines() if "─" in line) <= 80
+    assert "95 % intervals" in ran.out
+
+
+def test_bench_names_files_by_what_tells_them_apart() -> None:
+    assert _names([Path("r/a/model.onnx"), Path("r/b/model.onnx")]) == ["a", "b"]
+    assert _names([Path("a.onnx"), Path("x/a.onnx")]) == ["a.onnx", "x/a.onnx"]
+    assert _names([Path("r/a.onnx")]) == ["a.onnx"]
+    assert _names([Path("r/a.onnx"), Path("r/b.onnx"), Path("r/a.onnx")]) == ["a.onnx", "b.onnx", "a.onnx"]
+
+
+def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "new" / "model.pt"
+    arguments = ("train", "digits-cnn", "--data", "digits", "--epochs", 2, "--limit", 200, "--out", file)
+    told = run(*arguments, "--test", "--json").json
+    assert told["model"] == str(file)
+    assert len(told["epochs"]) == 2
+    assert 0.1 < told["accuracy"]["test"] < 1
+    assert read_pt2(file).parameter_count == told["params"] == 38_330
+    assert run(*arguments).code == 2
+    again = run(*arguments, "--force")
+    assert again.code == 0
+    assert "epoch 2/2" in again.err
+    assert "validation" in again.out
+    assert "test" not in again.out.partition(" on ")[0]
+    assert not [path for path in file.parent.iterdir() if path != file]
+
+
+def test_data_may_be_a_name_a_folder_a_file_or_a_function(tmp_path: Path) -> None:
+    assert data_spec("mnist", fallback=True).name == "mnist"
+    assert data_spec(str(tmp_path)).folder == str(tmp_path)
+    assert data_spec("x.npz").npz == "x.npz"
+    assert data_spec("my.module:data").function == "my.module:data"
+
+
+def test_report_is_written_anew(run: Run, tmp_path: Path) -> None:
+    folder = sample_run(tmp_path / "run").path
+    ran = run("report", folder)
+    assert ran.code == 0
+    for part in ("It helped", "20.5× smaller", "best/model.onnx", "report.html", "front", "fc1"):
+        assert part in ran.out, part
+    assert (folder / "report.html").is_file()
+    told = run("report", folder, "--json").json
+    assert told["model"] == str(folder / "best" / "model.onnx")
+    assert told["verdict"]["helped"] is True
+    assert {"params", "size_bytes", "macs", "accuracy", "latency", "plan"} <= told["best"].keys()
+
+
+def test_a_report_at_forty_columns_loses_no_figure(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sample_run(tmp_path / "run").path
+    monkeypatch.setenv("COLUMNS", "40")
+    ran = run("report", folder)
+    assert "…" not in ran.out
+    assert f"{folder}/best/model.onnx" in ran.out
+
+
+def test_run_folders_get_names_of_their_own(tmp_path: Path) -> None:
+    first = free_folder("a/model.pt", "recipes/quick.toml", tmp_path)
+    assert first == tmp_path / "model-quick"
+    first.mkdir()
+    assert free_folder("a/model.pt", "quick", tmp_path) == tmp_path / "model-quick-2"
+    assert free_folder("pkg.mod:make(x)", "q", tmp_path).parent == tmp_path

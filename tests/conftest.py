@@ -1,0 +1,30 @@
+"""Every test runs on one thread, offline, from a fixed seed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip has installed the third-party plugin: offline, without its dependencies, which are here already."""
+    target = tmp_path_factory.mktemp("site-packages")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    package = Path(__file__).parent / "third_party_plugin"
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", target, package], check=True)
+    return target

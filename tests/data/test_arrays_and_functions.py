@@ -1,0 +1,179 @@
+"""npz files and functions of the user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from compressor.data.arrays import as_split
+from compressor.data.dataset import Data
+from compressor.data.load import load_data
+from compressor.data.spec import DataSpec
+from compressor.errors import DataError, InputError
+
+
+def table(**extra: Any) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    made = {}
+    for split, count in (("train", 30), ("test", 10)):
+        made[f"x_{split}"] = random.integers(0, 256, (count, 5, 4), dtype=np.uint8)
+        made[f"y_{split}"] = np.arange(count) % 3
+    return made | extra
+
+
+def test_an_archive_with_its_own_splits(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **table(x_val=np.zeros((4, 5, 4), np.uint8), y_val=np.arange(4) % 3, classes=["a", "b", "c"]))
+    data = load_data(DataSpec(npz=str(path)))
+    assert (len(data.train), len(data.validation), len(data.open_test())) == (30, 4, 10)
+    assert data.input_shape == (1, 5, 4)
+    assert data.classes == ("a", "b", "c")
+    assert data.source == str(path)
+
+
+def test_an_archive_of_x_and_y_is_divided(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    numbers = np.arange(100, dtype=np.uint8)
+    np.savez(path, x=np.broadcast_to(numbers[:, None, None], (100, 4, 4)), y=numbers % 5)
+    data = load_data(DataSpec(npz=str(path), validation=0.25, test=0.2))
+    parts = [set(split.images[:, 0, 0, 0].tolist()) for split in (data.train, data.validation, data.open_test())]
+    assert [len(part) for part in parts] == [60, 20, 20]
+    assert len(set.union(*parts)) == 100
+
+
+def test_the_test_arrays_are_not_read_before_the_test(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **table(x_test=np.array([object()], dtype=object)))
+    data = load_data(DataSpec(npz=str(path)))
+    with pytest.raises(DataError, match="x_test cannot be read"):
+        data.open_test()
+
+
+def test_a_pickle_inside_is_refused_and_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **table(x_train=np.array([Bomb()], dtype=object)))
+    with pytest.raises(DataError, match="x_train cannot be read"):
+        load_data(DataSpec(npz=str(path)))
+    assert not Bomb.exploded
+
+
+class Bomb:
+    exploded = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _explode, ()
+
+
+def _explode() -> None:
+    Bomb.exploded = True
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text"])
+def test_a_damaged_archive_is_named_in_one_line(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **table())
+    content = path.read_bytes()
+    path.write_bytes({"missing": b"", "empty": b"", "cut": content[: len(content) // 2], "text": b"hello"}[damage])
+    if damage == "missing":
+        path.unlink()
+    with pytest.raises(DataError, match=r"set\.npz") as caught:
+        load_data(DataSpec(npz=str(path)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"x_train": np.zeros((3, 4, 4), np.uint8)}, "x_test, y_test, y_train missing"),
+        ({}, "found: nothing"),
+        (table(y_train=np.zeros(7, np.int64)), "30 images but 7 labels"),
+        (table(x_train=np.zeros((30, 4), np.uint8)), r"must be \(N, H, W\)"),
+        (table(x_train=np.zeros((30, 4, 4), np.int64) - 1), "must lie in 0…255"),
+        (table(x_train=np.full((30, 4, 4), np.nan)), "not finite"),
+        (table(y_train=np.zeros((30, 3))), "labels must be class indices"),
+        (table(y_train=np.zeros(30, np.int64) - 1), "must not be negative"),
+        (table(x_train=np.zeros((0, 4, 4), np.uint8), y_train=np.zeros(0, np.int64)), "no samples"),
+    ],
+)
+def test_wrong_arrays_are_told_in_one_line(tmp_path: Path, arrays: dict[str, Any], complaint: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(DataError, match=complaint):
+        load_data(DataSpec(npz=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2, 5, 4), (2, 1, 5, 4)),
+        ((2, 3, 5, 4), (2, 3, 5, 4)),
+        ((2, 5, 6, 3), (2, 3, 5, 6)),
+        ((2, 3, 9, 3), (2, 3, 9, 3)),
+    ],
+)
+def test_channels_may_stand_first_or_last(shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    images = as_split(pixels, [0, 1], "here").images
+    assert tuple(images.shape) == expected
+    if shape != expected and len(shape) == 4:
+        assert np.array_equal(images.numpy(), pixels.transpose(0, 3, 1, 2))
+
+
+def test_whole_numbers_become_bytes_and_floats_stay_floats() -> None:
+    assert as_split(np.full((1, 2, 2), 200, np.int64), [0], "here").images.dtype == torch.uint8
+    assert as_split(torch.full((1, 2, 2), 0.25, dtype=torch.float64), [0], "here").images.dtype == torch.float32
+
+
+MODULE = """
+import numpy as np
+from compressor.data.dataset import Data, Split
+import torch
+
+def mapping():
+    return {"x": np.zeros((20, 4, 4), np.uint8), "y": np.arange(20) % 2, "classes": ["no", "yes"]}
+
+def finished():
+    split = Split(torch.zeros(4, 1, 2, 2), torch.arange(4) % 2)
+    return Data("mine", "memory", split, split, ("a", "b"), (0.0,), (1.0,), lambda: split)
+
+def wrong():
+    return [1, 2]
+
+number = 3
+"""
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_data.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_function_gives_a_mapping_or_finished_data() -> None:
+    data = load_data(DataSpec(function="my_own_data:mapping"))
+    assert data.classes == ("no", "yes")
+    assert len(data.open_test()) == 3
+    finished = load_data(DataSpec(function="my_own_data:finished"))
+    assert isinstance(finished, Data)
+    assert finished.name == "mine"
+
+
+@pytest.mark.usefixtures("in_folder")
+@pytest.mark.parametrize(
+    ("reference", "complaint"),
+    [
+        ("my_own_data", "not of the form package.module:function"),
+        ("no_such_module_here:f", "cannot be imported"),
+        ("my_own_data:absent", "has no 'absent'"),
+        ("my_own_data:number", "is not a function"),
+        ("my_own_data:wrong", "returned list"),
+    ],
+)
+def test_a_wrong_function_is_told_in_one_line(reference: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        load_data(DataSpec(function=reference))

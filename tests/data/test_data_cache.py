@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressor.data.cache import cache_folder, read_cached, write_cached
+from compressor.data.dataset import Split
+
+
+def sample(fill: int = 7, count: int = 20) -> Split:
+    return Split(torch.full((count, 1, 4, 4), fill, dtype=torch.uint8), torch.arange(count) % 3)
+
+
+def test_what_was_stored_is_read(tmp_path: Path) -> None:
+    write_cached(tmp_path / "new", "train", sample(), "a place")
+    found = read_cached(tmp_path / "new", "train")
+    assert found is not None
+    assert found.source == "a place"
+    assert torch.equal(found.split.images, sample().images)
+    assert torch.equal(found.split.labels, sample().labels)
+    assert read_cached(tmp_path / "new", "test") is None
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "junk"])
+def test_a_damaged_file_is_ignored_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_cached(tmp_path, "train", sample(), "a place")
+    path = tmp_path / "train.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes({"cut": content[:-9], "flip": content, "empty": b"", "junk": b"x" * 100}[damage])
+    assert read_cached(tmp_path, "train") is None
+    assert "train.safetensors is damaged" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    write_cached(tmp_path / "file", "train", sample(), "a place")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COMPRESSOR_DATA", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("COMPRESSOR_DATA")
+    assert "compressor" in str(cache_folder())
+
+
+WRITER = """
+import sys, torch
+from pathlib import Path
+from compressor.data.cache import write_cached
+from compressor.data.dataset import Split
+fill = int(sys.argv[2])
+split = Split(torch.full((300, 1, 32, 32), fill, dtype=torch.uint8), torch.full((300,), fill))
+for _ in range(15):
+    write_cached(Path(sys.argv[1]), "train", split, str(fill))
+"""
+
+
+def test_readers_see_whole_files_while_processes_write(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), str(fill)]) for fill in (1, 2)]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        found = read_cached(tmp_path, "train")
+        if found is not None:
+            fill = int(found.source)
+            assert bool((found.split.images == fill).all())
+            assert bool((found.split.labels == fill).all())
+            seen.add(fill)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert seen
+    assert "damaged" not in caplog.text
+    assert [path.name for path in tmp_path.iterdir()] == ["train.safetensors"]

@@ -1,0 +1,112 @@
+"""Every command, recipe and link in the README and in docs/ does what the page says.
+
+Commands run in the order they stand on the page, in one folder, on data cut to a few hundred samples.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compressor.recipe.read import read_recipe
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+BUDGET = {
+    "train": "--limit 300 --epochs 1 --fallback --force",
+    "optimize": "--trials 1 --set data.limit=300 --set data.fallback=true --set training.epochs=1 "
+    "--set constraints.max_accuracy_drop=1.0",
+}
+"""What is added to a command so that it takes seconds."""
+
+
+REST = {
+    "[data]": '[data]\nname = "digits"\n',
+    "[[phases": """
+[[phases]]
+name = "compress"
+[[phases.plugins]]
+name = "binarize"
+[[phases.plugins]]
+name = "layer-removal"
+""",
+}
+"""What a page's fragment of a recipe needs to be a whole one."""
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(page.read_text(encoding="utf-8")) if kind == language]
+
+
+def commands(page: Path) -> Iterator[str]:
+    for text in blocks(page, "console"):
+        joined = text.replace("\\\n", " ")
+        yield from (line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ "))
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, site_packages: Path) -> Path:
+    """A folder that looks like a checkout to a command, with a small model and the third-party plugin in it."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for part in ("recipes", "tests", "benchmarks"):
+        (folder / part).symlink_to(ROOT / part)
+    (folder / "site-packages").symlink_to(site_packages)
+    assert run("compressor train lenet --data fashion-mnist --out model.pt", folder).returncode == 0
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)
+    extra = shlex.split(BUDGET.get(words[1], "")) if words[0] == "compressor" else []
+    environment = {
+        **os.environ,
+        "COMPRESSOR_OFFLINE": "1",
+        "PYTHONPATH": str(folder / "site-packages"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        [*words, *extra], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))], ids=name)
+def test_every_command_runs(page: Path, workspace: Path) -> None:
+    for command in commands(page):
+        program, *rest = shlex.split(command)
+        if program == "make":
+            assert re.search(rf"^{rest[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
+            continue
+        done = run(command, workspace)
+        fine = {0, 1} if rest[:1] in (["optimize"], ["resume"]) else {0}
+        assert done.returncode in fine, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=name)
+def test_every_recipe_is_one(page: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(blocks(page, "toml")):
+        if "[build-system]" in text:
+            continue  # a pyproject.toml
+        file = tmp_path / f"{number}.toml"
+        missing = [table for head, table in REST.items() if head not in text]
+        file.write_text("\n".join([text, *missing]))
+        read_recipe(file)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{name(page)} links to {target}"

@@ -1,0 +1,30 @@
+"""Limits are relative to the measured baseline, and say by how much they are overstepped."""
+
+from __future__ import annotations
+
+import pytest
+
+from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics
+
+BASELINE = Metrics(1000, 4000, 50_000, Accuracy(0.9), Latency(20.0))
+
+
+def candidate(size: int = 2000, speedup: float = 1.25, accuracy: float = 0.88) -> Metrics:
+    return Metrics(500, size, 25_000, Accuracy(accuracy), Latency(16.0, speedup, speedup - 0.01, speedup + 0.01))
+
+
+def test_no_limits_nothing_to_overstep() -> None:
+    assert Constraints().excess(candidate(), BASELINE) == {}
+
+
+def test_each_limit_in_its_own_unit() -> None:
+    limits = Constraints(max_accuracy_drop=0.01, max_size=0.25, max_latency=1.0, max_macs=0.5, max_params=0.4)
+    excess = limits.excess(candidate(), BASELINE)
+    assert excess == pytest.approx(
+        {"max_accuracy_drop": 0.01, "max_size": 0.25, "max_latency": -0.2, "max_macs": 0.0, "max_params": 0.1}
+    )
+
+
+def test_a_limit_just_met_is_met() -> None:
+    assert Constraints(max_size=0.5).excess(candidate(size=2000), BASELINE)["max_size"] <= 0
+    assert Constraints(max_size=0.5).excess(candidate(size=2001), BASELINE)["max_size"] > 0

@@ -1,0 +1,121 @@
+"""A trial asks the cheapest question first, keeps what it measured, and can be replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from compressor.data.dataset import Data
+from compressor.engine.baseline import Baseline
+from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
+from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
+from compressor.measure.session import OnnxModel
+from compressor.train.spec import TrainingSpec
+
+SHORT = TrainingSpec(epochs=2, batch=64, lr=2e-3)
+BINARY = Plan((Phase("main", (Edit("binarize", "fc1"), Edit("binarize", "fc2")), SHORT),))
+
+
+@pytest.fixture
+def run(baseline: Baseline, data: Data, tmp_path: Path) -> Callable[..., Outcome]:
+    def call(plan: Plan, *, limits: Constraints | None = None, name: str = "a", seed: int = 0) -> Outcome:
+        settings = TrialSettings(limits or Constraints(), calibration=128)
+        return run_trial(plan, baseline, data, settings, seed=seed, folder=tmp_path / name)
+
+    return call
+
+
+def test_a_candidate_is_smaller_scored_and_timed(
+    run: Callable[..., Outcome], baseline: Baseline, tmp_path: Path, unchanged: Callable[[], bool]
+) -> None:
+    outcome = run(BINARY)
+    assert outcome.status == "complete"
+    assert outcome.metrics is not None
+    assert outcome.metrics.size_bytes == (tmp_path / "a" / "model.onnx").stat().st_size < baseline.metrics.size_bytes
+    assert outcome.metrics.accuracy.validation > 0.7
+    assert outcome.metrics.latency.low <= outcome.metrics.latency.speedup <= outcome.metrics.latency.high
+    assert set(outcome.seconds) == {"build", "screen", "train", "measure"}
+    assert OUTCOME.validate_json((tmp_path / "a" / "outcome.json").read_bytes()) == outcome
+    assert unchanged()
+
+
+def test_the_test_split_stays_sealed(run: Callable[..., Outcome], data: Data) -> None:
+    opened = list(data.test_opened)
+    run(BINARY)
+    assert data.test_opened == opened
+
+
+def test_a_candidate_is_rebuilt_from_its_folder(
+    run: Callable[..., Outcome], baseline: Baseline, data: Data, tmp_path: Path
+) -> None:
+    run(BINARY)
+    network = load_candidate(tmp_path / "a", baseline, baseline.evidence(data, 128))
+    images = data.normalised(data.validation.images[:64])
+    onnx = torch.from_numpy(OnnxModel((tmp_path / "a" / "model.onnx").read_bytes()).run(images))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), onnx, atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(baseline.network(images), onnx, atol=1e-2), "the negative control"
+
+
+def test_the_same_seed_gives_the_same_weights(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    first, again, other = (run(BINARY, name=name, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+    assert first.metrics is not None
+    assert again.metrics is not None
+    assert first.metrics.accuracy == again.metrics.accuracy
+    assert other.status == "complete"
+
+
+@pytest.mark.parametrize("limits", [Constraints(max_size=0.01), Constraints(max_latency=0.01)], ids=["size", "latency"])
+def test_what_cannot_meet_a_limit_is_never_trained(run: Callable[..., Outcome], limits: Constraints) -> None:
+    outcome = run(BINARY, limits=limits)
+    assert outcome.status == "screened"
+    assert "train" not in outcome.seconds
+    assert max(outcome.excess.values()) > 0
+    assert outcome.reason.startswith("before training, over max_")
+
+
+def test_a_limit_on_accuracy_is_told_not_screened(run: Callable[..., Outcome]) -> None:
+    untrained = Plan((Phase("main", (Edit("binarize", "fc1"),), None),))
+    outcome = run(untrained, limits=Constraints(max_accuracy_drop=-1.0))
+    assert outcome.status == "complete"
+    assert outcome.excess["max_accuracy_drop"] > 0
+
+
+def test_a_gate_ends_the_pipeline_with_its_reason(run: Callable[..., Outcome]) -> None:
+    gated = Phase("first", (Edit("binarize", "fc1"),), None, gate=Gate(max_accuracy_drop=-1.0))
+    outcome = run(Plan((gated, Phase("second", (Edit("binarize", "fc2"),), SHORT))))
+    assert outcome.status == "stopped"
+    assert "gate after first" in outcome.reason
+    assert "train" not in outcome.seconds
+
+
+def test_rounds_decide_anew_each_time_and_are_written_as_edits(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    step = Decision("binarize", "spread", {"count": 1})
+    outcome = run(Plan((Phase("main", (step,), SHORT, rounds=2),)))
+    assert outcome.status == "complete"
+    written = Plan.from_json((tmp_path / "a" / "plan.json").read_bytes())
+    assert len(written.phases) == 2
+    assert len({edit.site for edit in written.edits}) == 2
+
+
+def test_rewinding_forgets_the_training_before(run: Callable[..., Outcome], baseline: Baseline, tmp_path: Path) -> None:
+    train = Phase("warm", (), SHORT)
+    run(Plan((train, Phase("main", (Edit("binarize", "fc2"),), None, rewind="initial"))))
+    from safetensors.torch import load_file
+
+    kept = load_file(tmp_path / "a" / "weights.safetensors")["fc1.weight"]
+    assert torch.equal(kept, baseline.network.module.state_dict()["fc1.weight"])
+
+
+def test_a_plan_that_cannot_be_built_fails_with_its_reason(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = run(Plan((Phase("main", (Edit("binarize", "nowhere"),), SHORT),)))
+    assert outcome.status == "failed"
+    assert "nowhere" in outcome.reason
+    assert json.loads((tmp_path / "a" / "outcome.json").read_text())["status"] == "failed"

@@ -1,0 +1,279 @@
+"""The meta-head plugin: the document's counts, its layers, decompositions that are exact where they can be, forms."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+import torch
+from compressor_plugins.binarize import Binarize
+from compressor_plugins.layer_removal import LayerRemoval
+from compressor_plugins.meta_fit import fit_bias, fit_groups, group_moments
+from compressor_plugins.meta_head import MetaHead
+from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear
+from networks import NETWORKS
+from pairing import in_a_row
+from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced
+from torch import nn
+
+from compressor.export.emit import to_onnx
+from compressor.graph.capture import capture
+from compressor.graph.cost import network_cost
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.measure.session import OnnxModel
+from compressor.models import build
+from compressor.models.meta import MetaHead as DocumentHead
+from compressor.plugin import refusals_of, sites_of
+from compressor.testing import PluginContract, check_plugin
+from compressor.testing.networks import small_networks
+
+PRELU = MetaHead(activation="prelu", layers="linear", min_bytes=0)
+PLAIN = MetaHead(min_bytes=0)
+
+
+def alone(leaf: nn.Module, shape: tuple[int, ...]) -> Network:
+    """A network of this one leaf."""
+    network = traced(nn.Sequential(nn.Identity()), shape)
+    editor = Editor(network)
+    editor.replace("0", leaf)
+    editor.commit()
+    return network
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "groups", "mixed", "count"), [
+    ("t1", 4, 4, 26_750), ("t2", 16, 8, 292_961), ("t3", 16, 8, 1_516_766),
+])  # fmt: skip
+def test_heads_count_as_in_the_document(name: str, groups: int, mixed: int, count: int) -> None:
+    """The PReLU behind the layer, which the document counts with the Meta layer, is the network's own."""
+    network = capture(build(f"{name}-conv2d"), (3, 32, 32))
+    (found,) = sites_of(PRELU, network)
+    inputs, outputs = network.leaf(found.path).in_features, network.leaf(found.path).out_features
+    apply(PRELU, network, found.path, choice={"groups": groups, "mixed": mixed})
+    leaf, width = network.leaf(found.path), outputs // mixed
+    own = groups * (inputs // groups * width + width) + groups + groups * mixed
+    assert sum(parameter.numel() for parameter in leaf.parameters()) == own
+    assert network.parameter_count == network_cost(network).parameter_count == count
+    if name != "t3":  # which takes seconds to capture
+        assert network_cost(network).macs == network_cost(capture(build(f"{name}-meta-head"), (3, 32, 32))).macs
+
+
+def test_the_layer_is_the_documents() -> None:
+    """The same weights in the network's Meta head, which is written with one module per group."""
+    head = DocumentHead(24, 4, 5, 3).eval()
+    leaf = MetaLinear(
+        torch.stack([branch[0].weight for branch in head.groups.branches]),
+        torch.stack([branch[0].bias for branch in head.groups.branches]),
+        head.meta.mix.weight[:, :, 0].t(),
+        4,
+        slope=torch.cat([branch[1].weight for branch in head.groups.branches]),
+    ).eval()
+    x = torch.randn(7, 24)
+    assert torch.allclose(head.act(leaf(x)), head(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(("channels", "outputs", "groups", "mixed"), [(16, 32, 4, 8), (64, 64, 8, 8), (12, 8, 2, 2)])
+def test_convolutions_count_as_in_the_document(channels: int, outputs: int, groups: int, mixed: int) -> None:
+    """G(h·v·C/G·L + L) + G·M: the document's without its PReLUs and BatchNorms; the layer as it is defined."""
+    network = chain(nn.Conv2d(channels, outputs, 3, 2, 1), shape=(channels, 7, 7))
+    leaf = apply(PLAIN, network, "0", choice={"groups": groups, "mixed": mixed}).leaf("0")
+    width = outputs // mixed
+    count = groups * (9 * channels // groups * width + width) + groups * mixed
+    assert sum(parameter.numel() for parameter in leaf.parameters()) == count
+    x = torch.randn(2, channels, 7, 7)
+    branches = [
+        nn.functional.conv2d(part, leaf.weight[g], leaf.bias[g], stride=2, padding=1)
+        for g, part in enumerate(x.chunk(groups, 1))
+    ]
+    wanted = torch.cat([sum(leaf.mix[g, m] * branches[g] for g in range(groups)) for m in range(mixed)], 1)
+    assert torch.allclose(leaf(x), wanted, atol=1e-5)
+
+
+# --- the warm start --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_structured_weights_are_found_again(ranks: int) -> None:
+    own, mix = torch.randn(4 * ranks, 5, 6), torch.randn(4 * ranks, 3)
+    dense = torch.einsum("grli,grm->mlgi", own.view(4, ranks, 5, 6), mix.view(4, ranks, 3)).reshape(15, 24)
+    rows = torch.randn(500, 24) @ torch.randn(24, 24)
+    for known in (None, group_moments(rows, 4)):
+        found, mixing = fit_groups(dense, 4, 3, ranks, known=known)
+        again = torch.einsum("grli,grm->mlgi", found.view(4, ranks, 5, 6), mixing.view(4, ranks, 3)).reshape(15, 24)
+        assert torch.allclose(again, dense, atol=1e-3)
+        bias = fit_bias(dense, torch.ones(15), found, mixing, 4, known)
+        assert torch.allclose((mixing.t() @ bias).flatten(), torch.ones(15), atol=1e-2)
+
+
+def error(weight: torch.Tensor, rows: torch.Tensor, ranks: int, *, data: bool, softmax: bool = False) -> float:
+    known = group_moments(rows, 4) if data else None
+    own, mix = fit_groups(weight, 4, 4, ranks, known=known, softmax=softmax)
+    leaf = MetaLinear(own, None, mix, 4, normalise="softmax" if softmax else "none")
+    return float((leaf(rows) - rows @ weight.t()).square().mean() / (rows @ weight.t()).var())
+
+
+def test_data_and_ranks_bring_the_fit_closer() -> None:
+    torch.manual_seed(0)
+    weight, rows = torch.randn(32, 64), torch.randn(2000, 64) @ torch.randn(64, 64) * torch.rand(64) ** 4
+    assert error(weight, rows, 1, data=True) < 0.95 * error(weight, rows, 1, data=False)
+    assert error(weight, rows, 2, data=True) < 0.8 * error(weight, rows, 1, data=True)
+    assert error(weight, rows, 4, data=True) < 1e-3
+    assert error(weight, rows, 1, data=True) < error(weight, rows, 1, data=True, softmax=True) < 1
+
+
+def test_a_softmax_mix_is_positive_and_sums_to_one() -> None:
+    network = apply(MetaHead(normalise="softmax"), named("vgg"), "classifier.0")
+    mixing = network.leaf("classifier.0").mixing()
+    assert bool((mixing > 0).all())
+    assert torch.allclose(mixing.sum(0), torch.ones(mixing.shape[1]))
+    assert parity(network, evidence(network)).ok
+
+
+def test_prelu_starts_linear_and_the_network_follows_its_old_output() -> None:
+    torch.manual_seed(0)
+    network = chain(nn.Flatten(), nn.Linear(192, 64), nn.ReLU(), nn.Linear(64, 10), shape=(3, 8, 8))
+    data = evidence(network, 512)
+    choice = {"groups": 4, "mixed": 2}
+    plain, prelu = (apply(plugin, network.fork(), "1", data, choice) for plugin in (PLAIN, PRELU))
+    x = data.batches[0][0]
+    assert torch.allclose(plain(x), prelu(x), atol=1e-4)
+    follows = {
+        rank: correlation(
+            network, apply(MetaHead(rank=rank, min_bytes=-99999), network.fork(), "1", data, choice), data
+        )
+        for rank in (1, 2)
+    }
+    assert 0.5 < follows[1] < follows[2]
+    assert follows[2] > 0.999
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def leaf_of(groups: int, width: int, reads: int, mixed: int, ranks: int = 1, **options) -> MetaLinear:
+    results = groups * ranks
+    own, bias = torch.randn(results, width, reads) / reads**0.5, torch.randn(results, width)
+    return MetaLinear(own, bias, torch.randn(results, mixed), groups, **options).eval()
+
+
+@pytest.mark.parametrize(("leaf", "operators"), [
+    (leaf_of(4, 10, 32, 4), {"Gemm": 1, "MatMul": 1, "PRelu": 0}),
+    (leaf_of(4, 10, 32, 4, 2), {"Gemm": 1, "MatMul": 1, "PRelu": 0}),
+    (leaf_of(4, 10, 32, 4, slope=torch.rand(4)), {"Gemm": 1, "Conv": 1, "PRelu": 1, "EyeLike": 1}),
+    (leaf_of(8, 16, 64, 8), {"Gemm": 1, "MatMul": 1}),
+    (leaf_of(8, 64, 64, 8), {"Gemm": 0, "MatMul": 2, "PRelu": 0}),
+    (leaf_of(8, 64, 64, 8, 3), {"Gemm": 0, "MatMul": 2, "Reshape": 3}),
+    (leaf_of(8, 16, 64, 8, slope=torch.rand(8)), {"Gemm": 0, "MatMul": 2, "PRelu": 1}),
+    (leaf_of(8, 64, 64, 8, 2, slope=torch.rand(16)), {"MatMul": 2, "PRelu": 0, "Relu": 1, "Concat": 1}),
+    (leaf_of(8, 64, 64, 8, slope=torch.rand(8), normalise="softmax"), {"Softmax": 0, "Relu": 1}),
+])  # fmt: skip
+def test_linear_forms_in_the_file(leaf: MetaLinear, operators: dict[str, int]) -> None:
+    """Never Einsum, never a dense block diagonal; alone and with a BatchNorm behind."""
+    inputs = leaf.groups * leaf.weight.shape[2]
+    network = alone(leaf, (inputs,))
+    model = to_onnx(network)
+    found = [node.op_type for node in onnx.load_from_string(model).graph.node]
+    assert {name: found.count(name) for name in operators} == operators
+    assert "Einsum" not in found
+    parameters = sum(parameter.numel() for parameter in leaf.parameters())
+    assert len(model) < 4 * (2 * parameters if leaf.slope is not None else parameters + leaf.outputs) + 1500
+    scale, shift = torch.rand(leaf.outputs) - 0.5, torch.randn(leaf.outputs)
+    for batch in (1, 5):
+        x = torch.randn(batch, inputs)
+        for layer, wanted in ((leaf, leaf(x)), (leaf.fold_affine(scale, shift), leaf(x) * scale + shift)):
+            assert torch.allclose(layer(x), wanted, atol=1e-5)
+            file = OnnxModel(to_onnx(alone(layer, (inputs,))))
+            assert torch.allclose(torch.from_numpy(file.run(x)), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("channels", "outputs", "groups", "mixed", "size", "form"), [
+    (64, 64, 4, 4, 18, "product"), (256, 256, 16, 4, 5, "reshape"), (32, 32, 4, 4, 16, "dense"),
+    (64, 64, 16, 4, 16, "dense"), (64, 64, 4, 4, 4, "dense"), (32, 32, 2, 2, 16, "product"),
+])  # fmt: skip
+def test_convolution_forms_in_the_file(channels, outputs, groups, mixed, size, form) -> None:
+    layers = (nn.Conv2d(channels, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    before = chain(*layers, nn.Flatten(), shape=(channels, size, size))
+    for rank in (1, 2):
+        plugin = MetaHead(min_bytes=0, rank=rank)
+        if rank >= mixed:
+            continue
+        after = apply(plugin, before.fork(), "0", choice={"groups": groups, "mixed": mixed})
+        if rank == 1:
+            assert after.leaf("0").form() == form
+        model = to_onnx(after)
+        found = [node.op_type for node in onnx.load_from_string(model).graph.node]
+        assert "BatchNormalization" not in found
+        assert "Einsum" not in found
+        assert parity(after, evidence(after, 8)).ok
+        saved = 4 * (before.leaf("0").weight.numel() - sum(p.numel() for p in after.leaf("0").parameters()))
+        assert len(to_onnx(before)) - len(model) > saved - 8 * outputs - 1500
+
+
+# --- where it acts ---------------------------------------------------------------------------------------------------
+
+
+def test_sites_are_hidden_linear_layers_and_convolutions() -> None:
+    network = named("vgg")
+    linear = [found.path for found in sites_of(MetaHead(layers="linear"), network)]
+    assert linear == ["classifier.0", "classifier.3"]
+    assert {found.path for found in sites_of(MetaHead(), network)} > set(linear)
+    assert all(path.startswith("features") for path in (s.path for s in sites_of(MetaHead(layers="conv"), network)))
+    assert "gives the classes" in reason(MetaHead(), network, "classifier.6")
+    assert "no groups of 3 inputs" in reason(MetaHead(), network, "features.0")
+
+
+def test_knobs_hold_what_divides_and_saves() -> None:
+    network = chain(nn.Flatten(), nn.Linear(192, 40), nn.ReLU(), nn.Linear(40, 10), shape=(3, 8, 8))
+    knobs = site(MetaHead(), network, "1").knobs
+    assert knobs["groups"].options == (16, 4, 8, 32)
+    assert knobs["mixed"].options == (4, 8, 2)
+    assert "save" in reason(MetaHead(min_bytes=10**6), network, "1")
+    assert "mixed" not in site(MetaHead(rank=4), network, "1").knobs  # 8 alone saves
+
+
+def test_grouped_shared_and_odd_layers_are_refused() -> None:
+    grouped = chain(nn.Conv2d(16, 16, 3, groups=2), shape=(16, 8, 8))
+    assert "grouped already" in reason(PLAIN, grouped, "0")
+    mirrored = traced(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect")), (16, 8, 8))
+    assert "pads with reflect" in reason(PLAIN, mirrored, "0")
+    assert not refusals_of(PLAIN, chain(nn.Conv2d(16, 16, 3), shape=(16, 8, 8)))
+
+
+def test_a_rewritten_layer_is_no_site_again() -> None:
+    network = apply(MetaHead(), named("vgg"), "classifier.0")
+    assert "classifier.0" not in [place.path for place in MetaHead().sites(network)]
+
+
+@pytest.mark.parametrize("name", ["vgg", "resnet"])
+def test_both_orders_with_other_plugins_work_or_refuse(name: str) -> None:
+    for other in (Binarize(), Binarize(activations="binary"), LayerRemoval()):
+        for first, second in ((MetaHead(activation="prelu"), other), (other, MetaHead())):
+            network = named(name)
+            assert all(in_a_row(network, evidence(network, 32), first, second))
+
+
+# --- the kit ---------------------------------------------------------------------------------------------------------
+
+
+class TestPlainContract(PluginContract):
+    plugin = PLAIN
+
+
+class TestPReLUContract(PluginContract):
+    plugin = MetaHead(activation="prelu", rank=2, normalise="softmax", min_bytes=1000)
+
+
+@pytest.mark.parametrize(("name", "activation"), [*((name, "none") for name in NETWORKS), ("vgg", "prelu")])
+def test_the_kit_finds_nothing_on(name: str, activation) -> None:
+    findings = check_plugin(MetaHead(activation=activation, min_bytes=1000), {name: named(name)}, most_sites=2)
+    assert not [finding for finding in findings if "has no site" not in str(finding)], "\n".join(map(str, findings))
+
+
+@pytest.mark.parametrize("kind", [MetaLinear, MetaConv2d])
+def test_the_kit_notices_a_mix_that_is_not_in_the_file(kind: type, monkeypatch) -> None:
+    monkeypatch.setattr(MetaLayer, "_emit_dense_weight", lambda self, builder: builder.constant(torch.ones(
+        self.outputs, self.groups, self.weight[0, 0].numel())))  # fmt: skip
+    plugin = MetaHead(layers="linear" if kind is MetaLinear else "conv", min_bytes=1000)
+    assert any("ONNX" in str(finding) for finding in check_plugin(plugin, {"chain": small_networks()["chain"]}))

@@ -1,0 +1,194 @@
+"""Recipes are read, completed and written; what is wrong with one is said in a single precise line."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from recipe_strategies import recipes
+
+from compressor.errors import RecipeError
+from compressor.recipe.find import bundled_recipes
+from compressor.recipe.model import Recipe
+from compressor.recipe.read import read_recipe, write_recipe
+from compressor.train.spec import TrainingSpec
+
+GOOD = """
+objectives = ["accuracy", "size"]
+[data]
+name = "digits"
+[training]
+epochs = 4
+lr = 0.01
+augmentation = { shift = 2 }
+[[phases]]
+name = "first"
+[[phases.plugins]]
+name = "binarize"
+[phases.training]
+epochs = 1
+[phases.training.augmentation]
+flip = true
+[[phases]]
+name = "second"
+[[phases.plugins]]
+name = "layer-removal"
+policy = "each"
+[constraints]
+max_accuracy_drop = 0.02
+[search]
+trials = 5
+[[search.seeds]]
+first.binarize.count = 2
+"second.layer-removal" = true
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "r.toml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_recipe_is_read(file: Path) -> None:
+    recipe = read_recipe(file)
+    assert recipe.data.name == "digits"
+    assert recipe.objectives == ("accuracy", "size")
+    assert recipe.search.seeds == ({"first.binarize.count": 2, "second.layer-removal": True},)
+
+
+def test_a_phase_says_only_what_differs(file: Path) -> None:
+    first, second = read_recipe(file).phases
+    assert first.training is not None
+    assert (first.training.epochs, first.training.lr) == (1, 0.01)
+    assert (first.training.augmentation.shift, first.training.augmentation.flip) == (2, True)
+    assert second.training is None
+
+
+def test_overriding_the_training_reaches_every_phase(file: Path) -> None:
+    recipe = read_recipe(file, ["training.lr=0.5", "phases.second.training.epochs=7"])
+    assert [phase.training and phase.training.lr for phase in recipe.phases] == [0.5, 0.5]
+    assert [phase.training and phase.training.epochs for phase in recipe.phases] == [1, 7]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=50)
+@given(recipes)
+def test_what_is_written_reads_back_equal(recipe: Recipe) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_recipe(recipe, Path(folder) / "r.toml")
+        assert read_recipe(Path(folder) / "r.toml") == recipe
+
+
+def test_the_recipe_as_run_states_its_defaults(file: Path) -> None:
+    write_recipe(read_recipe(file), file)
+    text = file.read_text()
+    assert 'sampler = "tpe"' in text
+    assert "weight_decay = 0.0" in text
+
+
+def test_relative_paths_are_anchored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    path = tmp_path / "r.toml"
+    path.write_text(GOOD.replace('name = "digits"', 'folder = "pictures"'))
+    assert read_recipe(path).data.folder == str(tmp_path / "pictures")
+    assert read_recipe(path, ["data.folder=others"]).data.folder == str(elsewhere / "others")
+
+
+BAD = [
+    ("epochs = 4", "epoch = 4", r"\[training\]: unknown key 'epoch'; did you mean 'epochs'\? \(known: .*batch"),
+    ("epochs = 4", "epochs = 4.5", r"\[training\] epochs: expected a whole number; found 4\.5"),
+    ("epochs = 4", "epochs = -1", r"\[training\] epochs: expected a number that is not negative; found -1"),
+    ("lr = 0.01", 'lr = "fast"', r'\[training\] lr: expected a number; found "fast"'),
+    ("shift = 2", "shfit = 2", r"\[training\.augmentation\]: unknown key 'shfit'; did you mean 'shift'\?"),
+    (
+        'policy = "each"',
+        'policy = "eahc"',
+        r"\[\[phases\.plugins\]\] \(in phases 'second', plugins 'layer-removal'\) policy: "
+        r"expected one of 'spread', 'each', 'all'; found \"eahc\"; did you mean 'each'\?$",
+    ),
+    (
+        'name = "binarize"',
+        'name = "binarise"',
+        r"\[\[phases\.plugins\]\] \(in phases 'first', plugins 'binarise'\).*no plugin 'binarise'; "
+        r"did you mean 'binarize'\?",
+    ),
+    (
+        'name = "binarize"',
+        'name = "binarize"\noptions = { activation = 1 }',
+        r"plugin 'binarize': unknown option 'activation'; did you mean 'activations'\?",
+    ),
+    ('name = "second"', "", r"\[\[phases\]\] \(in phases 1\): key 'name' is missing"),
+    (
+        'name = "second"',
+        'name = "first"',
+        r"\[phases\]?.*2 phases are called 'first'|phases: 2 phases are called 'first'",
+    ),
+    ("[constraints]", "[constraint]", r": unknown key 'constraint'; did you mean 'constraints'\?"),
+    ("max_accuracy_drop = 0.02", "max_accuracy_drop = 2.0", r"\[constraints\] max_accuracy_drop: expected a share"),
+    ("trials = 5", "trials = 0", r"\[search\] trials: expected at least 1; found 0"),
+    ("trials = 5", "trials = 2024-01-01", r"search\.trials: dates and times have no place"),
+    ("trials = 5", "trials = ", r"line \d+, column \d+: not TOML: Invalid value"),
+    ('name = "digits"', "", r"data: give exactly one of name, folder, npz, function"),
+    ('["accuracy", "size"]', '["accuracy", "speed"]', r"objectives\.1: expected one of 'accuracy', 'size', 'latency'"),
+    ('["accuracy", "size"]', "3", r"objectives: expected a list; found 3"),
+    (
+        "first.binarize.count = 2",
+        "first.binarise.count = 2",
+        r"\[\[search\.seeds\]\] \(in seeds 0\): 'first\.binarise\.count' is no parameter of a plugin here; "
+        r"did you mean 'first\.binarize'",
+    ),
+    ("[training]", "[other]\n[training]", r"unknown key 'other'"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), BAD, ids=[new[:30] for _, new, _ in BAD])
+def test_what_is_wrong_is_said_in_one_line(file: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    file.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(RecipeError, match=message) as caught:
+        read_recipe(file)
+    assert str(caught.value).startswith(str(file))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=2", r"^--set training\.epoch=2: \[training\]: unknown key 'epoch'; did you mean 'epochs'"),
+        ("search.sampler=tep", r"^--set search\.sampler=tep: \[search\] sampler: .*did you mean 'tpe'"),
+        ("phases.first.rounds=0", r"^--set phases\.first\.rounds=0: .*expected at least 1"),
+        ("phases.third.rounds=0", r"^--set phases\.third\.rounds=0: there is no entry 'third'"),
+        ("constraints=3", r"^--set constraints=3: constraints: expected a table; found 3"),
+    ],
+)
+def test_an_override_is_named_as_the_culprit(file: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read_recipe(file, [override])
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="is a folder"):
+        read_recipe(tmp_path)
+    with pytest.raises(RecipeError, match="no such file"):
+        read_recipe(tmp_path / "absent.toml")
+    with pytest.raises(RecipeError, match="no bundled recipe 'quikstart'; did you mean 'quickstart'"):
+        read_recipe("quikstart")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="not a text file"):
+        read_recipe(tmp_path / "binary.toml")
+    (tmp_path / "big.toml").write_bytes(b"#" * (1 << 21))
+    with pytest.raises(RecipeError, match="larger than 1 MiB"):
+        read_recipe(tmp_path / "big.toml")
+
+
+@pytest.mark.parametrize("name", sorted(bundled_recipes()))
+def test_every_bundled_recipe_is_valid(name: str) -> None:
+    recipe = read_recipe(name)
+    assert recipe.phases
+    assert recipe.training != replace(TrainingSpec(), epochs=0)

@@ -1,0 +1,154 @@
+"""Search without training: a made-up space, figures that follow from the plan, an executor that answers at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from compressor.data.spec import DataSpec
+from compressor.engine.baseline import Baseline
+from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
+from compressor.engine.trial import OUTCOME
+from compressor.errors import Refusal
+from compressor.files import write_atomic
+from compressor.knobs import Choice, IntRange
+from compressor.recipe.model import Recipe, SearchSpec
+from compressor.search.executor import Progress, TrialSpec
+from compressor.search.prepare import Prepared
+from compressor.search.result import Candidate
+from compressor.search.run_folder import RunFolder
+from compressor.train.spec import TrainingSpec
+
+PHASE = PhaseSpec("p", (PluginUse("a"), PluginUse("b")))
+SPACE = SearchSpace(
+    (
+        Parameter("p.a", Choice((False, True))),
+        Parameter("p.a.count", IntRange(1, 4), "p.a"),
+        Parameter("p.b", Choice((False, True))),
+        Parameter("p.b.count", IntRange(1, 4), "p.b"),
+        Parameter("p.b.kind", Choice(("x", "y", "z")), "p.b"),
+    ),
+    (PHASE,),
+    TrainingSpec(),
+)
+
+
+SMALL = SearchSpace(SPACE.parameters[:2], (PhaseSpec("p", (PluginUse("a"),)),), TrainingSpec())
+"""Four plans, and the one that changes nothing."""
+
+
+def metrics(accuracy: float = 0.9, size: int = 1000, speedup: float = 1.0, spread: float = 0.0, **more: Any) -> Metrics:
+    return Metrics(
+        params=more.pop("params", size),
+        size_bytes=size,
+        macs=more.pop("macs", size),
+        accuracy=Accuracy(accuracy, **more),
+        latency=Latency(100 / speedup, speedup, speedup - spread, speedup + spread),
+    )
+
+
+BASELINE = metrics()
+
+
+def candidate(accuracy: float = 0.9, size: int = 500, speedup: float = 1.0, **more: Any) -> Candidate:
+    plan = Plan((Phase("p", (Edit("a", f"{accuracy} {size} {speedup}"),)),))
+    return Candidate.of(metrics(accuracy, size, speedup, **more), plan, digest=plan.digest)
+
+
+def resolved(plan: Plan, *_: object) -> Plan:
+    """Stands for ``resolve``: as many edits as counted; a plan without steps is refused."""
+    steps = [
+        Edit(step.plugin, f"{step.plugin}{index}", {k: v for k, v in step.values.items() if k == "kind"})
+        for phase in plan.phases
+        for step in phase.steps
+        for index in range(int(step.values.get("count", 1)))
+    ]
+    if not steps:
+        raise Refusal("the plan changes nothing")
+    return Plan((Phase("p", tuple(steps)),))
+
+
+def figures(plan: Plan) -> Metrics:
+    """The more edits, the smaller and the less accurate; ``b`` is also fast."""
+    a = sum(edit.plugin == "a" for edit in plan.edits)
+    b = len(plan.edits) - a
+    return metrics(0.9 - 0.01 * a - 0.02 * b, 1000 - 100 * a - 50 * b, 1.0 + 0.1 * b)
+
+
+def prepared(
+    folder: Path, search: SearchSpec, constraints: Constraints | None = None, space: SearchSpace = SPACE
+) -> Prepared:
+    recipe = Recipe(DataSpec(name="digits"), phases=(PHASE,), search=search, constraints=constraints or Constraints())
+    data = SimpleNamespace(validation=range(1000), calibration_batches=lambda count: [])
+    baseline = Baseline(cast(Any, None), b"", BASELINE)
+    return Prepared(RunFolder(folder), recipe, cast(Any, data), baseline, Sensitivities(), space)
+
+
+Answer = Callable[[TrialSpec], Outcome]
+
+
+class Scripted:
+    """An executor whose trials end as ``answer`` says, some with an exception first. Without a ``gate`` at once."""
+
+    def __init__(self, answer: Answer | None = None, troubles: Iterable[Exception | None] = (), slots: int = 1) -> None:
+        self.slots = slots
+        self.submitted: list[TrialSpec] = []
+        self.held: list[tuple[Future[Outcome], TrialSpec]] = []
+        self.hold = False
+        self.cancelled = 0
+        self._answer = answer
+        self._troubles = list(troubles)
+
+    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
+        self.submitted.append(spec)
+        future: Future[Outcome] = Future()
+        self.held.append((future, spec))
+        if not self.hold:
+            self.release()
+        return future
+
+    def release(self) -> None:
+        while self.held:
+            future, spec = self.held.pop(0)
+            trouble = self._troubles.pop(0) if self._troubles else None
+            if trouble is not None:
+                future.set_exception(trouble)
+            else:
+                future.set_result(write_outcome(spec, self._answer))
+
+    def cancel_all(self) -> None:
+        self.cancelled += 1
+
+    def close(self) -> None:
+        self.cancel_all()
+
+
+def write_outcome(spec: TrialSpec, answer: Answer | None = None) -> Outcome:
+    """What a worker leaves behind."""
+    folder = Path(spec.folder)
+    found = figures(spec.plan)
+    outcome = answer(spec) if answer else Outcome("complete", found, Constraints().excess(found, BASELINE))
+    write_atomic(folder / "plan.json", spec.plan.to_json())
+    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome))
+    return outcome
+
+
+def waiting_training(network: Any, data: Any, spec: Any, *, teacher: Any, seed: int, progress: Any) -> None:
+    """A ``training.function``: leaves the weights alone, and takes as long as the file named by HOLD exists."""
+    hold = Path(os.environ["HOLD"])
+    hold.with_name("reached").touch()
+    while hold.exists():
+        time.sleep(0.02)
+
+
+def failing_training(network: Any, data: Any, spec: Any, *, teacher: Any, seed: int, progress: Any) -> None:
+    """A ``training.function`` with a mistake in it."""
+    raise ZeroDivisionError("no such luck")

@@ -1,0 +1,88 @@
+"""Control arms: the same plan without distillation, as many edits elsewhere, the same architecture from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from search_support import Scripted
+
+from compressor.data.load import load_data
+from compressor.engine.baseline import load_baseline
+from compressor.engine.candidate import Outcome
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.space import build_space
+from compressor.recipe.model import ControlsSpec
+from compressor.search.controls import at_random, run_controls, undistilled
+from compressor.search.executor import TrialSpec
+from compressor.search.observer import Event, Note
+from compressor.search.prepare import Prepared
+from compressor.search.result import Candidate
+from compressor.search.run_folder import RunFolder
+from compressor.search.worker import run_job
+from compressor.train.spec import Distillation, TrainingSpec
+
+TRAINING = TrainingSpec(epochs=1, steps_per_epoch=2, distillation=Distillation(logits=0.5))
+PLAN = Plan((Phase("p", (Edit("binarize", "1"),), TRAINING),))
+
+
+@pytest.fixture
+def prepared(run: RunFolder) -> Prepared:
+    recipe = replace(run.recipe(), controls=ControlsSpec(scratch=True, random=True, undistilled=True))
+    baseline = load_baseline(run.baseline)
+    space = build_space(recipe.phases, baseline.network, recipe.training)
+    return Prepared(run, recipe, load_data(recipe.data), baseline, Sensitivities(), space)
+
+
+class Notes:
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event.text)
+
+
+def test_undistilled_is_the_same_plan_on_labels_alone() -> None:
+    (phase,) = undistilled(PLAN).phases
+    assert phase.training == replace(TRAINING, distillation=Distillation())
+    assert phase.steps == PLAN.phases[0].steps
+
+
+def test_random_edits_are_as_many_at_other_places(prepared: Prepared) -> None:
+    network, evidence = prepared.baseline.network, prepared.evidence
+    two = Plan((Phase("p", (Edit("binarize", "1"), Edit("binarize", "3")), TRAINING),))
+    plans = [at_random(two, network, evidence, seed=seed) for seed in range(8)]
+    assert all(len({edit.site for edit in plan.edits}) == 2 for plan in plans)
+    assert len({plan.digest for plan in plans}) > 1
+    assert plans[0] == at_random(two, network, evidence, seed=0)
+    before = [path for path, _ in network.leaves()]
+    assert before == [path for path, _ in load_baseline(prepared.run.baseline).network.leaves()]
+
+
+def test_every_arm_is_run_once_and_reported(prepared: Prepared) -> None:
+    spec = TrialSpec(str(prepared.run.path), str(prepared.run.candidate(PLAN.digest)), PLAN, number=0, seed=0)
+    outcome = run_job(spec, lambda stage, share: None)
+    assert outcome.metrics is not None
+    best = Candidate.of(outcome.metrics, PLAN, digest=PLAN.digest, trial=0)
+
+    executor = Scripted(lambda spec: run_job(spec, lambda stage, share: None))
+    arms = dict(run_controls(prepared, best, executor, Notes()))
+    assert set(arms) == {"scratch", "random", "undistilled"}
+    assert all(0 <= accuracy.validation <= 1 for accuracy in arms.values())
+    assert [spec.kind for spec in executor.submitted] == ["scratch", "control", "control"]
+
+    again = Scripted()
+    assert dict(run_controls(prepared, best, again, Notes())) == arms
+    assert again.submitted == []
+
+
+def test_an_arm_that_fails_is_told_and_left_out(prepared: Prepared) -> None:
+    best = Candidate.of(prepared.baseline.metrics, PLAN, digest="x", trial=0)
+    seen = Notes()
+    executor = Scripted(lambda spec: Outcome("failed", reason="no luck"))
+    assert dict(run_controls(prepared, best, executor, seen)) == {}
+    assert seen.notes == [f"control {name} gave nothing: no luck" for name in ("scratch", "random", "undistilled")]
+    assert Path(executor.submitted[0].source).name == "x"

@@ -1,0 +1,102 @@
+"""Real workers: what is handed over and back, and what happens when a process ends in every way it can."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.errors import WorkerLost
+from compressor.search.executor import SPEC, TrialSpec
+from compressor.search.local import LocalExecutor
+from compressor.search.run_folder import RunFolder
+from compressor.search.worker import run_job
+from compressor.train.spec import TrainingSpec
+
+TRAINING = TrainingSpec(epochs=1, function="search_support:waiting_training")
+PLAN = Plan((Phase("p", (Edit("binarize", "1"),), TRAINING),))
+
+
+@pytest.fixture
+def spec(run: RunFolder) -> TrialSpec:
+    return TrialSpec(str(run.path), str(run.candidate(PLAN.digest)), PLAN, number=7, seed=0)
+
+
+@pytest.fixture
+def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(1, log=tmp_path / "workers.log")
+    yield executor
+    executor.cancel_all()
+    executor.close()
+
+
+def soon(condition: Callable[[], bool], seconds: float = 240.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_spec_survives_json(spec: TrialSpec) -> None:
+    assert SPEC.validate_json(SPEC.dump_json(spec)) == spec
+
+
+def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Path) -> None:
+    """Everything in one test, since a worker takes a second to start."""
+    stages: list[str] = []
+    outcome = executor.submit(spec, lambda stage, share: stages.append(stage)).result()
+    assert outcome.status == "complete"
+    assert {"build", "screen", "measure"} <= set(stages)
+    folder = Path(spec.folder)
+    assert {"trial.json", "plan.json", "outcome.json", "weights.safetensors", "model.onnx"} <= set(os.listdir(folder))
+    (worker,) = psutil.Process().children()
+
+    hold.touch()  # a trial that is killed is lost, with its own children, and its worker lives on
+    killed = executor.submit(replace(spec, folder=f"{folder}-killed"))
+    soon(hold.with_name("reached").exists)
+    soon(lambda: len(worker.children()) == 1)
+    (trial,) = worker.children()
+    assert os.getsid(trial.pid) == trial.pid
+    trial.send_signal(signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="trial 7 was ended by signal 9"):
+        killed.result()
+    assert not Path(f"{folder}-killed", "outcome.json").exists()
+    assert worker.is_running()
+
+    late = executor.submit(replace(spec, folder=f"{folder}-late", timeout=0.5)).result()
+    assert late.status == "failed"
+    assert "longer than the 0.5 s" in late.reason
+    assert Path(f"{folder}-late", "outcome.json").exists()
+    soon(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+
+    lost = executor.submit(replace(spec, folder=f"{folder}-cancelled"))  # by a new worker
+    soon(lambda: bool(psutil.Process().children()) and bool(psutil.Process().children()[0].children()))
+    everyone = psutil.Process().children(recursive=True)
+    executor.cancel_all()
+    with pytest.raises(WorkerLost):
+        lost.result(timeout=120)
+    _, alive = psutil.wait_procs(everyone, timeout=60)
+    assert not alive
+
+
+def test_what_a_trial_raises_is_its_outcome(run: RunFolder, spec: TrialSpec) -> None:
+    training = replace(TRAINING, function="search_support:failing_training")
+    plan = Plan((replace(PLAN.phases[0], training=training),))
+    outcome = run_job(replace(spec, plan=plan, folder=str(run.candidate("x"))), lambda stage, share: None)
+    assert (outcome.status, outcome.reason) == ("failed", "ZeroDivisionError: no such luck")
+    assert run.outcome("x") == outcome
+
+
+def test_workers_never_open_the_test_split(run: RunFolder, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    from compressor.search import worker
+
+    monkeypatch.setenv("HOLD", str(run.path / "absent"))
+    assert run_job(spec, lambda stage, share: None).status == "complete"
+    assert worker.context(spec.run).data.test_opened == []

@@ -1,0 +1,306 @@
+"""The loop with a scripted executor: nothing twice, nothing lost, everything told as what it is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from search_support import BASELINE, SMALL, SPACE, Scripted, figures, prepared, resolved
+
+from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.space import SearchSpace
+from compressor.errors import TrialError, WorkerLost
+from compressor.recipe.model import SearchSpec
+from compressor.search import loop as loop_module
+from compressor.search.executor import TrialSpec
+from compressor.search.interrupts import Interrupts
+from compressor.search.ledger import Ledger
+from compressor.search.loop import ATTEMPTS, Loop
+from compressor.search.observer import Event, FrontChanged, Note, TrialEnded, TrialStarted
+from compressor.search.seeds import seeds_of
+from compressor.search.study import Study
+
+Submit = Callable[..., Future[Outcome]]
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def notify(self, event: Event) -> None:
+        self.events.append(event)
+
+    def of(self, kind: type) -> list[Event]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+@pytest.fixture(autouse=True)
+def _no_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "resolve", resolved)
+
+
+class Session:
+    """One driver's life on a folder."""
+
+    def __init__(
+        self, folder: Path, search: SearchSpec, limits: Constraints | None = None, space: SearchSpace = SPACE
+    ) -> None:
+        self.prepared = prepared(folder, search, limits, space)
+        recipe = self.prepared.recipe
+        self.study = Study(folder / "study.db", search, recipe.objectives, self.prepared.space)
+        queued = self.study.origins()
+        for name, values in seeds_of(search, self.prepared.space)[0]:
+            if name not in queued:
+                self.study.enqueue(values, origin=name)
+        self.ledger = Ledger.read(self.prepared, self.study)
+        self.seen = Recorder()
+        self.interrupts = Interrupts()
+
+    def run(self, executor: Scripted) -> Session:
+        Loop(self.prepared, self.study, self.ledger, executor, self.seen, self.interrupts).run()
+        self.study.close()
+        return self
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """Every trial that was begun."""
+    study = optuna.load_study(study_name="compressor", storage=f"sqlite:///{folder / 'study.db'}")
+    return [trial for trial in study.get_trials() if trial.state != TrialState.WAITING]
+
+
+def end(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+    """What the study remembers of how a trial ended."""
+    return dict(trial.user_attrs.get("end", {}))
+
+
+def test_no_candidate_is_run_twice(tmp_path: Path) -> None:
+    executor = Scripted()
+    session = Session(tmp_path, SearchSpec(trials=15)).run(executor)
+    digests = [Path(spec.folder).name for spec in executor.submitted]
+    assert len(digests) == len(set(digests)) == session.ledger.finished == 15
+    told = trials(tmp_path)
+    duplicates = [trial for trial in told if end(trial).get("duplicate_of") is not None]
+    for trial in duplicates:
+        assert trial.values == told[end(trial)["duplicate_of"]].values
+    assert session.ledger.counts.duplicate == len(duplicates)
+    assert len(session.seen.of(TrialStarted)) == 15
+    assert len(session.seen.of(TrialEnded)) == 15 + len(duplicates)
+
+
+def test_seeds_come_first(tmp_path: Path) -> None:
+    executor = Scripted()
+    Session(tmp_path, SearchSpec(trials=3, seeds=({"p.a.count": 2},))).run(executor)
+    assert [len(spec.plan.edits) for spec in executor.submitted] == [2, 4, 4]
+
+
+def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
+    executor = Scripted()
+    session = Session(tmp_path, SearchSpec(trials=1000, patience=20), space=SMALL).run(executor)
+    assert session.ledger.finished == len(executor.submitted) == 4
+    assert any("space exhausted" in note.text for note in session.seen.of(Note) if isinstance(note, Note))
+
+
+def test_every_told_trial_carries_constraints(tmp_path: Path) -> None:
+    limits = Constraints(max_accuracy_drop=0.05, max_size=0.8)
+
+    def answer(spec: TrialSpec) -> Outcome:
+        found = figures(spec.plan)
+        excess = limits.excess(found, BASELINE)
+        if excess["max_size"] > 0:
+            return Outcome("screened", found, {"max_size": excess["max_size"]})
+        return Outcome("complete", found, excess)
+
+    Session(tmp_path, SearchSpec(trials=25), limits).run(Scripted(answer))
+    for trial in trials(tmp_path):
+        assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        assert "plan" in trial.constraints
+        if trial.state == TrialState.PRUNED:
+            assert max(trial.constraints.values()) > 0
+        else:
+            assert set(trial.constraints) == {"plan", "max_size", "max_accuracy_drop"}
+    assert {end(trial)["status"] for trial in trials(tmp_path)} >= {"complete", "screened"}
+
+
+def test_a_plan_that_changes_nothing_is_infeasible_not_failed(tmp_path: Path) -> None:
+    search = SearchSpec(trials=2, seeds=({"p.a": False},), automatic_seeds=False)
+    session = Session(tmp_path, search).run(Scripted())
+    first = trials(tmp_path)[0]
+    assert first.state == TrialState.PRUNED
+    assert first.constraints == {"plan": 1.0}
+    assert session.ledger.counts.refused >= 1
+    assert session.ledger.finished == 2
+
+
+def test_failures_keep_their_reason_and_the_search_goes_on(tmp_path: Path) -> None:
+    executor = Scripted(troubles=[TrialError("ended with status 3")])
+    session = Session(tmp_path, SearchSpec(trials=3)).run(executor)
+    first = trials(tmp_path)[0]
+    assert (first.state, end(first)["reason"]) == (TrialState.FAIL, "ended with status 3")
+    assert (session.ledger.counts.failed, session.ledger.counts.complete) == (1, 2)
+
+
+def test_a_plugin_that_breaks_while_planning_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("in a plugin")
+
+    monkeypatch.setattr(loop_module, "resolve", broken)
+    session = Session(tmp_path, SearchSpec(trials=2)).run(Scripted())
+    assert session.ledger.counts.failed == 2
+    assert end(trials(tmp_path)[0])["reason"] == "ZeroDivisionError: in a plugin"
+
+
+def test_a_gate_s_stop_is_infeasible(tmp_path: Path) -> None:
+    executor = Scripted(lambda spec: Outcome("stopped", figures(spec.plan), reason="gate after p"))
+    session = Session(tmp_path, SearchSpec(trials=2)).run(executor)
+    assert session.ledger.front() == []
+    assert all(trial.state == TrialState.PRUNED and trial.constraints["plan"] > 0 for trial in trials(tmp_path))
+
+
+def test_a_trial_whose_worker_was_lost_is_run_again(tmp_path: Path) -> None:
+    executor = Scripted(troubles=[WorkerLost("signal 9"), WorkerLost("signal 9")])
+    session = Session(tmp_path, SearchSpec(trials=2)).run(executor)
+    assert executor.submitted[0] == executor.submitted[1] == executor.submitted[2] != executor.submitted[3]
+    assert session.ledger.counts.complete == 2
+    assert len(trials(tmp_path)) == 2
+
+
+def test_a_worker_lost_too_often_is_a_failure(tmp_path: Path) -> None:
+    search = SearchSpec(trials=1, automatic_seeds=False)
+    executor = Scripted(troubles=[WorkerLost("signal 9")] * 10)
+    session = Session(tmp_path, search).run(executor)
+    assert len(executor.submitted) == ATTEMPTS + 1
+    assert "given up" in next(iter(session.ledger.outcomes())).reason
+
+
+def test_parallel_proposals_of_one_candidate_run_once(tmp_path: Path) -> None:
+    search = SearchSpec(trials=3, seeds=({"p.a.count": 2},), automatic_seeds=False)
+    executor = Scripted(slots=2)
+    executor.hold = True
+    session = Session(tmp_path, search)
+    session.study.enqueue({"p.a": True, "p.a.count": 2, "p.b": False}, origin="again")
+    submit = executor.submit
+
+    def releasing(*arguments: object) -> object:
+        future = submit(*arguments)  # type: ignore[arg-type]
+        if len(executor.submitted) == 2:
+            executor.release()
+            executor.hold = False
+        return future
+
+    executor.submit = releasing  # type: ignore[method-assign, assignment]
+    session.run(executor)
+    digests = [Path(spec.folder).name for spec in executor.submitted]
+    assert len(digests) == len(set(digests)) == 3
+    assert end(trials(tmp_path)[1])["duplicate_of"] == 0
+    assert trials(tmp_path)[1].values == trials(tmp_path)[0].values
+
+
+def test_the_front_is_announced_when_it_changes(tmp_path: Path) -> None:
+    session = Session(tmp_path, SearchSpec(trials=6)).run(Scripted())
+    fronts = [event.front for event in session.seen.of(FrontChanged) if isinstance(event, FrontChanged)]
+    assert fronts
+    assert list(fronts[-1]) == session.ledger.front()
+
+
+def interrupting(session: Session, executor: Scripted, submit: Submit, *arguments: Any) -> Future[Outcome]:
+    """Submit, and press Ctrl-C with the third."""
+    session.interrupts.count = int(len(executor.submitted) >= 2)
+    return submit(*arguments)
+
+
+def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
+    search = SearchSpec(trials=16, seed=3)
+    whole = Scripted()
+    (tmp_path / "whole").mkdir()
+    Session(tmp_path / "whole", search).run(whole)
+
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    run: list[str] = []
+    for _ in range(8):
+        executor = Scripted()
+        session = Session(parts, search)
+        executor.submit = partial(interrupting, session, executor, executor.submit)  # type: ignore[method-assign]
+        session.run(executor)
+        run += [Path(spec.folder).name for spec in executor.submitted]
+    assert run == [Path(spec.folder).name for spec in whole.submitted]
+    assert [t.params for t in trials(parts)] == [t.params for t in trials(tmp_path / "whole")]
+
+
+def test_cancelled_trials_are_queued_again(tmp_path: Path) -> None:
+    executor = Scripted(troubles=[WorkerLost("cancelled")])
+    session = Session(tmp_path, SearchSpec(trials=3))
+    executor.hold = True
+    executor.cancel_all = executor.release  # type: ignore[method-assign]
+    submit = executor.submit
+
+    def leaving(*arguments: object) -> object:
+        session.interrupts.count = 2
+        return submit(*arguments)  # type: ignore[arg-type]
+
+    executor.submit = leaving  # type: ignore[method-assign, assignment]
+    session.run(executor)
+    states = [trial.state for trial in trials(tmp_path)]
+    assert states.count(TrialState.RUNNING) == 0
+    again = Scripted()
+    resumed = Session(tmp_path, SearchSpec(trials=3)).run(again)
+    assert resumed.ledger.finished == 3
+    assert executor.submitted[0].plan in [spec.plan for spec in again.submitted]
+    assert [trial.user_attrs.get("retry_of") for trial in trials(tmp_path)].count(0) == 1
+
+
+class Killed(BaseException):
+    """Stands for the end of the driver: nothing after it happens."""
+
+
+@pytest.mark.parametrize("moment", ["before the worker ended", "after the worker ended", "within the tell"])
+def test_a_killed_driver_loses_no_finished_trial(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = SearchSpec(trials=4)
+    executor = Scripted()
+    submit = executor.submit
+
+    def dying(*arguments: object) -> object:
+        if len(executor.submitted) < 2:
+            return submit(*arguments)  # type: ignore[arg-type]
+        if moment != "before the worker ended":
+            submit(*arguments)  # type: ignore[arg-type]
+        raise Killed
+
+    def dying_tell(*arguments: object, **more: object) -> None:
+        raise Killed
+
+    session = Session(tmp_path, search)
+    if moment == "within the tell":
+        monkeypatch.setattr(session.study._study, "tell", dying_tell)
+    else:
+        executor.submit = dying  # type: ignore[method-assign, assignment]
+    with pytest.raises(Killed):
+        session.run(executor)
+    session.study.close()
+    done = {file.parent.name for file in tmp_path.glob("candidates/*/outcome.json")}
+
+    again = Scripted()
+    resumed = Session(tmp_path, search).run(again)
+    rerun = {Path(spec.folder).name for spec in again.submitted}
+    assert not done & rerun
+    assert resumed.ledger.finished == 4
+    assert {trial.state for trial in trials(tmp_path)} <= {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+def test_the_study_is_in_wal_mode(tmp_path: Path) -> None:
+    Session(tmp_path, SearchSpec(trials=1)).run(Scripted())
+    with sqlite3.connect(tmp_path / "study.db") as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2"])
+def test_every_sampler_searches(tmp_path: Path, sampler: str) -> None:
+    session = Session(tmp_path, SearchSpec(trials=12, sampler=sampler)).run(Scripted())  # type: ignore[arg-type]
+    assert session.ledger.finished == 12

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compressor.errors import RunFolderError
+from compressor.recipe.read import read_recipe
+from compressor.search import run_folder
+from compressor.search.run_folder import RunFolder
+
+
+def test_a_new_folder_is_whole(made: RunFolder) -> None:
+    assert {"recipe.toml", "environment.json", "model.pt2"} <= {file.name for file in made.path.iterdir()}
+    assert made.recipe().search.trials == 2
+    assert made.source() == "a test"
+    assert made.model().spec.shape == (1, 8, 8)
+
+
+def test_folders_that_are_taken_are_left_alone(made: RunFolder, tmp_path: Path) -> None:
+    recipe, network = made.recipe(), made.model()
+    with pytest.raises(RunFolderError, match="holds a run already; go on with: compressor resume"):
+        RunFolder.create(made.path, recipe, network)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").touch()
+    with pytest.raises(RunFolderError, match="is not empty"):
+        RunFolder.create(tmp_path / "photos", recipe, network)
+    with pytest.raises(RunFolderError, match="is a file"):
+        RunFolder.create(tmp_path / "photos" / "a.jpg", recipe, network)
+    (tmp_path / "empty").mkdir()
+    assert RunFolder.create(tmp_path / "empty", recipe, network).recipe() == recipe
+
+
+def test_a_folder_is_made_whole_or_not_at_all(made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    recipe, network = made.recipe(), made.model()
+    monkeypatch.setattr(run_folder, "write_pt2", full)
+    with pytest.raises(OSError, match="no space"):
+        RunFolder.create(tmp_path / "new", recipe, network)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="there is no such folder"):
+        RunFolder.open(tmp_path / "absent")
+    with pytest.raises(RunFolderError, match=r"not a run folder \(environment.json is missing\)"):
+        RunFolder.open(tmp_path)
+
+
+def test_one_process_per_folder(run: RunFolder) -> None:
+    with run.lock(), pytest.raises(RunFolderError, match="in use by process"), run.lock():
+        pass
+    with run.lock():
+        pass
+
+
+def test_half_written_files_are_swept_away(run: RunFolder) -> None:
+    (run.path / ".study.x.part").touch()
+    (run.path / ".best.x.part").mkdir()
+    run.sweep()
+    assert not list(run.path.glob(".*"))
+
+
+def test_a_run_without_a_result_says_how_to_get_one(run: RunFolder) -> None:
+    with pytest.raises(RunFolderError, match="no result yet; go on with: compressor resume"):
+        run.result()
+
+
+def test_the_bundled_recipe_survives_the_folder(made: RunFolder, tmp_path: Path) -> None:
+    recipe = read_recipe("quickstart")
+    assert RunFolder.create(tmp_path / "q", recipe, made.model()).recipe() == recipe

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from search_support import candidate, metrics
+
+from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.plan import Plan
+from compressor.search.result import Candidate, Checks, Verdict
+from compressor.search.verdict import judge, why_nothing
+
+LIMITS = Constraints(max_accuracy_drop=0.01, max_size=0.5)
+BASE = Candidate.of(metrics(0.9, test=0.9, onnx=0.9), Plan())
+CHECKS = Checks(1e-6, True, True, "agrees", 1.0, 1.0, 100)
+
+
+def final(**changes: Any) -> Candidate:
+    """A candidate that helps, but for the changes."""
+    figures = {"accuracy": 0.9, "size": 400, "speedup": 1.5, "spread": 0.1, "test": 0.9, "onnx": 0.9}
+    own = {key: changes.pop(key) for key in tuple(changes) if key in figures}
+    return replace(candidate(**{**figures, **own}), **{"checks": CHECKS, **changes})
+
+
+def verdict(best: Candidate | None, limits: Constraints = LIMITS) -> Verdict:
+    return judge(best, BASE, limits, [])
+
+
+def test_what_helps_says_what_was_gained() -> None:
+    assert verdict(final()) == Verdict(
+        True,
+        (
+            "2.5× smaller: 400 bytes of 1,000",
+            "faster: 1.50× (1.40 to 1.60)",
+            "test accuracy in ONNX Runtime 90.00 %, before 90.00 %",
+        ),
+    )
+
+
+def test_as_fast_is_not_called_faster() -> None:
+    assert "as fast: 1.02×" in verdict(final(speedup=1.02, spread=0.01)).reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"plan": Plan()}, "the model was not changed"),
+        ({"size": 1000}, "not smaller: 1,000 bytes"),
+        ({"size": 501}, "the limit max_size = 0.5 is overstepped by 0.001"),
+        ({"speedup": 1.0, "spread": 0.03}, "slower, or not shown to be as fast"),
+        ({"accuracy": 0.88}, "the limit max_accuracy_drop = 0.01 is overstepped by 0.01"),
+        ({"onnx": 0.885}, "test accuracy in ONNX Runtime fell by 1.50 points"),
+        ({"checks": None}, "the final measurement was not made"),
+        ({"checks": replace(CHECKS, parity_ok=False)}, "computes something else than torch"),
+        ({"checks": replace(CHECKS, accuracy_ok=False)}, "accuracy did not hold in ONNX Runtime"),
+        ({"checks": replace(CHECKS, cross_check="differs: by 3")}, "torch's own ONNX exporter"),
+    ],
+)
+def test_every_objection_is_said(changes: dict[str, Any], reason: str) -> None:
+    result = verdict(final(**changes))
+    assert not result.helped
+    assert any(reason in line for line in result.reasons)
+
+
+def test_an_exporter_that_is_not_available_is_no_objection() -> None:
+    assert verdict(final(checks=replace(CHECKS, cross_check="unavailable: no such operator"))).helped
+
+
+def test_without_a_limit_accuracy_is_still_judged() -> None:
+    assert not verdict(final(accuracy=0.5, onnx=0.5), Constraints()).helped
+    assert verdict(final(accuracy=0.895, onnx=0.895), Constraints()).helped
+
+
+@given(
+    st.floats(0.5, 1.0),
+    st.integers(1, 2000),
+    st.floats(0.5, 3.0),
+    st.floats(0.0, 0.3),
+    st.booleans(),
+    st.booleans(),
+)
+def test_helped_means_all_of_it(
+    accuracy: float, size: int, speedup: float, spread: float, parity: bool, held: bool
+) -> None:
+    best = final(
+        accuracy=accuracy,
+        onnx=accuracy,
+        size=size,
+        speedup=speedup,
+        spread=spread,
+        checks=replace(CHECKS, parity_ok=parity, accuracy_ok=held),
+    )
+    good = 0.9 - accuracy <= 0.01 + 1e-9 and size <= 500 and speedup - spread > 0.98 and parity and held
+    result = verdict(best)
+    assert result.helped == good
+    assert result.reasons
+
+
+def test_an_empty_front_names_the_limit_in_the_way() -> None:
+    over = Outcome("screened", excess={"max_size": 0.2})
+    both = Outcome("complete", excess={"max_size": 0.1, "max_accuracy_drop": 0.3})
+    met = Outcome("complete", excess={"max_size": -0.1, "max_accuracy_drop": 0.3})
+    assert "max_size ruled out 3 of 4 trials" in why_nothing([over, over, both, met])
+    failed = Outcome("failed", reason="ExportError: no form")
+    assert why_nothing([failed]).endswith("1 of 1 trials ended early, most often with: ExportError: no form")
+    assert "no trial was finished" in why_nothing([])
+    assert verdict(None) == Verdict(False, ("no candidate: no trial was finished",))

@@ -1,0 +1,110 @@
+"""The shape of the house: imports run downward, each heavy library lives in one place, the public surface is small."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "compressor"
+
+LAYERS = [
+    {"errors", "knobs", "files", "train.spec"},
+    {"graph"},
+    {"evidence", "plugin"},
+    {"registry", "models", "data"},
+    {"load", "train"},
+    {"export", "measure"},  # parity runs files through measure.session; measure.layers times what export writes
+    {"engine"},
+    {"testing", "recipe"},
+    {"search"},
+    {"report"},
+    {"cli"},
+]
+
+CONFINED = {"optuna": "search", "typer": "cli", "rich": "cli", "onnxruntime": "measure", "torch_pruning": "graph"}
+
+
+def sources() -> Iterator[tuple[str, Path]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names imported anywhere in a file, also inside functions; those for type checkers alone are left out."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for child in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def level(module: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if module in names:
+            return number
+    for number, names in enumerate(LAYERS):
+        if module.split(".")[0] in names:
+            return number
+    raise AssertionError(f"compressor.{module} has no layer: add it to LAYERS")
+
+
+@pytest.mark.parametrize(("module", "path"), list(sources()), ids=lambda value: value if isinstance(value, str) else "")
+def test_imports_run_downward(module: str, path: Path) -> None:
+    if module in {"", "__init__"}:
+        return
+    for name in imports(path):
+        if name.startswith("compressor.") and not name.startswith("compressor.__"):
+            target = name.removeprefix("compressor.")
+            assert level(target) <= level(module), f"{module} imports {target}, which lies above it"
+
+
+def test_no_import_cycles() -> None:
+    names = {module for module, _ in sources()}
+    edges = {
+        module: {target for name in imports(path) if (target := name.removeprefix("compressor.")) in names - {module}}
+        for module, path in sources()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"cycle: {' → '.join((*trail, module))}"
+        if module not in done:
+            for target in edges[module]:
+                visit(target, (*trail, module))
+            done.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_the_core_knows_no_first_party_plugin() -> None:
+    offenders = [module for module, path in sources() if any(n.startswith("compressor_plugins") for n in imports(path))]
+    assert not offenders
+
+
+@pytest.mark.parametrize(("library", "home"), CONFINED.items())
+def test_each_heavy_library_lives_in_one_place(library: str, home: str) -> None:
+    users = {module for module, path in sources() if any(name.split(".")[0] == library for name in imports(path))}
+    assert {module.split(".")[0] for module in users} <= {home}
+
+
+def test_installed_entry_points_are_those_of_pyproject() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["compressor.plugins"]
+    installed = {point.name: point.value for point in entry_points(group="compressor.plugins")}
+    assert {name: installed.get(name) for name in declared} == declared

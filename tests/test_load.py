@@ -1,0 +1,279 @@
+"""Loading models: every kind of file and name, and what is said of those that cannot be loaded."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import pickle
+import sys
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import onnx
+import pytest
+import safetensors.torch
+import torch
+from networks import NETWORKS, calibrated
+from torch import nn
+
+from compressor.errors import InputError, ModelFileError
+from compressor.export.emit import to_onnx
+from compressor.graph.capture import capture
+from compressor.graph.pt2 import write_pt2
+from compressor.load import load_model
+from compressor.models import zoo
+
+SHAPE = NETWORKS["squeezenet"][1]
+
+
+class Hostile:
+    """Unpickling this makes a folder."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = str(trace)
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return os.mkdir, (self.trace,)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    return calibrated("squeezenet")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory with a module ``mine`` of the user's."""
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent("""
+            from networks import SqueezeNet
+            from torch import nn
+
+            def known(): return SqueezeNet()
+            known.input_shape = (3, 32, 32)
+            class Known(SqueezeNet): input_shape = (3, 32, 32)
+            def unknown(): return SqueezeNet()
+            def failing(): raise RuntimeError("no luck\\ntoday")
+            def wrong(): return 3
+            class Branching(nn.Module):
+                input_shape = (3, 4, 4)
+                def forward(self, x): return x if x.sum() > 0 else -x
+        """)
+    )
+    (tmp_path / "broken.py").write_text("def (:\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("mine", "broken"):
+        sys.modules.pop(name, None)
+
+
+def same(network: Callable[[torch.Tensor], torch.Tensor], model: nn.Module) -> bool:
+    x = torch.randn(3, *SHAPE)
+    return torch.allclose(network(x), model(x), atol=1e-5)
+
+
+def refused(model: str, **options: object) -> str:
+    """The one line that is said."""
+    with pytest.raises(InputError) as caught:
+        load_model(model, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- what is loaded ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "model.pt", "model"])
+def test_an_archive_is_known_by_its_content(name: str, model: nn.Module, tmp_path: Path) -> None:
+    write_pt2(capture(model, SHAPE), tmp_path / name)
+    network = load_model(str(tmp_path / name))
+    assert same(network, model)
+    assert network.source == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model"])
+def test_an_onnx_file_is_known_by_its_content(name: str, model: nn.Module, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(to_onnx(capture(model, SHAPE)))
+    assert same(load_model(str(tmp_path / name)), model)
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in zoo()][:1])
+def test_a_name_of_the_zoo(name: str) -> None:
+    network = load_model(name)
+    assert network.spec.shape == next(entry.input_shape for entry in zoo() if entry.name == name)
+
+
+@pytest.mark.parametrize("name", ["known", "Known"])
+def test_a_function_with_weights(name: str, model: nn.Module, here: Path) -> None:
+    torch.save(model.state_dict(), here / "w.pt")
+    assert same(load_model(f"mine:{name}", weights=here / "w.pt"), model)
+    assert not same(load_model(f"mine:{name}"), model)
+
+
+def test_the_shape_can_be_given(here: Path) -> None:
+    assert load_model("mine:unknown", input_shape=(3, 40, 40)).spec.shape == (3, 40, 40)
+
+
+SAVED: dict[str, Callable[[dict[str, torch.Tensor], Path], None]] = {
+    "a checkpoint": lambda state, path: torch.save({"epoch": 3, "model_state_dict": state}, path),
+    "a parallel model's": lambda state, path: torch.save({f"module.{k}": v for k, v in state.items()}, path),
+    "the legacy format": functools.partial(torch.save, _use_new_zipfile_serialization=False),
+    "safetensors": lambda state, path: safetensors.torch.save_file(state, path),
+}
+
+
+@pytest.mark.parametrize("kind", SAVED)
+def test_weights_of_every_kind(kind: str, model: nn.Module, here: Path) -> None:
+    SAVED[kind](model.state_dict(), here / "w")
+    assert same(load_model("mine:known", weights=here / "w"), model)
+
+
+# --- what is trusted ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickled_module_needs_trust(legacy: bool, model: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(model, path, _use_new_zipfile_serialization=not legacy)
+    message = refused(str(path))
+    assert "pickled module" in message
+    assert "--trust" in message
+    assert "torch.export.save" in message
+    assert "networks." in message  # the classes it needs
+    assert same(load_model(str(path), trust=True, input_shape=SHAPE), model)
+    assert "--input" in refused(str(path), trust=True)
+
+
+@pytest.mark.parametrize("scripted", [False, True])
+def test_torchscript_needs_trust(scripted: bool, model: nn.Module, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(model) if scripted else torch.jit.trace(model, torch.randn(1, *SHAPE))
+        script.save(str(path))
+    message = refused(str(path))
+    assert "TorchScript" in message
+    assert "--trust" in message
+    network = load_model(str(path), trust=True, input_shape=SHAPE)
+    assert same(network, model)
+    assert network.parameter_count == sum(p.numel() for p in model.parameters())
+    assert "--input" in refused(str(path), trust=True)
+
+
+def test_nothing_is_run_without_trust(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    torch.save({"model": Hostile(trace)}, tmp_path / "zip.pt")
+    torch.save({"model": Hostile(trace)}, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
+    (tmp_path / "raw.pkl").write_bytes(pickle.dumps(Hostile(trace)))
+    for path in tmp_path.iterdir():
+        assert "--trust" in refused(str(path))
+    assert not trace.exists()
+    refused(str(tmp_path / "raw.pkl"), trust=True)  # negative control: it does bite
+    assert trace.exists()
+
+
+def test_weights_are_never_unpickled(here: Path) -> None:
+    torch.save({"state_dict": Hostile(here / "trace")}, here / "w.pt")
+    assert "run code" in refused("mine:known", weights=here / "w.pt", trust=True)
+    assert not (here / "trace").exists()
+
+
+# --- what is said ------------------------------------------------------------------------------------------------
+
+
+def saved(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+STATE = {"conv.weight": torch.ones(2, 2), "conv.bias": torch.ones(2)}
+
+FILES: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a state_dict": (lambda: saved(STATE), r"a state_dict \(2 tensors: conv.weight, …\).*--weights"),
+    "a checkpoint": (lambda: saved({"epoch": 1, "state_dict": STATE}), "a checkpoint with a state_dict.*--weights"),
+    "a list": (lambda: saved([1, 2]), "a torch.save file with a list"),
+    "half a state_dict": (lambda: saved(STATE)[:300], "damaged or truncated"),
+    "safetensors": (lambda: safetensors.torch.save(STATE), "weights without their network"),
+    "half a legacy file": (lambda: b"\x80\x02\x8a\x0a" + bytes(20), "damaged or truncated"),
+    "a pickle": (lambda: pickle.dumps([1]), "a raw pickle"),
+    "nothing": (lambda: b"", "an empty file"),
+    "text": (lambda: b"epochs: 3\nlr: 0.1\n", "a text file"),
+    "noise": (lambda: b"\x9a\xff\x00\x13" * 100, "no model file this tool knows"),
+    "an archive of something else": (lambda: _zip({"a/b.txt": b"hello"}), "no model file this tool knows"),
+    "an old export": (lambda: _zip({"x/serialized_exported_program.json": b"{}"}), "older torch"),
+    "half an archive": (lambda: _zip({"a/b.txt": b"hello" * 99})[:200], "damaged or truncated"),
+}
+
+
+def _zip(entries: dict[str, bytes]) -> bytes:
+    import zipfile
+
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_that_is_no_model_is_named_for_what_it_is(kind: str, tmp_path: Path) -> None:
+    content, message = FILES[kind]
+    path = tmp_path / "model.pt"
+    path.write_bytes(content())
+    with pytest.raises(ModelFileError, match=message) as caught:
+        load_model(str(path))
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_folders_and_missing_files(tmp_path: Path) -> None:
+    assert "a folder" in refused(str(tmp_path))
+    assert "no such file" in refused(str(tmp_path / "model.pt"))
+    assert "no such file" in refused("model.pt2")
+
+
+def test_names_that_are_nearly_right() -> None:
+    message = refused("lenett")
+    assert "did you mean 'lenet'" in message
+    assert "package.module:function" in message
+
+
+def test_functions_that_do_not_work(here: Path) -> None:
+    assert "input_shape = (3, 32, 32)" in refused("mine:unknown")
+    assert "mine:failing failed (RuntimeError: no luck" in refused("mine:failing")
+    assert "must return a torch.nn.Module" in refused("mine:wrong")
+    assert "has no 'missing'" in refused("mine:missing")
+    assert "cannot be imported" in refused("absent.module:function")
+    assert "SyntaxError" in refused("broken:function")
+    assert "mine:Branching: " in refused("mine:Branching")
+
+
+def test_weights_of_another_network(here: Path) -> None:
+    state = NETWORKS["squeezenet"][0]().state_dict()
+    state.pop("features.0.weight")
+    state["extra"] = torch.ones(1)
+    state["features.0.bias"] = torch.ones(99)
+    torch.save(state, here / "w.pt")
+    message = refused("mine:known", weights=here / "w.pt")
+    for part in ("lacks features.0.weight", "has besides extra", "features.0.bias (99,) instead of (16,)"):
+        assert part in message
+    assert "no such file of weights" in refused("mine:known", weights=here / "none.pt")
+    torch.save({f"layer{k}": torch.ones(1) for k in range(1000)}, here / "w.pt")
+    assert len(refused("mine:known", weights=here / "w.pt")) < 500
+
+
+def test_weights_for_a_file_that_has_its_own(model: nn.Module, tmp_path: Path) -> None:
+    write_pt2(capture(model, SHAPE), tmp_path / "model.pt2")
+    torch.save(STATE, tmp_path / "w.pt")
+    assert "leave out --weights" in refused(str(tmp_path / "model.pt2"), weights=tmp_path / "w.pt")
+
+
+def test_an_onnx_file_with_an_unknown_operator(tmp_path: Path) -> None:
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 3]) for name in ("x", "y")]
+    node = onnx.helper.make_node("Hardmax", ["x"], ["y"], name="choose")
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:])), tmp_path / "m.onnx")
+    assert "operator Hardmax (node 'choose')" in refused(str(tmp_path / "m.onnx"))
