@@ -48,7 +48,7 @@ def write_report(name: str, title: str, command: str, rows: Sequence[Row], notes
     """
     table = _table(rows)
     print(table)
-    lines = [f"# {title}", "", f"`{command}`", "", table, "", *(f"- {note}" for note in notes), "", _surroundings(), ""]
+    lines = [f"# {title}", "", f"`{command}`", "", table, "", *(f"- {note}" for note in notes), "", surroundings(), ""]
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.md"
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -75,7 +75,7 @@ def _digits(value: float, digits: int) -> str:
     return f"{value:#.{digits}g}".rstrip(".")
 
 
-def _surroundings() -> str:
+def surroundings() -> str:
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return (
         f"Python {platform.python_version()}, {packages}; {platform.machine()}, {os.cpu_count()} CPU cores ({_cpu()})."

@@ -1,0 +1,92 @@
+"""Arms: single trainings whose figures are kept, so that a page of results can grow over hours and machines.
+
+An arm is a name, a seed and a budget; its figures are numbers and short texts. They are kept as JSON under
+``docs/results/data``; what is there already is not run again, and a page is rendered from what is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+Figure = float | int | str
+Figures = Mapping[str, Figure]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to train: ``default`` fits two cores, ``full`` is the document's own and wants a GPU."""
+
+    name: str
+    epochs: int
+    train: int = 0
+    """Training samples; 0 means all."""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.epochs} epochs of {self.train or 'all'} samples"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training with one seed, and what came of it."""
+
+    name: str
+    seed: int
+    budget: str
+    figures: Figures
+    seconds: float
+    made: str
+    """Day, ISO 8601."""
+
+
+class Arms:
+    """The arms of one page. Written after every arm; a killed run loses the arm it was at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._arms = [Arm(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
+
+    def __iter__(self) -> Iterator[Arm]:
+        return iter(self._arms)
+
+    def get(self, name: str, seed: int, budget: Budget, run: Callable[[], Figures]) -> Figures:
+        """The figures kept for this arm, or those of ``run``, which are kept then."""
+        for arm in self._arms:
+            if (arm.name, arm.seed, arm.budget) == (name, seed, str(budget)):
+                return arm.figures
+        print(f"{name}, seed {seed}, {budget}", flush=True)
+        start = time.perf_counter()
+        figures = run()
+        self._keep(Arm(name, seed, str(budget), figures, round(time.perf_counter() - start, 1), time.strftime("%F")))
+        return figures
+
+    def of(self, name: str, budget: Budget) -> list[Arm]:
+        """All seeds of an arm, in order."""
+        found = [arm for arm in self._arms if (arm.name, arm.budget) == (name, str(budget))]
+        return sorted(found, key=lambda arm: arm.seed)
+
+    def values(self, name: str, budget: Budget, figure: str) -> list[float]:
+        """One figure over the seeds of an arm."""
+        return [float(arm.figures[figure]) for arm in self.of(name, budget) if figure in arm.figures]
+
+    def _keep(self, arm: Arm) -> None:
+        self._arms = [*Arms(self.path), arm]  # another process may have added to the page meanwhile
+        self._arms.sort(key=lambda arm: (arm.name, arm.budget, arm.seed))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(json.dumps([asdict(arm) for arm in self._arms], indent=1) + "\n")
+        temporary.replace(self.path)
+
+
+def mean_std(values: Sequence[float], *, digits: int = 2) -> str:
+    """``92.06 ± 0.11 (n = 3)``; a single value says so; none is ``not run``."""
+    if not values:
+        return "not run"
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f} (n = 1)"
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f} (n = {len(values)})"

@@ -1,0 +1,61 @@
+"""A page of results: their tables beside ours, and one line for every claim of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["held", "did not hold", "misprinted", "not tested"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells are texts made from figures; nothing is typed in by hand but what the document printed."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+    def markdown(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[index]) for line in lines) for index in range(len(self.columns))]
+        text = ["| " + " | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) + " |" for line in lines]
+        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        return "\n".join([f"## {self.title}", "", text[0], rule, *text[1:], *(f"\n{note}" for note in self.notes)])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the document says, what became of it here, and the figures that say so."""
+
+    theirs: str
+    verdict: Verdict
+    ours: str
+
+    def markdown(self) -> str:
+        return f"- *{self.theirs}* **{self.verdict.capitalize()}.** {self.ours}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """One file under ``docs/results``."""
+
+    name: str
+    title: str
+    about: str
+    """A paragraph: the document, the data, what stands in for what."""
+    commands: Sequence[str]
+    tables: Sequence[Table]
+    claims: Sequence[Claim]
+    not_run: Sequence[str] = ()
+
+    def markdown(self, surroundings: str) -> str:
+        parts = [f"# {self.title}", self.about, "```\n" + "\n".join(self.commands) + "\n```"]
+        parts += [table.markdown() for table in self.tables]
+        if self.claims:
+            parts.append("## Their claims\n\n" + "\n".join(claim.markdown() for claim in self.claims))
+        if self.not_run:
+            parts.append("## Not run\n\n" + "\n".join(f"- {line}" for line in self.not_run))
+        return "\n\n".join([*parts, surroundings]) + "\n"
