@@ -26,8 +26,8 @@ from compressor.graph.leaf import OnnxValue, Shape
 MINIMUM_OPSET = 18
 """Axes of reductions and ``Split`` sizes as inputs, and the bitwise operators, exist from here on."""
 IR_VERSION = 10
-MAXIMUM_BYTES = 2**31 - 1
-"""A protocol buffer cannot be larger, and the emitter writes no side files."""
+MAXIMUM_BYTES = 2**31 - 2**22
+"""Of all constants. A protocol buffer cannot be larger than 2 GiB, and the emitter writes no side files."""
 
 
 @dataclass(frozen=True)
@@ -148,19 +148,20 @@ class GraphBuilder:
         result.shape = ir.Shape(["batch", *shape])
         result.type = ir.TensorType(ir.DataType.FLOAT)
         used = {id(value) for node in self._nodes for value in node.inputs}
+        constants = [value for value in self._constants if id(value) in used]
+        size = sum(value.const_value.nbytes for value in constants if value.const_value is not None)
+        if size > MAXIMUM_BYTES:
+            raise ExportError(f"the ONNX file would take {size / 2**30:.1f} GiB: 2 GiB is the limit of one file")
         graph = ir.Graph(
             [cast("ir.Value", value) for value in inputs],
             [result],
             nodes=self._nodes,
-            initializers=[value for value in self._constants if id(value) in used],
+            initializers=constants,
             opset_imports={domain: self.opset if domain == "" else 1 for domain in sorted(self._domains)},
             name="compressor",
         )
         proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="compressor"))
         proto.graph.ClearField("value_info")  # types of initializers, which the initializers say themselves
-        size = proto.ByteSize()
-        if size > MAXIMUM_BYTES:
-            raise ExportError(f"the ONNX file would take {size / 2**30:.1f} GiB: 2 GiB is the limit of one file")
         data: bytes = proto.SerializeToString()
         return data
 
