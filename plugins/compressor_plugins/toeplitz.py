@@ -41,7 +41,7 @@ def emit_toeplitz(builder: OnnxBuilder, weight: Tensor, channels: int, padding: 
     filters, volumes, depth, *_ = weight.shape
     width, rows = channels + 2 * padding, places(channels, depth, padding)
     small = builder.constant(weight.detach().flatten(3), "w")
-    padded = builder.op("Pad", [small, _integers(builder, [0, 0, 0, 0, 0, 0, width + 1 - depth, 0])])
+    padded = builder.op("Pad", [small, _integers(builder, [0, width + 1 - depth]), None, _integers(builder, [2])])
     repeated = builder.op("Tile", [padded, _integers(builder, [1, 1, rows, 1])])
     cut = builder.op("Slice", [repeated, *(_integers(builder, [value]) for value in (0, rows * width, 2))])
     taps = weight.shape[3] * weight.shape[4]

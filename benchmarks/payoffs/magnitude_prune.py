@@ -1,14 +1,10 @@
-"""What pruning saves: sparse layers alone in a file, and chains of convolutions with fewer channels, in ONNX Runtime.
-
-python benchmarks/payoff/magnitude_prune.py
-"""
+"""What pruning saves: sparse layers alone in a file, chains of convolutions with fewer channels, in ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
-from _rows import PayoffRow, measured, show
 from torch import nn
 
 from compressor.engine.apply import apply_edit
@@ -19,24 +15,28 @@ from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
+from payoffs._rows import SAME_SPEED, PayoffRow, measured
 
-LAYERS: dict[str, tuple[nn.Module, Shape]] = {
-    "Linear 784→120": (nn.Linear(784, 120), (784,)),
-    "Linear 1024→1024": (nn.Linear(1024, 1024), (1024,)),
-    "Conv 64→64, 28²": (nn.Conv2d(64, 64, 3, padding=1), (64, 28, 28)),
-}
-SAME_SPEED = 0.98
+BYTES = {0.9: 7.5}
+"""Required of a layer pruned this far."""
 HALF_WIDTH = 1.8
 WEIGHTS = {"structure": "weights", "schedule": "constant"}
 
 
 def rows() -> Iterator[PayoffRow]:
-    for name, (layer, shape) in LAYERS.items():
+    for name, (layer, shape) in layers().items():
         network = capture(nn.Sequential(layer), shape)
         for fraction in (0.5, 0.9):
             sparse = network.fork()
             apply_edit(sparse, Edit("magnitude-prune", "all", {"fraction": fraction}, WEIGHTS), None)
-            yield measured(f"magnitude-prune {fraction:.0%} of {name}", network, sparse, required=SAME_SPEED)
+            yield measured(
+                f"magnitude-prune {fraction:.0%} of {name}",
+                network,
+                sparse,
+                required=SAME_SPEED,
+                required_bytes=BYTES.get(fraction, 0.0),
+                layer="0",
+            )
     for width in (64, 128):
         network = chain(width)
         for ratio in (0.25, 0.5, 0.75):
@@ -46,6 +46,16 @@ def rows() -> Iterator[PayoffRow]:
     network = chain(64)
     yield measured("magnitude-prune 64-wide chain to 60", network, narrowed(network, 4 / 64, block=0))
     yield measured("magnitude-prune 64-wide chain to 40", network, narrowed(network, 24 / 64, block=0))
+
+
+def layers() -> dict[str, tuple[nn.Module, Shape]]:
+    """By name: a layer and the shape of its input."""
+    torch.manual_seed(0)
+    return {
+        "Linear 784→120": (nn.Linear(784, 120), (784,)),
+        "Linear 1024→1024": (nn.Linear(1024, 1024), (1024,)),
+        "Conv 64→64, 28²": (nn.Conv2d(64, 64, 3, padding=1), (64, 28, 28)),
+    }
 
 
 def chain(width: int, depth: int = 4, size: int = 28) -> Network:
@@ -75,7 +85,3 @@ def _drop(network: Network, path: str, ratio: float) -> None:
     editor = Editor(network)
     editor.keep_channels(path, range(round(width * (1 - ratio))))
     editor.commit()
-
-
-if __name__ == "__main__":
-    show(rows())

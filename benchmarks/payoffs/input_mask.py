@@ -1,14 +1,10 @@
-"""What input masks save: a stem convolution of stride 2, its activation and a global average, in ONNX Runtime.
-
-python benchmarks/payoff/input_mask.py
-"""
+"""What input masks save: a stem convolution of stride 2, its activation and a global average, in ONNX Runtime."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import torch
-from _rows import PayoffRow, measured, show
 from torch import nn
 
 from compressor.engine.apply import apply_edit
@@ -17,6 +13,7 @@ from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
+from payoffs._rows import PayoffRow, measured
 
 STEMS = ((3, 64, 128), (3, 32, 128), (3, 64, 32), (3, 16, 32), (1, 6, 28))
 """Channels, filters, image size."""
@@ -48,7 +45,3 @@ def stem(channels: int, filters: int, size: int, *, below_only: bool = False) ->
     conv = nn.Conv2d(channels, filters, 3, 2, 0 if below_only else 1)
     layers = (*pad, conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return capture(nn.Sequential(*layers), (channels, size, size))
-
-
-if __name__ == "__main__":
-    show(rows())

@@ -1,7 +1,4 @@
-"""What Meta layers save: a linear layer and the next one; a convolution, BatchNorm, ReLU, average; in ONNX Runtime.
-
-python benchmarks/payoff/meta_head.py
-"""
+"""What Meta layers save: a linear layer and the next; a convolution, BatchNorm, ReLU, average; in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from _rows import PayoffRow, measured, show
 from torch import nn
 
 from compressor.engine.apply import apply_edit
@@ -18,6 +14,7 @@ from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
+from payoffs._rows import PayoffRow, measured
 
 HEADS = (
     (2048, 40, 4, 4), (1152, 64, 16, 8), (1024, 64, 16, 8), (784, 120, 8, 4), (256, 128, 8, 4), (512, 512, 16, 4),
@@ -68,7 +65,3 @@ def convolution(channels: int, outputs: int, size: int, kernel: int) -> Network:
     nn.init.uniform_(norm.weight, 0.5, 1.5)
     conv = nn.Conv2d(channels, outputs, kernel, 1, kernel // 2)
     return capture(nn.Sequential(conv, norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()), (channels, size, size))
-
-
-if __name__ == "__main__":
-    show(rows())
