@@ -67,6 +67,27 @@ class Constraints:
 
 
 @dataclass(frozen=True)
+class StageFigures:
+    """Where a trial stood when one phase, or one round of it, was over."""
+
+    phase: str
+    round: int
+    """Counted from 1."""
+    accuracy: float
+    """Share of right answers on the validation split, 0…1."""
+    params: int
+    macs: int
+    """Multiply-accumulates for one sample."""
+    size_bytes: int
+    """Bytes of the ONNX file as it would be at this point."""
+    edits: int
+    """Carried out when this phase or round began."""
+    epochs: int
+    """Trained in this phase or round; 1 where a training function of the user's own tells of none."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a trial ended.
 
@@ -81,3 +102,5 @@ class Outcome:
     reason: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall-clock seconds by stage: build, screen, train, measure."""
+    stages: tuple[StageFigures, ...] = ()
+    """Figures after every phase and round, in order."""

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from compressor.data.dataset import Data
 from compressor.engine.apply import apply_checked, apply_edit_checked, apply_edits
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics, Outcome, StageFigures
 from compressor.engine.plan import Decision, Edit, Phase, Plan
 from compressor.engine.resolve import resolve_phase
 from compressor.engine.sensitivity import measure_sensitivities
@@ -72,7 +72,8 @@ def run_trial(
     try:
         outcome = trial.run(plan)
     except (Refusal, BrokenPromise, GraphError, ExportError, TrialError) as error:
-        outcome = Outcome("failed", reason=f"{type(error).__name__}: {error}", seconds=trial.seconds)
+        reason = f"{type(error).__name__}: {error}"
+        outcome = Outcome("failed", reason=reason, seconds=trial.seconds, stages=tuple(trial.stages))
     write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
     return outcome
 
@@ -88,6 +89,7 @@ class _Trial:
         self.evidence = baseline.evidence(data, settings.calibration)
         self.seconds: dict[str, float] = {}
         self.done: list[Phase] = []
+        self.stages: list[StageFigures] = []
 
     def run(self, plan: Plan) -> Outcome:
         torch.manual_seed(self.seed)
@@ -102,7 +104,9 @@ class _Trial:
         metrics = self._measure(network, screened)
         effective = Plan(tuple(self.done))
         excess = self.settings.constraints.excess(metrics, self.baseline.metrics)
-        outcome = Outcome("stopped" if stopped else "complete", metrics, excess, stopped, self.seconds)
+        outcome = Outcome(
+            "stopped" if stopped else "complete", metrics, excess, stopped, self.seconds, tuple(self.stages)
+        )
         return self._write(outcome, network, effective)
 
     # --- before training -----------------------------------------------------------------------------------------
@@ -148,8 +152,9 @@ class _Trial:
                     self.done.append(replace(phase, steps=tuple(edits), rounds=1))
                     if phase.rewind == "initial":
                         rewind(network, initial)
-                self._train(phase, network, self.seed + round_number)
-            reason = self._gate(phase, network)
+                epochs = self._train(phase, network, self.seed + round_number)
+                self._note(phase, round_number + 1, network, len(edits), epochs)
+            reason = self._gate(phase)
             if reason:
                 return network, reason
         return network, ""
@@ -167,23 +172,32 @@ class _Trial:
         self.evidence.calibrate(network)
         return edits
 
-    def _train(self, phase: Phase, network: Network, seed: int) -> None:
+    def _train(self, phase: Phase, network: Network, seed: int) -> int:
+        """Train as the phase says; returns the epochs it took."""
         if phase.training is None:
-            return
+            return 0
 
         def report(epoch: EpochReport) -> None:
             self._epochs_done += 1
             self.progress(f"{phase.name} epoch {epoch.epoch}/{epoch.epochs}", self._share())
 
         with self._timed("train"):
-            fit(network, self.data, phase.training, teacher=self.baseline.network, seed=seed, progress=report)
+            history = fit(network, self.data, phase.training, teacher=self.baseline.network, seed=seed, progress=report)
+        return len(history.epochs)
 
-    def _gate(self, phase: Phase, network: Network) -> str:
-        if phase.gate is None:
-            return ""
+    def _note(self, phase: Phase, round_number: int, network: Network, edits: int, epochs: int) -> None:
+        """Keep the figures the network has now."""
         with self._timed("measure"):
             accuracy = evaluate(network, self.data, self.data.validation).accuracy
-        drop = self.baseline.metrics.accuracy.validation - accuracy
+            cost, size = network_cost(network), len(to_onnx(network))
+        self.stages.append(
+            StageFigures(phase.name, round_number, accuracy, cost.parameter_count, cost.mac_count, size, edits, epochs)
+        )
+
+    def _gate(self, phase: Phase) -> str:
+        if phase.gate is None:
+            return ""
+        drop = self.baseline.metrics.accuracy.validation - self.stages[-1].accuracy
         if drop <= phase.gate.max_accuracy_drop:
             return ""
         limit = phase.gate.max_accuracy_drop

@@ -87,4 +87,4 @@ class Ledger:
             if all(excess <= 0 for excess in outcome.excess.values()):
                 file = self._prepared.run.candidate(digest) / "plan.json"
                 plan = Plan.from_json(file.read_bytes())
-                yield Candidate.of(outcome.metrics, plan, digest=digest, trial=number)
+                yield Candidate.of(outcome.metrics, plan, digest=digest, trial=number, stages=outcome.stages)

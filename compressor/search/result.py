@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from compressor.engine.candidate import Accuracy, Latency, Metrics
+from compressor.engine.candidate import Accuracy, Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
 
 
@@ -52,6 +52,8 @@ class Candidate:
     about: str = ""
     """The plan in one line."""
     checks: Checks | None = None
+    stages: tuple[StageFigures, ...] = ()
+    """Figures after every phase and round of the trial."""
 
     @property
     def metrics(self) -> Metrics:
@@ -60,7 +62,13 @@ class Candidate:
 
     @staticmethod
     def of(
-        metrics: Metrics, plan: Plan, *, digest: str = "", trial: int | None = None, checks: Checks | None = None
+        metrics: Metrics,
+        plan: Plan,
+        *,
+        digest: str = "",
+        trial: int | None = None,
+        checks: Checks | None = None,
+        stages: tuple[StageFigures, ...] = (),
     ) -> Candidate:
         """A candidate with these figures."""
         return Candidate(
@@ -74,6 +82,7 @@ class Candidate:
             trial,
             plan.describe(),
             checks,
+            stages,
         )
 
 

@@ -119,3 +119,27 @@ def test_a_plan_that_cannot_be_built_fails_with_its_reason(run: Callable[..., Ou
     assert outcome.status == "failed"
     assert "nowhere" in outcome.reason
     assert json.loads((tmp_path / "a" / "outcome.json").read_text())["status"] == "failed"
+
+
+def test_every_phase_and_round_leaves_its_figures(
+    run: Callable[..., Outcome], baseline: Baseline, tmp_path: Path
+) -> None:
+    step = Decision("binarize", "spread", {"count": 1})
+    plan = Plan((Phase("warm", (), SHORT), Phase("main", (step,), SHORT, rounds=2), Phase("rest")))
+    outcome = run(plan)
+    shown = [(stage.phase, stage.round, stage.edits, stage.epochs) for stage in outcome.stages]
+    assert shown == [("warm", 1, 0, 2), ("main", 1, 1, 2), ("main", 2, 1, 2), ("rest", 1, 0, 0)]
+    sizes = [stage.size_bytes for stage in outcome.stages]
+    assert baseline.metrics.size_bytes == sizes[0] > sizes[1] > sizes[2] == sizes[3]
+    assert outcome.metrics is not None
+    last = outcome.stages[-1]
+    assert (last.accuracy, last.params, last.macs) == (
+        outcome.metrics.accuracy.validation,
+        outcome.metrics.params,
+        outcome.metrics.macs,
+    )
+    assert OUTCOME.validate_json((tmp_path / "a" / "outcome.json").read_bytes()).stages == outcome.stages
+
+
+def test_an_outcome_of_before_there_were_stages_is_still_read() -> None:
+    assert OUTCOME.validate_json('{"status": "failed", "reason": "then"}').stages == ()
