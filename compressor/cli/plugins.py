@@ -75,7 +75,7 @@ def check(name: Annotated[str, PLUGIN_ARGUMENT], as_json: Json = False) -> None:
         from compressor.testing import check_plugin
 
         plugin = make(name)
-        out.note(f"checking {name} on the kit's networks: this takes a minute or two")
+        out.note(f"checking {name} on the kit's networks: this takes some ten seconds")
         findings = check_plugin(plugin)
         if as_json:
             out.document({"plugin": name, "findings": [asdict(finding) for finding in findings]})

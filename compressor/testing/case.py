@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
 from compressor.graph.cost import network_cost
 from compressor.graph.editor import Change, Editor
+from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.verify import changed
 from compressor.knobs import Choice, FloatRange, IntRange, Knob, Value, defaults
@@ -22,13 +24,26 @@ from compressor.plugin import Plugin, Site, sites_of
 SEED = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rewritten:
-    """A fork after one rewrite with default knobs."""
+    """A fork after one rewrite with default knobs. Checks look at its networks, and change forks of them alone."""
 
+    case: Case
     site: Site
     network: Network
     changes: tuple[Change, ...]
+
+    @functools.cached_property
+    def again(self) -> Network:
+        """Another fork after the same rewrite."""
+        return self.case.rewrite(self.site, defaults(self.site.knobs))[0]
+
+    @functools.cached_property
+    def trained(self) -> Network:
+        """The network after a training step."""
+        fork = self.network.fork()
+        train_step(fork, self.case.evidence)
+        return fork
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +75,7 @@ class Case:
                 network, changes = self.rewrite(site, defaults(site.knobs))
             except Refusal:
                 continue
-            done.append(Rewritten(site, network, changes))
+            done.append(Rewritten(self, site, network, changes))
         return done
 
     def rewrite(self, site: Site, choice: Mapping[str, Value]) -> tuple[Network, tuple[Change, ...]]:
@@ -78,11 +93,39 @@ class Case:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread inside: on networks this small, threads wait for each other longer than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def seeded() -> Iterator[None]:
     """Random numbers start from the kit's seed inside; the global state is put back behind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         yield
+
+
+def train_step(network: Network, evidence: Evidence) -> None:
+    """One optimizer step with noise on every parameter, hooks included; the network ends in eval mode."""
+    with seeded():
+        network.train()
+        optimizer = torch.optim.SGD(network.module.parameters(), lr=0.01)
+        images, labels = evidence.batches[0]
+        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            for parameter in network.module.parameters():
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        for _, leaf in network.leaves():
+            if isinstance(leaf, Leaf):
+                leaf.after_step()
+        network.eval()
 
 
 def outputs(network: Network, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar
 from compressor.errors import CompressorError
 from compressor.graph.network import Network
 from compressor.plugin import Plugin, sites_of
-from compressor.testing.case import Case, seeded
+from compressor.testing.case import Case, one_thread, seeded
 from compressor.testing.findings import Finding
 from compressor.testing.leaf_checks import channels_can_be_lost, folding_is_exact, shapes_are_true
 from compressor.testing.networks import probe_evidence, small_networks
@@ -75,7 +75,7 @@ def check_plugin(
 def run_check(name: str, case: Case) -> Iterator[Finding]:
     """One check on one network."""
     try:
-        with seeded():
+        with one_thread(), seeded():
             messages = list(CHECKS[name](case))
         yield from (Finding(name, case.name, site, message) for site, message in messages)
     except Exception as error:  # the plugin is foreign code: whatever it raises is what there is to report

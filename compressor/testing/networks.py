@@ -6,6 +6,7 @@ output hardly moves, two different functions look alike.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
+from compressor.testing.case import one_thread
 
 SHAPE = (3, 16, 16)
 CLASSES = 10
@@ -90,8 +92,13 @@ KINDS: dict[str, Callable[[], nn.Module]] = {"chain": Chain, "residual": Residua
 
 
 def small_networks() -> dict[str, Network]:
-    """The kit's networks by name, freshly built, in eval mode. The global random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """The kit's networks by name, in eval mode, for the caller to change. The global random state is left as it was."""
+    return {name: network.fork() for name, network in _captured().items()}
+
+
+@functools.cache
+def _captured() -> dict[str, Network]:
+    with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(0)
         return {name: capture(_sensitive(build()), SHAPE, name) for name, build in KINDS.items()}
 

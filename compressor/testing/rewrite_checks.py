@@ -17,7 +17,7 @@ from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.verify import changed, check_promise
 from compressor.knobs import defaults
-from compressor.testing.case import Case, Rewritten, outputs, same, seeded
+from compressor.testing.case import Case, Rewritten, outputs, same, seeded, train_step
 from compressor.testing.site_checks import Messages
 
 BYTES_PER_LEAF = 800
@@ -35,10 +35,9 @@ def rewrites_change_something(case: Case) -> Messages:
 def rewrites_are_deterministic(case: Case) -> Messages:
     """The same edit on two forks, from the same random state, gives the same network; the two share no weight."""
     for done in case.rewritten:
-        again, _ = case.rewrite(done.site, defaults(done.site.knobs))
-        if not same(done.network, again, case.images):
+        if not same(done.network, done.again, case.images):
             yield done.site.path, "the same edit gave two different networks"
-        for name in _shared(done.network, again):
+        for name in _shared(done.network, done.again):
             yield done.site.path, f"two forks share the memory of {name}"
 
 
@@ -49,7 +48,7 @@ def forks_are_isolated(case: Case) -> Messages:
         fork, _ = case.rewrite(done.site, defaults(done.site.knobs))
         for name in _shared(case.network, fork):
             yield done.site.path, f"the fork shares the memory of {name} with the original"
-        _step(fork, case)
+        train_step(fork, case.evidence)
         if not same(before, case.network, case.images):
             yield done.site.path, "the original network changed"
             return
@@ -76,9 +75,11 @@ def networks_run(case: Case) -> Messages:
 
 def gradients_flow(case: Case) -> Messages:
     """Every trainable parameter gets a gradient; one that was zero everywhere before may stay so."""
-    idle = _without_gradient(case.network, case)
+    moved = case.network.fork()
+    train_step(moved, case.evidence)
+    idle = _without_gradient(moved, case)
     for done in case.rewritten:
-        for name, problem in _without_gradient(done.network, case).items():
+        for name, problem in _without_gradient(done.trained.fork(), case).items():
             if name not in idle:
                 yield done.site.path, f"parameter {name} {problem}"
 
@@ -86,9 +87,7 @@ def gradients_flow(case: Case) -> Messages:
 def trained_weights_survive(case: Case) -> Messages:
     """Weights of a trained network, saved and loaded into a replay of the same edit, compute the same."""
     for done in case.rewritten:
-        trained = done.network.fork()
-        _step(trained, case)
-        replay, _ = case.rewrite(done.site, defaults(done.site.knobs))
+        trained, replay = done.trained, done.again.fork()
         state = {name: value.contiguous().clone() for name, value in trained.module.state_dict().items()}
         loaded = safetensors.torch.load(safetensors.torch.save(state))
         try:
@@ -103,9 +102,7 @@ def trained_weights_survive(case: Case) -> Messages:
 def onnx_agrees(case: Case) -> Messages:
     """The ONNX file computes what the network computes, in ONNX Runtime, untrained and after a training step."""
     for done in case.rewritten:
-        trained = done.network.fork()
-        _step(trained, case)
-        for name, network in (("", done.network), ("after a training step ", trained)):
+        for name, network in (("", done.network), ("after a training step ", done.trained)):
             try:
                 parity = numeric_parity(network, to_onnx(network), [case.images, case.images[:1]])
             except ExportError as error:
@@ -142,27 +139,8 @@ def promises_are_kept(case: Case) -> Messages:
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _step(network: Network, case: Case) -> None:
-    """One optimizer step with noise on every parameter, hooks included; the network ends in eval mode."""
-    with seeded():
-        network.train()
-        optimizer = torch.optim.SGD(network.module.parameters(), lr=0.01)
-        images, labels = case.evidence.batches[0]
-        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        with torch.no_grad():
-            for parameter in network.module.parameters():
-                parameter.add_(0.01 * torch.randn_like(parameter))
-        for _, leaf in network.leaves():
-            if isinstance(leaf, Leaf):
-                leaf.after_step()
-        network.eval()
-
-
-def _without_gradient(network: Network, case: Case) -> dict[str, str]:
-    """Parameters without a useful gradient on slightly moved weights (exact zeros may be a start), and why."""
-    moved = network.fork()
-    _step(moved, case)
+def _without_gradient(moved: Network, case: Case) -> dict[str, str]:
+    """Parameters without a useful gradient, and why; of a network whose weights moved (exact zeros may be a start)."""
     moved.train()
     moved.module.zero_grad()
     images, labels = case.evidence.batches[-1]
