@@ -18,7 +18,8 @@ from torch.utils.hooks import RemovableHandle
 from compressor.errors import TrialError
 from compressor.graph.network import Network
 from compressor.train.batches import TrainingBatch
-from compressor.train.spec import Distillation
+from compressor.train.precision import autocast
+from compressor.train.spec import Distillation, Precision
 
 
 def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -81,8 +82,16 @@ class Distiller:
     The teacher is a copy in eval mode on the student's device; the network passed in is left as it was.
     """
 
-    def __init__(self, student: Network, teacher: Network, spec: Distillation, logits: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        student: Network,
+        teacher: Network,
+        spec: Distillation,
+        logits: Tensor | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         """``logits``: the teacher's answers to all training samples, where they stay the same all the time."""
+        self._precision: Precision = precision
         self._spec = spec
         self._logits = logits
         self._teacher = teacher.fork().eval().to(student.device)
@@ -98,15 +107,16 @@ class Distiller:
         if self._logits is not None:
             answers = self._logits[batch.indices.to(self._logits.device)]
         else:
-            with torch.no_grad():
-                answers = self._teacher(batch.images)
+            with torch.no_grad(), autocast(logits.device, self._precision):
+                answers = self._teacher(batch.images).float()
         theirs = self._theirs.take()
         total = torch.zeros((), device=logits.device)
         if self._spec.logits:
             total = total + self._spec.logits * softened_divergence(logits, answers, self._spec.temperature)
         if self._paths:
             pairs = [pair for path in self._paths for pair in zip(ours[path], theirs[path], strict=True)]
-            total = total + self._spec.features * torch.stack([feature_distance(s, t) for s, t in pairs]).mean()
+            distances = [feature_distance(s.float(), t.float()) for s, t in pairs]
+            total = total + self._spec.features * torch.stack(distances).mean()
         return total
 
     def __enter__(self) -> Distiller:

@@ -13,8 +13,10 @@ from compressor.train.device import on_device, seeded, training_device
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import check_fits, predict
 from compressor.train.history import History, Progress
+from compressor.train.layout import channels_last
 from compressor.train.loop import Loop
-from compressor.train.spec import Augmentation, TrainingSpec
+from compressor.train.precision import usable
+from compressor.train.spec import Augmentation, Precision, TrainingSpec
 
 
 def fit(
@@ -59,13 +61,17 @@ def _run(
         stack.enter_context(on_device(network, device))
         stack.enter_context(seeded(seed, device))
         batches = Batches(data, spec.batch, spec.augmentation, seed, device)
-        distiller = _distiller(network, teacher, data, spec)
+        precision = usable(spec.precision, network)
+        stack.enter_context(channels_last(network, precision))
+        distiller = _distiller(network, teacher, data, spec, precision)
         if distiller is not None:
             stack.enter_context(distiller)
-        return Loop(network, data, spec, batches, distiller).run(progress)
+        return Loop(network, data, spec, batches, distiller, precision).run(progress)
 
 
-def _distiller(network: Network, teacher: Network | None, data: Data, spec: TrainingSpec) -> Distiller | None:
+def _distiller(
+    network: Network, teacher: Network | None, data: Data, spec: TrainingSpec, precision: Precision
+) -> Distiller | None:
     wanted = spec.distillation
     if not wanted.logits and not wanted.features:
         return None
@@ -74,7 +80,7 @@ def _distiller(network: Network, teacher: Network | None, data: Data, spec: Trai
     whole_passes = spec.epochs * spec.steps_per_epoch * spec.batch >= len(data.train) if spec.steps_per_epoch else True
     constant = not wanted.features and spec.augmentation == Augmentation() and whole_passes
     answers = predict(teacher.fork().to(network.device), data, data.train.images) if constant else None
-    return Distiller(network, teacher, wanted, answers)
+    return Distiller(network, teacher, wanted, answers, precision)
 
 
 def _check(spec: TrainingSpec) -> None:

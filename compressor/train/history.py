@@ -37,6 +37,8 @@ class History:
     stopped: str = ""
     """Why it ended before the last epoch, or did not begin; empty when it ran to the end."""
     device: str = "cpu"
+    precision: str = "float32"
+    """The one used, which is not the one asked for where the hardware or the network does not bear it."""
 
     @property
     def seconds(self) -> float:

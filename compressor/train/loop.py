@@ -20,8 +20,9 @@ from compressor.train.evaluate import evaluate
 from compressor.train.history import EpochReport, History, Progress
 from compressor.train.losses import loss_function
 from compressor.train.optimizers import make_optimizer
+from compressor.train.precision import autocast
 from compressor.train.schedule import Plateau, rate_factor
-from compressor.train.spec import TrainingSpec
+from compressor.train.spec import Precision, TrainingSpec
 
 _CHECK_EVERY = 25
 """Steps between looks at the loss: each look waits for an accelerator to catch up."""
@@ -52,13 +53,20 @@ class Loop:
     """One training run of a network that is already on its device, with the global generators already seeded."""
 
     def __init__(
-        self, network: Network, data: Data, spec: TrainingSpec, batches: Batches, distiller: Distiller | None
+        self,
+        network: Network,
+        data: Data,
+        spec: TrainingSpec,
+        batches: Batches,
+        distiller: Distiller | None,
+        precision: Precision = "float32",
     ) -> None:
         self._network = network
         self._data = data
         self._spec = spec
         self._stream: Iterator[TrainingBatch] = iter(batches)
         self._distiller = distiller
+        self._precision: Precision = precision
         self._parameters = [p for p in network.module.parameters() if p.requires_grad]
         self._optimizer = make_optimizer(spec, self._parameters)
         self._loss = loss_function(spec)
@@ -86,7 +94,7 @@ class Loop:
         if best.weights and best.report is not reports[-1]:
             self._network.module.load_state_dict(best.weights)
         self._optimizer.zero_grad(set_to_none=True)
-        return History(tuple(reports), best.report, stopped, str(self._network.device))
+        return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision)
 
     def _epoch(self, epoch: int) -> EpochReport:
         started = time.perf_counter()
@@ -118,7 +126,9 @@ class Loop:
     def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """One optimizer step; the loss and the logits it was computed from, detached."""
         self._set_rate()
-        logits = self._network(batch.images)
+        with autocast(self._network.device, self._precision):
+            logits = self._network(batch.images)
+        logits = logits.float()
         loss = self._loss(logits, batch.labels)
         if self._distiller is not None:
             loss = loss + self._distiller.loss(batch, logits)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+Precision = Literal["float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class Distillation:
@@ -61,6 +63,9 @@ class TrainingSpec:
     """End with the weights of the epoch with the best validation accuracy."""
     steps_per_epoch: int = 0
     """Optimizer steps that make one epoch; 0 means one pass over the data."""
+    precision: Precision = "float32"
+    """Of products and convolutions, forward and backward. Weights, loss, optimizer and evaluation stay in float32.
+    Where the hardware would only emulate bfloat16 it is trained in float32, and the history says so."""
     augmentation: Augmentation = field(default_factory=Augmentation)
     distillation: Distillation = field(default_factory=Distillation)
     function: str = ""

@@ -259,7 +259,7 @@ class MetaConv2d(MetaLayer):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.flatten()
         h = F.conv2d(x, self.weight.flatten(0, 1), bias, self.stride, self.padding, self.dilation, self.groups)
-        mixed = self.mixing().t() @ h.view(h.shape[0], self.weight.shape[0], -1)
+        mixed = self.mixing().t() @ h.reshape(h.shape[0], self.weight.shape[0], -1)
         return self._affine(mixed.view(h.shape[0], self.outputs, *h.shape[2:]))
 
     def output_shape(self, *inputs: Shape) -> Shape:

@@ -217,6 +217,8 @@ class _Raising:
             return self.build.apply(torch.ops.aten.sym_size.int, [self.resolved(call.get("self")), call.get("dim")])
         if base in ("aten.view", "aten.reshape") and (sizes := self.batch_free(call)) is not None:
             return self.build.apply(torch.reshape, [self.resolved(call.source), sizes])
+        if plain == "aten.view.default":  # the same function, for whatever layout in memory
+            return self.build.apply(torch.reshape, [self.resolved(call.source), self.resolved(call.get("size"))])
         return self.opaque(op, plain)
 
     @staticmethod
