@@ -20,7 +20,7 @@ LAYERS = [
     {"registry", "models", "data"},
     {"load", "train"},
     {"export", "measure"},  # parity runs files through measure.session; measure.layers times what export writes
-    {"engine"},
+    {"engine", "probe"},
     {"testing", "recipe"},
     {"search"},
     {"report"},

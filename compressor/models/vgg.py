@@ -1,4 +1,4 @@
-"""VGG16 for 128×128 images and its lighter students, after Gabbasov et al., "Coordinated optimization of neural network
+"""VGG16 for 128×128 images, its lighter students, and narrow ones for 32×32 images, after Gabbasov et al., "Coordinated optimization of neural network
 parameters for a given set of images".
 
 Five blocks of 3×3 convolutions with bias and BatchNorm, a 2×2 max-pool after each, then three dense layers, the hidden
@@ -14,6 +14,7 @@ from typing import Literal
 from torch import nn
 
 IMAGE = 128
+SMALL_IMAGE = 32
 _WIDTHS = (64, 128, 256, 512, 512)
 _TEACHER = (2, 2, 3, 3, 3)
 _STUDENT = (2, 2, 3, 2, 2)
@@ -24,9 +25,14 @@ Stem = Literal["stride2", "stride1", "four-tap"]
 
 
 def vgg16(
-    *, stem: Stem = "stride2", convolutions: tuple[int, ...] = _TEACHER, narrow: int = 1, classes: int = 10
+    *,
+    stem: Stem = "stride2",
+    convolutions: tuple[int, ...] = _TEACHER,
+    narrow: int = 1,
+    classes: int = 10,
+    image: int = IMAGE,
 ) -> nn.Module:
-    """Input ``(N, 3, 128, 128)``. ``convolutions``: how many each block has; ``narrow`` divides every width."""
+    """Input ``(N, 3, image, image)``. ``convolutions``: how many each block has; ``narrow`` divides every width."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     channels = 3
     for block, (width, count) in enumerate(zip(_WIDTHS, convolutions, strict=True), start=1):
@@ -37,7 +43,7 @@ def vgg16(
             layers[f"relu{block}_{index}"] = nn.ReLU()
             channels = width // narrow
         layers[f"pool{block}"] = nn.MaxPool2d(2)
-    side = IMAGE // 2 ** len(_WIDTHS) // (1 if stem == "stride1" else 2)
+    side = image // 2 ** len(_WIDTHS) // (1 if stem == "stride1" else 2)
     layers["flatten"] = nn.Flatten()
     layers.update(_dense(channels * side * side, _HIDDEN // narrow, classes))
     return nn.Sequential(layers)
@@ -66,6 +72,11 @@ def student_four_tap() -> nn.Module:
 def quarter() -> nn.Module:
     """The teacher at a quarter of every width: quick enough to experiment with on a CPU."""
     return vgg16(narrow=4)
+
+
+def quarter_32() -> nn.Module:
+    """A quarter of every width with a stem of stride 1, for 32×32 images; the dense layers read one pixel."""
+    return vgg16(stem="stride1", narrow=4, image=SMALL_IMAGE)
 
 
 def _stem(stem: Stem, width: int) -> nn.Conv2d:

@@ -12,6 +12,7 @@ from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec
 from compressor.knobs import Value
+from compressor.probe.spec import ProbeSpec
 from compressor.train.spec import TrainingSpec
 
 Objective = Literal["accuracy", "size", "latency"]
@@ -77,6 +78,8 @@ class Recipe:
     search: SearchSpec = field(default_factory=SearchSpec)
     measure: MeasureSpec = field(default_factory=MeasureSpec)
     controls: ControlsSpec = field(default_factory=ControlsSpec)
+    probe: ProbeSpec | None = None
+    """None: no probe before the search."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 

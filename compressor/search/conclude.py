@@ -10,6 +10,7 @@ from compressor.engine.candidate import Accuracy, Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
 from compressor.files import write_atomic
+from compressor.probe.result import ProbeResult
 from compressor.search.front import best_first, finalists
 from compressor.search.ledger import Ledger
 from compressor.search.observer import Observer, Stage
@@ -29,7 +30,21 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
         final=False,
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation)},
+        probe=prepared.probe,
     )
+
+
+def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
+    """The result where the probe's gate ended the run: the baseline as it is, and the test split left closed."""
+    result = Result(
+        verdict=Verdict(False, (probe.reason,)),
+        baseline=Candidate.of(prepared.baseline.metrics, Plan()),
+        best=None,
+        front=(),
+        samples={"validation": len(prepared.data.validation)},
+        probe=probe,
+    )
+    return publish(prepared, result, {})
 
 
 def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
@@ -53,6 +68,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
         front=tuple(ranked),
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation), "test": len(test)},
+        probe=prepared.probe,
     )
 
 

@@ -1,6 +1,6 @@
 """One entry for a fresh run and for one that goes on: everything it needs is in the run folder.
 
-prepare → propose and run trials → final measurement → control arms → result.json, best/
+prepare → probe → propose and run trials → final measurement → control arms → result.json, best/
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 
 from compressor.engine.candidate import Constraints
 from compressor.recipe.model import Recipe
-from compressor.search.conclude import conclude, preliminary, publish
+from compressor.search.conclude import conclude, not_applicable, preliminary, publish
 from compressor.search.controls import run_controls
 from compressor.search.executor import Executor
 from compressor.search.interrupts import Interrupts
@@ -21,6 +21,7 @@ from compressor.search.local import LocalExecutor
 from compressor.search.loop import Loop
 from compressor.search.observer import Finished, Note, Observer, Silent, Stage, Started
 from compressor.search.prepare import Prepared, prepare
+from compressor.search.probing import run_probe
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
 from compressor.search.seeds import seeds_of
@@ -71,6 +72,10 @@ def _carry_on(
         stack.callback(executor.close)
         stack.callback(executor.cancel_all)
         prepared = prepare(run, recipe, observer)
+        probe = run_probe(prepared, executor, observer)
+        if probe is not None and not probe.applies:
+            return not_applicable(prepared, probe), False
+        prepared = replace(prepared, probe=probe)
         study = Study(run.study, recipe.search, recipe.objectives, prepared.space)
         stack.callback(study.close)
         ledger = _begin(prepared, study, observer)

@@ -27,8 +27,9 @@ class TrialSpec:
     plan: Plan
     number: int
     seed: int
-    kind: Literal["trial", "control", "scratch"] = "trial"
-    """``control``: a trial without limits; ``scratch``: train the architecture of the candidate ``source`` anew."""
+    kind: Literal["trial", "control", "scratch", "probe"] = "trial"
+    """``control``: a trial without limits; ``scratch``: train the architecture of the candidate ``source`` anew;
+    ``probe``: the arm of the probe that ``source`` holds as JSON, whose score is left as ``score.json``."""
     source: str = ""
     threads: int = 1
     timeout: float = 0.0

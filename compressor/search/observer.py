@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from compressor.engine.candidate import Metrics, Outcome
+from compressor.probe.result import ProbeResult
 from compressor.search.result import Candidate, Result
 
 
@@ -30,7 +31,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Stage:
-    """Something else than trials goes on: ``baseline``, ``sensitivity``, ``search``, ``final``, ``control``."""
+    """Something else than trials goes on: ``baseline``, ``sensitivity``, ``probe``, ``search``, ``final``,
+    ``control``."""
 
     name: str
     detail: str = ""
@@ -48,6 +50,43 @@ class Note:
 @dataclass(frozen=True)
 class BaselineMeasured:
     metrics: Metrics
+
+
+@dataclass(frozen=True)
+class ProbeStarted:
+    """The probe begins, or goes on: so many trainings ("arms"), so many of them finished already."""
+
+    arms: int
+    finished: int
+    trials: int
+    """Trials to come, should the method apply."""
+    trial_cost: float
+    """Samples a trial trains on, as a multiple of an arm's: to guess how long the trials will take."""
+
+
+@dataclass(frozen=True)
+class ArmProgress:
+    """An arm begins (``share`` 0) or is under way."""
+
+    name: str
+    stage: str
+    share: float
+
+
+@dataclass(frozen=True)
+class ArmEnded:
+    """``figures`` in a few words; ``finished`` arms so far."""
+
+    name: str
+    figures: str
+    finished: int
+
+
+@dataclass(frozen=True)
+class ProbeEnded:
+    """The probe is over, now or in an earlier session."""
+
+    result: ProbeResult
 
 
 @dataclass(frozen=True)
@@ -94,7 +133,21 @@ class Finished:
     interrupted: bool
 
 
-Event = Started | Stage | Note | BaselineMeasured | TrialStarted | TrialProgress | TrialEnded | FrontChanged | Finished
+Event = (
+    Started
+    | Stage
+    | Note
+    | BaselineMeasured
+    | ProbeStarted
+    | ArmProgress
+    | ArmEnded
+    | ProbeEnded
+    | TrialStarted
+    | TrialProgress
+    | TrialEnded
+    | FrontChanged
+    | Finished
+)
 
 
 class Observer(Protocol):

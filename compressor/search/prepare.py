@@ -16,6 +16,7 @@ from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
 from compressor.measure.layers import latency_shares
+from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
 from compressor.search.run_folder import RunFolder
@@ -31,6 +32,8 @@ class Prepared:
     baseline: Baseline
     sensitivities: Sensitivities
     space: SearchSpace
+    probe: ProbeResult | None = None
+    """Set once the probe is over, where the recipe asks for one."""
 
     @cached_property
     def evidence(self) -> Evidence:

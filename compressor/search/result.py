@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from compressor.engine.candidate import Accuracy, Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
+from compressor.probe.result import ProbeResult
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class Result:
     """Images behind the accuracies, by split."""
     seconds: float = 0.0
     """Wall-clock time of the last session of the run."""
+    probe: ProbeResult | None = None
+    """What the probe found before the search; None where the recipe asks for none."""
 
 
 RESULT: TypeAdapter[Result] = TypeAdapter(Result)

@@ -6,6 +6,8 @@
     study.db             the study (SQLite)
     baseline/            model.pt2, model.onnx, metrics.json (last), final.json
     sensitivities.json   evidence measured once
+    probe/<arm>/         trial.json, log.txt, score.json, outcome.json
+    probe.json           what the probe found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
     controls/            control arms, like candidates
     result.json          the verdict and the figures
@@ -104,6 +106,13 @@ class RunFolder:
     @property
     def sensitivities(self) -> Path:
         return self.path / "sensitivities.json"
+
+    @property
+    def probe(self) -> Path:
+        return self.path / "probe.json"
+
+    def arm(self, name: str) -> Path:
+        return self.path / "probe" / name
 
     @property
     def best(self) -> Path:

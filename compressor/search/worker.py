@@ -31,6 +31,8 @@ from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.control import from_scratch
 from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
 from compressor.files import write_atomic
+from compressor.probe.arms import ARM, SCORE, run_arm
+from compressor.probe.spec import ProbeSpec
 from compressor.recipe.model import Recipe
 from compressor.search.executor import SPEC, TrialSpec
 from compressor.search.processes import die_with_parent
@@ -62,7 +64,13 @@ def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     torch.set_num_threads(spec.threads)
     folder = Path(spec.folder)
     try:
-        return _scratch(spec) if spec.kind == "scratch" else _trial(spec, progress)
+        match spec.kind:
+            case "scratch":
+                return _scratch(spec)
+            case "probe":
+                return _probe(spec, progress)
+            case _:
+                return _trial(spec, progress)
     except Exception as error:  # a plugin or a training function of the user's may raise anything
         traceback.print_exc()
         outcome = Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
@@ -94,6 +102,23 @@ def _scratch(spec: TrialSpec) -> Outcome:
     if metrics is not None:
         metrics = replace(metrics, accuracy=replace(metrics.accuracy, validation=score.accuracy))
     outcome = Outcome("complete", metrics)
+    write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+    return outcome
+
+
+def _probe(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+    shared = context(spec.run)
+    score = run_arm(
+        shared.baseline.network,
+        shared.data,
+        shared.recipe.probe or ProbeSpec(),
+        shared.recipe.training,
+        ARM.validate_json(spec.source),
+        seed=spec.seed,
+        progress=progress,
+    )
+    write_atomic(Path(spec.folder) / "score.json", SCORE.dump_json(score, indent=1))
+    outcome = Outcome("complete", seconds={"train": score.seconds})
     write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
     return outcome
 

@@ -1,0 +1,128 @@
+"""What the probe found: a row per tiling, the largest share of pixels that was not needed, and whether to go on."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter
+
+from compressor.probe.arms import Arm, ArmScore, arms_of
+from compressor.probe.spec import ProbeSpec
+from compressor.probe.tilings import REFERENCE, Fill, Tiling, TilingName
+
+NOT_APPLICABLE = "the method does not apply to this data"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One tiling, averaged over sets × repeats. Changes are against ``DN`` with the same set and repeat."""
+
+    name: TilingName
+    dropped: float
+    fill: Fill
+    error: float
+    loss: float
+    errors: tuple[float, ...]
+    """Mean over the repeats, by set."""
+    error_change: float
+    error_spread: float
+    """Standard error of ``error_change`` over sets × repeats; 0 where there is only one."""
+    loss_change: float
+    redundant: bool
+    """Whether error and loss are within the tolerances."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The verdict of stage 1."""
+
+    applies: bool
+    """The gate: False ends the run."""
+    dropped: float
+    """Largest share of pixels that a redundant tiling drops; 0 where none is redundant."""
+    reason: str
+    """The verdict in a sentence."""
+    variants: tuple[Variant, ...]
+    arms: int
+    """Trainings behind the table."""
+    seconds: float
+    """Of training, all arms together."""
+    spec: ProbeSpec
+    data: str = ""
+    stand_in: bool = False
+    """The data stand in for others: those of ``spec.stand_in_for``, or a set that could not be had."""
+
+    @property
+    def redundant(self) -> tuple[TilingName, ...]:
+        """The tilings that passed."""
+        return tuple(variant.name for variant in self.variants if variant.redundant)
+
+
+def judge_probe(spec: ProbeSpec, scores: Iterable[ArmScore], *, data: str = "", stand_in: bool = False) -> ProbeResult:
+    """Average, compare with ``DN``, decide. A tiling of which an arm is missing is left out; ``DN`` must be whole."""
+    by_arm = {score.arm: score for score in scores}
+    pairs = [(arm.set, arm.repeat) for arm in arms_of(spec) if arm.tiling == REFERENCE]
+    rows: dict[TilingName, list[ArmScore]] = {}
+    for name in spec.tilings:
+        found = [by_arm.get(Arm(name, number, repeat)) for number, repeat in pairs]
+        if all(found):
+            rows[name] = [score for score in found if score is not None]
+    variants = tuple(_variant(name, rows, spec) for name in spec.tilings if name in rows)
+    passed = [variant for variant in variants if variant.redundant and variant.name != REFERENCE]
+    dropped = max((variant.dropped for variant in passed), default=0.0)
+    return ProbeResult(
+        applies=bool(passed),
+        dropped=dropped,
+        reason=_reason(spec, variants, dropped),
+        variants=variants,
+        arms=len(by_arm),
+        seconds=round(sum(score.seconds for score in by_arm.values()), 1),
+        spec=spec,
+        data=data,
+        stand_in=stand_in or bool(spec.stand_in_for),
+    )
+
+
+def _variant(name: TilingName, rows: Mapping[TilingName, Sequence[ArmScore]], spec: ProbeSpec) -> Variant:
+    own, reference = rows[name], rows[REFERENCE]
+    errors = [a.error - b.error for a, b in zip(own, reference, strict=True)]
+    losses = [a.loss - b.loss for a, b in zip(own, reference, strict=True)]
+    error_change, loss_change = statistics.fmean(errors), statistics.fmean(losses)
+    tiling = Tiling.of(name)
+    return Variant(
+        name=name,
+        dropped=tiling.dropped,
+        fill=tiling.fill,
+        error=statistics.fmean(score.error for score in own),
+        loss=statistics.fmean(score.loss for score in own),
+        errors=tuple(_by_set(own)),
+        error_change=error_change,
+        error_spread=statistics.stdev(errors) / len(errors) ** 0.5 if len(errors) > 1 else 0.0,
+        loss_change=loss_change,
+        redundant=error_change <= spec.error_tolerance and loss_change <= spec.loss_tolerance,
+    )
+
+
+def _by_set(scores: Sequence[ArmScore]) -> Iterable[float]:
+    for number in sorted({score.arm.set for score in scores}):
+        yield statistics.fmean(score.error for score in scores if score.arm.set == number)
+
+
+def _reason(spec: ProbeSpec, variants: Sequence[Variant], dropped: float) -> str:
+    within = f"within {100 * spec.error_tolerance:g} points of error and {spec.loss_tolerance:g} of loss"
+    if dropped:
+        names = ", ".join(v.name for v in variants if v.redundant and v.dropped == dropped)
+        return f"{dropped:.0%} of the pixels are not needed: {names} does as well as the whole image, {within}"
+    others = [variant for variant in variants if variant.name != REFERENCE]
+    if not others:
+        return f"{NOT_APPLICABLE}: no tiling could be trained"
+    best = min(others, key=lambda variant: variant.error_change)
+    return (
+        f"{NOT_APPLICABLE}: no tiling does as well as the whole image {within}; the nearest, {best.name}, has "
+        f"{100 * best.error_change:+.1f} points of error and {best.loss_change:+.2f} of loss"
+    )
+
+
+PROBE_RESULT: TypeAdapter[ProbeResult] = TypeAdapter(ProbeResult)
