@@ -34,14 +34,14 @@ _REDUCTIONS: dict[str, Callable[..., Any]] = {"ReduceMax": torch.amax, "ReduceMi
 
 @rule(*_ARITHMETIC)
 def arithmetic(node: Node) -> fx.Node:
-    return node.apply(_ARITHMETIC[node.operator], *(node.reader.operand(name) for name in node.inputs))
+    return node.apply(_ARITHMETIC[node.operator], *(node.state.operand(name) for name in node.inputs))
 
 
 @rule("Sum")
 def total(node: Node) -> fx.Node:
     value = node.tensor(0)
     for name in node.inputs[1:]:
-        value = node.apply(operator.add, value, node.reader.operand(name))
+        value = node.apply(operator.add, value, node.state.operand(name))
     return value
 
 
@@ -117,7 +117,7 @@ def flatten(node: Node) -> fx.Node:
 
 @rule("Reshape")
 def reshape(node: Node) -> fx.Node:
-    sizes = node.reader.sizes_in(node.inputs[1])
+    sizes = node.state.sizes_in(node.inputs[1])
     if not isinstance(sizes, list) or not sizes:
         raise CaptureError("its new sizes are no list")
     before = [BATCH, *node.sample()]
@@ -177,7 +177,7 @@ def split(node: Node) -> fx.Node:
     start, parts = 0, []
     for name, length in zip(node.outputs, sizes, strict=True):
         part = node.apply(torch.ops.aten.slice.Tensor, node.tensor(), axis, start, min(start + length, size), 1)
-        node.reader.nodes[name] = part
+        node.state.nodes[name] = part
         parts.append(part)
         start += length
     return parts[0]

@@ -75,13 +75,13 @@ def _linear(node: Node, weight: Tensor, transposed: bool, bias: dict[str, int]) 
         layer = nn.Linear(inputs, outputs, bias=bool(bias))
     if transposed:
         return node.leaf(layer, node.tensor(), weight=1, **bias)
-    reader, turned = node.reader, f"{node.inputs[1]}^T"
-    if turned not in reader.constants:
-        reader.constants[turned] = weight.t().contiguous()
+    state, turned = node.state, f"{node.inputs[1]}^T"
+    if turned not in state.constants:
+        state.constants[turned] = weight.t().contiguous()
     if bias and node.constant(bias["bias"]).numel() != outputs:
         raise CaptureError("a bias that is not one number per column")
     names = {"weight": turned, **({"bias": node.inputs[bias["bias"]]} if bias else {})}
-    return reader.leaf(node, layer, [node.tensor()], names)
+    return state.leaf((node.name, node.operator), layer, [node.tensor()], names)
 
 
 @rule("MatMul")
@@ -91,20 +91,20 @@ def product(node: Node) -> fx.Node:
     weight = node.constant(1)
     if (total := _sum_after(node, weight.shape[-1])) is None:
         return _linear(node, weight, False, {})
-    joined = Node(node.operator, node.name, [*node.inputs, total[0]], node.outputs, node.attributes, node.reader)
+    joined = Node(node.operator, node.name, [*node.inputs, total[0]], node.outputs, node.attributes, node.state)
     result = _linear(joined, weight, False, {"bias": 2})
-    node.reader.nodes[total[1]] = result
+    node.state.nodes[total[1]] = result
     return result
 
 
 def _sum_after(node: Node, columns: int) -> tuple[str, str] | None:
     """The bias that is added to the product and to nothing else, and the name of the sum."""
-    reader, output = node.reader, node.outputs[0]
-    if reader.uses.get(output) != 1:
+    state, output = node.state, node.outputs[0]
+    if state.uses.get(output) != 1:
         return None
-    for proto in reader.readers.get(output, ()):
+    for proto in state.readers.get(output, ()):
         bias = next((name for name in proto.input if name != output), "")
-        tensor = reader.constants.get(bias)
+        tensor = state.constants.get(bias)
         if proto.op_type == "Add" and tensor is not None and tuple(tensor.shape) == (columns,):
             return bias, proto.output[0]
     return None

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
-
-if TYPE_CHECKING:
-    from compressor.graph.onnx_in.reader import Reader
+from compressor.graph.onnx_in.state import State
 
 Rule = Callable[["Node"], fx.Node]
 RULES: dict[str, Rule] = {}
@@ -40,7 +38,7 @@ class Node:
     inputs: Sequence[str]
     outputs: Sequence[str]
     attributes: Mapping[str, Any]
-    reader: Reader
+    state: State
 
     # --- inputs --------------------------------------------------------------------------------------------------
 
@@ -50,18 +48,18 @@ class Node:
     def tensor(self, position: int = 0) -> fx.Node:
         """An input that depends on the data."""
         name = self.inputs[position] if self.given(position) else ""
-        if name not in self.reader.nodes:
+        if name not in self.state.nodes:
             raise CaptureError(f"its input {position} is a constant or missing, where a batch of samples is expected")
-        return self.reader.nodes[name]
+        return self.state.nodes[name]
 
     def is_constant(self, position: int) -> bool:
-        return self.given(position) and self.inputs[position] in self.reader.constants
+        return self.given(position) and self.inputs[position] in self.state.constants
 
     def constant(self, position: int) -> Tensor:
         """An input that does not depend on the data."""
         if not self.is_constant(position):
             raise CaptureError(f"its input {position} must be a constant")
-        return self.reader.constants[self.inputs[position]]
+        return self.state.constants[self.inputs[position]]
 
     def integers(self, position: int, attribute: str) -> list[int] | None:
         """Integers that are an input in newer operator sets and an attribute in older ones."""
@@ -94,11 +92,13 @@ class Node:
 
     def leaf(self, module: nn.Module, *inputs: fx.Node, **tensors: int) -> fx.Node:
         """A call of a module; ``tensors`` say which input each of its attributes is, unchanged."""
-        return self.reader.leaf(self, module, inputs, {name: self.inputs[at] for name, at in tensors.items()})
+        return self.state.leaf(
+            (self.name, self.operator), module, inputs, {name: self.inputs[at] for name, at in tensors.items()}
+        )
 
     def apply(self, function: Callable[..., Any], *arguments: Any) -> fx.Node:
         """A call of a function."""
-        return self.reader.apply(function, arguments)
+        return self.state.apply(function, arguments)
 
     def rows(self, value: fx.Node) -> fx.Node:
         """Each sample as one row."""
