@@ -66,7 +66,7 @@ def _reads_size_for(inside: set[fx.Node], node: fx.Node) -> bool:
 
 
 def _refuse_leaks(inside: set[fx.Node], last: fx.Node) -> None:
-    for node in inside - {last}:
+    for node in sorted(inside - {last}):
         for user in node.users:
             if user not in inside:
                 raise Refusal(f"{user.name} outside the span uses {node.name} inside it", path=last.name)
