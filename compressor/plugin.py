@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from compressor.knobs import Choices, Knob
 
 if TYPE_CHECKING:
+    from compressor.evidence import Evidence
     from compressor.graph.editor import Editor
     from compressor.graph.network import Network
 
@@ -84,6 +85,13 @@ class Plugin(ABC):
 
         ``choice`` holds a value for every knob of the site. Data, loss and teacher are at ``editor.evidence``.
         """
+
+    def shortlist(self, network: Network, sites: Sequence[Site], evidence: Evidence) -> Sequence[Site]:
+        """Those of ``sites`` that are worth a measurement each; all, unless a plugin has a cheap way to tell.
+
+        The engine rewrites and measures one after the other; the rest ranks behind them.
+        """
+        return sites
 
     @classmethod
     def summary(cls) -> str:

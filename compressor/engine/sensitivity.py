@@ -3,7 +3,8 @@
     efficiency of a site = loss increase when it alone is rewritten / what that saves
 
 The loss is the mean over the calibration batches after BatchNorm has been recalibrated; the saving is the sum of the
-relative savings in weight bytes, in multiply-accumulates and, where layers vanish, in their share of latency.
+relative savings in weight bytes, in multiply-accumulates and in time: measured on the ONNX file of the network with
+this rewrite alone, or, where nothing is timed, the share of latency of the layers that vanish.
 Measuring the bypass itself is the most reliable criterion for removing layers (document S4); the same measurement ranks
 the sites of any plugin, so a third party's gets it for nothing.
 
@@ -31,13 +32,33 @@ from torch import Tensor
 
 from compressor.engine.apply import apply_edit
 from compressor.engine.plan import Edit
-from compressor.errors import Refusal
+from compressor.errors import ExportError, Refusal
 from compressor.evidence import Evidence
+from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Cost
 from compressor.graph.network import Network
+from compressor.measure.latency import QUICK, compare
 from compressor.plugin import Promise, sites_of
 from compressor.registry import make
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """How many times as fast, and the interval that holds it."""
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def saved(self) -> float:
+        """Share of the time that goes; 0 where it is not certain which of the two is faster."""
+        return 0.0 if self.low <= 1 <= self.high else 1 - 1 / self.estimate
+
+
+Timer = Callable[[Network], Speedup | None]
+"""How many times as fast a network is as the one it comes from; None where that cannot be said."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +69,8 @@ class SiteSensitivity:
     bytes_saved: float
     macs_saved: float
     latency_saved: float = 0.0
+    speedup: float = 0.0
+    """Measured on the ONNX file of the network with this site alone rewritten; 0 where nobody timed it."""
     gain: float = 0.0
     """Of an exact rewrite that enlarges the network: the squared gradient it adds to what training can follow."""
 
@@ -127,12 +150,20 @@ def measure_sensitivities(
     evidence: Evidence,
     *,
     latency_shares: Mapping[str, float] | None = None,
+    timer: Timer | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Sensitivities:
-    """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, with default knobs, and measure."""
-    todo = [(name, options, site.path) for name, options in plugins for site in sites_of(make(name, options), network)]
+    """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, with default knobs, and measure.
+
+    A plugin may keep some sites only (``Plugin.shortlist``). Where ``timer`` says nothing, ``latency_shares`` of the
+    layers that vanish stand in.
+    """
+    todo: list[tuple[str, Mapping[str, Any], str]] = []
+    for name, options in plugins:
+        plugin = make(name, options)
+        todo += [(name, options, site.path) for site in plugin.shortlist(network, sites_of(plugin, network), evidence)]
     entries: dict[str, dict[str, SiteSensitivity]] = {_key(name, options): {} for name, options in plugins}
-    before = _Before(network, evidence, evidence.mean_loss(network), latency_shares or {})
+    before = _Before(network, evidence, evidence.mean_loss(network), latency_shares or {}, timer)
     for index, (name, options, path) in enumerate(todo):
         if progress:
             progress(f"{name} {path}", index / len(todo))
@@ -140,6 +171,19 @@ def measure_sensitivities(
         if entry is not None:
             entries[_key(name, options)][path] = entry
     return Sensitivities(entries)
+
+
+def onnx_timer(baseline: bytes, batch: int = 1) -> Timer:
+    """Times files against that of the network sites are rewritten on."""
+
+    def timed(network: Network) -> Speedup | None:
+        try:
+            found = compare(baseline, to_onnx(network), batch=batch, protocol=QUICK)
+        except ExportError:
+            return None
+        return Speedup(found.speedup, found.low, found.high)
+
+    return timed
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +194,7 @@ class _Before:
     evidence: Evidence
     loss: float
     latency_shares: Mapping[str, float]
+    timer: Timer | None
 
     @functools.cached_property
     def cost(self) -> Cost:
@@ -171,16 +216,22 @@ def _measure_site(before: _Before, edit: Edit) -> SiteSensitivity | None:
         return None
     before.evidence.calibrate(fork)
     cost = network_cost(fork)
-    gone = {path for path, _ in before.network.leaves()} - {path for path, _ in fork.leaves()}
+    timed = before.timer(fork) if before.timer is not None else None
     entry = SiteSensitivity(
         loss_increase=before.evidence.mean_loss(fork) - before.loss,
         bytes_saved=1 - cost.weight_bytes / max(before.cost.weight_bytes, 1),
         macs_saved=1 - cost.mac_count / max(before.cost.mac_count, 1),
-        latency_saved=sum(before.latency_shares.get(path, 0.0) for path in gone),
+        latency_saved=_share_of_gone(before, fork) if timed is None else timed.saved,
+        speedup=0.0 if timed is None else timed.estimate,
     )
     if entry.saving < 0 and make(edit.plugin, edit.options).promise is Promise.EXACT:
         entry = replace(entry, gain=squared_gradient(fork, before.evidence) - before.squared_gradient)
     return entry
+
+
+def _share_of_gone(before: _Before, fork: Network) -> float:
+    gone = {path for path, _ in before.network.leaves()} - {path for path, _ in fork.leaves()}
+    return sum(before.latency_shares.get(path, 0.0) for path in gone)
 
 
 def _key(plugin: str, options: Mapping[str, Any]) -> str:

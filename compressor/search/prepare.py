@@ -10,12 +10,11 @@ from typing import Any
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
-from compressor.engine.sensitivity import Sensitivities, measure_sensitivities
+from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
 from compressor.engine.space import SearchSpace, build_space
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
-from compressor.measure.layers import latency_shares
 from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
@@ -73,7 +72,7 @@ def _sensitivities(
         baseline.network,
         _ranked(space),
         baseline.evidence(data, recipe.data.calibration),
-        latency_shares=latency_shares(baseline.network),
+        timer=onnx_timer(baseline.onnx, recipe.measure.batch),
         progress=_reporter(observer),
     )
     write_atomic(run.sensitivities, measured.to_json())
