@@ -7,8 +7,10 @@ Even stride, any kernel and padding — blacking pixels out and masking taps are
 Stride 1 — a different network, the document's way: the stem gets stride 2 and a mask, and the sizes behind it are
 repaired by dropping the first pool, or nothing has to be repaired up to a pool that gives a fixed size.
 
-Any stride (option ``form = "tile"``) — the image is multiplied by the tile. Exact for every stride and kernel, and
-nothing is saved: it shows what the pixels are worth where the mask cannot be put into the weights.
+Any stride (option ``form = "tile"``) — the image is multiplied by the tile. Exact for every stride and kernel: it shows
+what the pixels are worth where the mask cannot be put into the weights. With odd strides the product folds into four
+convolutions, one for each phase of the output, at |S| / 4 of the multiply-accumulates; that is faster only for large
+kernels or many channels, and done only there (``tiled_conv``). Otherwise nothing is saved.
 
 What zero means: the tile puts zeros where the network's *input* has them. After the usual normalisation by mean and
 standard deviation a zero is the mean of the data set, so that masked pixels are filled with the mean and not black;
@@ -34,12 +36,14 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor_plugins.masked_conv import MaskedConv2d, TileImage
+from compressor_plugins.masked_conv import MaskedConv2d
 from compressor_plugins.parity_masks import Tile, tile_name, tiles, useful_masks
 from compressor_plugins.replaceable import pair
 from compressor_plugins.stems import REPAIRS, Stem, put, repaired_by, stems
+from compressor_plugins.tiled_conv import TiledConv2d, TileImage
 
 KNOB = "mask"
+ZERO = "masked pixels are zeros of the network's input: the data set's mean where images are normalised by it"
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class InputMask(Plugin):
     promise: ClassVar[Promise] = Promise.TRAINED
 
     form: Literal["weights", "tile"] = "weights"
-    """Mask the stem's weights (a stem of stride 1 gets stride 2), or multiply the image, which saves nothing."""
+    """Mask the stem's weights (a stem of stride 1 gets stride 2), or multiply the image, which rarely saves."""
     merge_taps: bool = True
     """Add every dropped tap to its nearest kept ones; without, dropped taps are dropped."""
     stripes: bool = False
@@ -74,7 +78,7 @@ class InputMask(Plugin):
         masks = self._masks(stem)
         tile, mask = masks[str(choice.get(KNOB, next(iter(masks))))]
         if self.form == "tile":
-            editor.replace_by_chain(stem.path, [("tile", _tile_image(stem, tile)), ("", stem.conv)])
+            _put_tile(editor, stem, tile)
             return
         masked = masked_conv(stem, mask, merge=self.merge_taps)
         put(editor, stem, masked, self._repair(editor.network, stem) or ())
@@ -134,6 +138,32 @@ def merged_taps(weight: Tensor, mask: Tensor) -> Tensor:
     return (weight.flatten(2) @ (nearest / nearest.sum(1, keepdim=True))).view_as(weight)
 
 
+def _put_tile(editor: Editor, stem: Stem, tile: Tile) -> None:
+    """In front of the stem or, where that is faster, folded into it."""
+    tiled = tiled_conv(stem, tile)
+    if tiled is not None and tiled.pays():
+        put(editor, stem, tiled)
+    else:
+        editor.replace_by_chain(stem.path, [("tile", _tile_image(stem, tile)), ("", stem.conv)])
+
+
+def tiled_conv(stem: Stem, tile: Tile) -> TiledConv2d | None:
+    """The stem with the tile in it; None where the stride is even."""
+    conv = stem.conv
+    if any(step % 2 == 0 for step in pair(conv.stride)):
+        return None
+    return TiledConv2d(
+        conv.weight.detach(),
+        conv.bias,
+        tile,
+        stem.size,
+        stride=pair(conv.stride),
+        padding=stem.padding,
+        dilation=pair(conv.dilation),
+        groups=conv.groups,
+    )
+
+
 def _tile_image(stem: Stem, tile: Tile) -> TileImage:
     """The tile for what reaches the convolution, which other leaves may have padded."""
     top, left = stem.outside_begin
@@ -144,4 +174,4 @@ def _tile_image(stem: Stem, tile: Tile) -> TileImage:
 def _about(stem: Stem, form: str) -> str:
     kernel, stride = pair(stem.conv.kernel_size), pair(stem.conv.stride)
     becomes = " → 2" if stride == (1, 1) and form == "weights" else ""
-    return f"stem {kernel[0]}×{kernel[1]}, stride {stride[0]}{becomes}"
+    return f"stem {kernel[0]}×{kernel[1]}, stride {stride[0]}{becomes}; {ZERO}"

@@ -1,4 +1,4 @@
-"""A convolution that has only some taps of its kernel, and the multiplication of an image by a 2×2 tile.
+"""A convolution that has only some taps of its kernel.
 
     y = (W ⊙ M) ∗ x + b         W is stored and trained as its kept taps alone
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from compressor.errors import GraphError
 from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
-from compressor_plugins.parity_masks import CLASSES, Pair, Tile
+from compressor_plugins.parity_masks import Pair
 from compressor_plugins.tap_sets import Axis, Product, macs, products
 
 PACKING_BYTES = 500
@@ -139,9 +139,13 @@ class MaskedConv2d(Leaf):
             ends = [size - cut for size, cut in zip(self.size, (rows.stop, columns.stop), strict=True)]
             bounds = ([rows.start, columns.start], ends, [2, 3])
             x = builder.op("Slice", [x, *(builder.constant(np.array(values, np.int64), "i") for values in bounds)])
-        weight = self.weight().detach()[:, :, rows.indices][:, :, :, columns.indices].contiguous()
         pads = (rows.before, columns.before, rows.behind, columns.behind)
-        return self._conv(builder, x, builder.constant(weight, "w"), with_bias, pads, (rows.dilation, columns.dilation))
+        weight = self._emit_part_weight(builder, rows.indices, columns.indices)
+        return self._conv(builder, x, weight, with_bias, pads, (rows.dilation, columns.dilation))
+
+    def _emit_part_weight(self, builder: OnnxBuilder, rows: tuple[int, ...], columns: tuple[int, ...]) -> OnnxValue:
+        """The kernels of the taps in these rows and columns."""
+        return builder.constant(self.weight().detach()[:, :, rows][:, :, :, columns].contiguous(), "w")
 
     def _emit_dense(self, builder: OnnxBuilder, x: OnnxValue) -> OnnxValue:
         filters, inputs, taps = self.kept.shape
@@ -181,40 +185,3 @@ class MaskedConv2d(Leaf):
         if self.groups > 1:
             settings["group"] = self.groups
         return builder.op("Conv", operands, **settings)
-
-
-class TileImage(Leaf):
-    """Multiplies images of one size by a 2×2 tile of ones and zeros, repeated. No parameters, and nothing saved."""
-
-    tile: Tensor
-
-    def __init__(self, tile: Tile, size: Pair) -> None:
-        super().__init__()
-        self.size = size
-        self.register_buffer("tile", torch.tensor([float(pixel in tile) for pixel in CLASSES]).view(2, 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self._pattern()
-
-    def _pattern(self) -> Tensor:
-        height, width = self.size
-        return self.tile.repeat(-(-height // 2), -(-width // 2))[:height, :width]
-
-    def output_shape(self, *inputs: Shape) -> Shape:
-        if len(inputs) != 1 or inputs[0][1:] != self.size:
-            raise GraphError(f"a tile for images of size {self.size} got {inputs}")
-        return inputs[0]
-
-    def cost(self, *inputs: Shape) -> Cost:
-        return Cost()
-
-    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
-        height, width = self.size
-        repeats = builder.constant(np.array([-(-height // 2), -(-width // 2)], np.int64), "i")
-        pattern = builder.op("Tile", [builder.constant(self.tile, "tile"), repeats])
-        if height % 2 or width % 2:
-            bounds = ([0, 0], [height, width])
-            pattern = builder.op(
-                "Slice", [pattern, *(builder.constant(np.array(values, np.int64), "i") for values in bounds)]
-            )
-        return builder.op("Mul", [inputs[0], pattern])

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from compressor_plugins.binarize import Binarize
 from compressor_plugins.input_mask import InputMask, merged_taps
 from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.masked_conv import MaskedConv2d, TileImage
+from compressor_plugins.masked_conv import MaskedConv2d
 from compressor_plugins.parity_masks import CLASSES, DOCUMENT_MASKS, REFERENCE, tap_mask, tiles, useful_masks
 from compressor_plugins.stems import stems
+from compressor_plugins.tiled_conv import TiledConv2d, TileImage
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, evidence, named, parity, reason, site, traced
@@ -120,7 +121,7 @@ def test_even_dilation_and_single_taps_leave_no_mask_to_choose() -> None:
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 3), (1, 1), (1, 2)])
-def test_the_tile_is_exact_at_every_stride_and_saves_nothing(kernel: int, stride: int) -> None:
+def test_in_front_of_the_stem_the_tile_is_exact_at_every_stride_and_saves_nothing(kernel: int, stride: int) -> None:
     for same in (False, True):
         before = stem(15, kernel=kernel, stride=stride, same=same)
         plugin = InputMask(form="tile")
@@ -133,6 +134,71 @@ def test_the_tile_is_exact_at_every_stride_and_saves_nothing(kernel: int, stride
             assert torch.allclose(after(images), before(blackened(images, tile)), atol=1e-6)
             assert parity(after, evidence(after)).ok
             assert network_cost(after) == network_cost(before)
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "size"), [
+    (5, 1, (2, 2), 1, 12), (5, 1, (2, 1), 1, 11), (6, 1, (0, 3), 1, 12), (3, 3, (1, 1), 1, 14), (3, 1, (3, 0), 3, 13),
+])  # fmt: skip
+def test_folded_into_the_stem_the_tile_is_four_smaller_convolutions(kernel, stride, padding, dilation, size) -> None:
+    images = torch.randn(2, 20, size, size)
+    for tile in tiles(stripes=True):
+        conv = nn.Conv2d(20, 12, kernel, stride, padding, dilation)
+        tiled = TiledConv2d(conv.weight, conv.bias, tile, (size, size), stride=(stride, stride),
+                            padding=(*padding, *padding), dilation=(dilation, dilation))  # fmt: skip
+        if not all(phase.parts() for phase in tiled.phases()):
+            assert not tiled.pays()
+            continue
+        wanted = conv(blackened(images, tile))
+        scale, shift = torch.rand(12) + 0.5, torch.randn(12)
+        for layer, expected in (
+            (tiled, wanted),
+            (tiled.fold_affine(scale, shift), wanted * scale.view(12, 1, 1) + shift.view(12, 1, 1)),
+        ):
+            network = traced(nn.Sequential(nn.Identity()), (20, size, size))
+            editor = Editor(network)
+            editor.replace("0", layer)
+            editor.commit()
+            assert torch.allclose(layer(images), expected, atol=1e-5)
+            assert torch.allclose(torch.from_numpy(OnnxModel(to_onnx(network)).run(images)), expected, atol=1e-5)
+        even = all(side % 2 == 0 for side in wanted.shape[2:])
+        dense = conv.weight.numel() * wanted[0, 0].numel()
+        assert not even or network_cost(network).mac_count == dense * len(tile) / 4
+        assert len(to_onnx(network)) < 4 * conv.weight.numel() + 4500
+
+
+@pytest.mark.parametrize(("channels", "kernel", "mask", "folded"), [
+    (12, 5, "1000", True), (3, 7, "1000", False), (12, 5, "1001", False), (16, 5, "1001", True), (16, 5, "0111", False),
+    (64, 3, "010101010", False),
+])  # fmt: skip
+def test_the_tile_is_folded_only_where_that_is_faster(channels: int, kernel: int, mask: str, folded: bool) -> None:
+    """Large kernels on many channels; for an ordinary stem it stays a product in front of the dense convolution."""
+    after = stem(20, kernel=kernel, stride=1, channels=channels, width=32)
+    apply(InputMask(form="tile"), after, "conv", choice={"mask": mask})
+    assert isinstance(after.leaf("conv"), TiledConv2d) is folded
+    assert parity(after, evidence(after, 4)).ok
+
+
+def test_padding_by_other_leaves_is_folded_with_the_tile() -> None:
+    before = stem(16, kernel=5, stride=1, channels=16, same=True)
+    images = torch.randn(2, 16, 16, 16)
+    plugin = InputMask(form="tile")
+    after = apply(plugin, before.fork(), "conv", choice={"mask": "0001"})
+    tile = plugin._masks(dict(stems(before))["conv"])["0001"][0]
+    assert isinstance(after.leaf("conv"), TiledConv2d)
+    assert torch.allclose(after(images), before(blackened(images, tile)), atol=1e-5)
+
+
+def test_a_masked_pixel_is_the_mean_of_normalised_images_and_not_black() -> None:
+    """Zero means the mean there, and the site says so."""
+    network, mean, std = stem(), torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), 0.25
+    raw = torch.rand(4, 3, 16, 16)
+    tile = tile_of("101000101", (1, 1))
+    kept = blackened(torch.ones_like(raw), tile)
+    masked = apply(PLAIN, network.fork(), "conv", choice={"mask": "101000101"})((raw - mean) / std)
+    filled, black = (network((raw * kept + fill * (1 - kept) - mean) / std) for fill in (mean, 0.0))
+    assert torch.allclose(masked, filled, atol=1e-5)
+    assert not torch.allclose(masked, black, atol=1e-2)
+    assert "zeros of the network's input: the data set's mean" in site(PLAIN, network, "conv").about
 
 
 # --- the warm start --------------------------------------------------------------------------------------------------
@@ -281,6 +347,12 @@ class TestContract(PluginContract):
 
 class TestTileContract(PluginContract):
     plugin = InputMask(form="tile", stripes=True)
+
+
+def test_the_kit_finds_nothing_in_a_folded_tile() -> None:
+    network = stem(13, kernel=5, stride=1, channels=16)
+    assert isinstance(apply(InputMask(form="tile"), network.fork(), "conv").leaf("conv"), TiledConv2d)
+    assert not check_plugin(InputMask(form="tile"), {"stem": network})
 
 
 def test_the_kit_notices_a_file_that_forgets_the_mask(monkeypatch) -> None:
