@@ -99,7 +99,7 @@ class TiledConv2d(MaskedConv2d):
 
 
 class _Phase(MaskedConv2d):
-    """One phase of a tiled convolution. Its kernels are cut out of the whole one's, which the file holds once."""
+    """One phase of a tiled convolution. Taps that several phases have are cut out of the whole kernel in the file."""
 
     def __init__(self, whole: TiledConv2d, phase: Pair) -> None:
         (top, left, *_), stride = whole.padding, whole.stride
@@ -121,9 +121,11 @@ class _Phase(MaskedConv2d):
             dilation=whole.dilation,
             groups=whole.groups,
         )
-        self.whole = whole.weight().detach()
+        self.whole, self.tile = whole.weight().detach(), whole.tile
 
     def _emit_part_weight(self, builder: OnnxBuilder, rows: tuple[int, ...], columns: tuple[int, ...]) -> OnnxValue:
+        if len(self.tile) == 1:  # every tap in one phase
+            return super()._emit_part_weight(builder, rows, columns)
         ends = [places[-1] + 1 for places in (rows, columns)]
         steps = [places[1] - places[0] if len(places) > 1 else 1 for places in (rows, columns)]
         bounds = ([rows[0], columns[0]], ends, [2, 3], steps)
