@@ -28,6 +28,11 @@ class Optimizer(StrEnum):
     sgd = "sgd"
 
 
+class Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class Schedule(StrEnum):
     constant = "constant"
     cosine = "cosine"
@@ -64,6 +69,10 @@ def train(
     lr: Annotated[float, typer.Option("--lr", min=0.0)] = 2e-3,
     optimizer: Annotated[Optimizer, typer.Option("--optimizer")] = Optimizer.adam,
     schedule: Annotated[Schedule, typer.Option("--schedule")] = Schedule.cosine,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", min=0.0)] = 0.0,
+    shift: Annotated[int, typer.Option("--shift", min=0, help="Shift images by up to this many pixels.")] = 0,
+    flip: Annotated[bool, typer.Option("--flip", help="Mirror every other image.")] = False,
+    precision: Annotated[Precision, typer.Option("--precision")] = Precision.float32,
     seed: Annotated[int, typer.Option("--seed", help="Seeds the weights and the training.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Training samples used; 0 means all.")] = 0,
     fallback: Annotated[
@@ -76,10 +85,19 @@ def train(
     """Train a network of the zoo and keep it as a self-contained torch.export archive."""
     with output(as_json) as out:
         from compressor.graph.pt2 import write_pt2
-        from compressor.train.spec import TrainingSpec
+        from compressor.train.spec import Augmentation, TrainingSpec
 
         _check_place(out_file, force)
-        spec = TrainingSpec(epochs=epochs, batch=batch, lr=lr, optimizer=optimizer.value, schedule=schedule.value)
+        spec = TrainingSpec(
+            epochs=epochs,
+            batch=batch,
+            lr=lr,
+            optimizer=optimizer.value,
+            schedule=schedule.value,
+            weight_decay=weight_decay,
+            augmentation=Augmentation(flip=flip, shift=shift),
+            precision=precision.value,
+        )
         trained = _train(name, data_spec(data, limit, fallback), spec, seed, test, out)
         write_pt2(trained.network, out_file)
         if as_json:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
+from torch import Tensor
+
 from compressor.data.dataset import Data
 from compressor.errors import InputError, TrialError
 from compressor.graph.network import Network
@@ -15,7 +17,7 @@ from compressor.train.evaluate import check_fits, predict
 from compressor.train.history import History, Progress
 from compressor.train.layout import channels_last
 from compressor.train.loop import Loop
-from compressor.train.precision import usable
+from compressor.train.precision import autocast, usable
 from compressor.train.spec import Augmentation, Precision, TrainingSpec
 
 
@@ -78,9 +80,17 @@ def _distiller(
     if teacher is None:
         raise TrialError("training.distillation asks for a teacher, and there is none")
     whole_passes = spec.epochs * spec.steps_per_epoch * spec.batch >= len(data.train) if spec.steps_per_epoch else True
-    constant = not wanted.features and spec.augmentation == Augmentation() and whole_passes
-    answers = predict(teacher.fork().to(network.device), data, data.train.images) if constant else None
+    if wanted.once and wanted.features:
+        raise InputError("training.distillation.once: features are compared batch by batch; leave it out, or features")
+    constant = wanted.once or (not wanted.features and spec.augmentation == Augmentation() and whole_passes)
+    answers = _answers(teacher.fork().to(network.device), data, precision) if constant else None
     return Distiller(network, teacher, wanted, answers, precision)
+
+
+def _answers(teacher: Network, data: Data, precision: Precision) -> Tensor:
+    """What the teacher, a copy, says about every training image as it is: logits ``(N, classes)``."""
+    with channels_last(teacher, precision), autocast(teacher.device, precision):
+        return predict(teacher, data, data.train.images).float()
 
 
 def _check(spec: TrainingSpec) -> None:

@@ -20,6 +20,9 @@ class Distillation:
     logits: float = 0.0
     temperature: float = 4.0
     features: float = 0.0
+    once: bool = False
+    """Ask the teacher once about every training image as it is, not anew about every changed copy of it: then a large
+    teacher costs next to nothing. Only where ``features`` is 0."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from small_training import digits, mlp, network_of, same, weights
 from torch import Tensor, nn
 
-from compressor.errors import TrialError
+import compressor.train.fit as fit_module
+from compressor.data.dataset import Data
+from compressor.errors import InputError, TrialError
 from compressor.graph.network import Network
 from compressor.train.distil import feature_distance, shared_leaves, softened_divergence
 from compressor.train.evaluate import predict
@@ -86,6 +88,24 @@ def test_answers_known_beforehand_train_like_answers_asked_for_each_batch() -> N
     fit(asked, digits(), few, teacher=teacher)
     for one, two in zip(weights(known), weights(asked), strict=True):
         assert torch.allclose(one.float(), two.float(), atol=1e-4)
+
+
+def test_a_teacher_that_is_asked_once_is_not_asked_about_changed_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    teacher = trained_teacher()
+    seen: list[int] = []
+
+    def counted(network: Network, data: Data, images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return predict(network, data, images)
+
+    monkeypatch.setattr(fit_module, "predict", counted)
+    for once in (True, False):
+        wanted = Distillation(logits=2.0, once=once)
+        spec = TrainingSpec(epochs=1, distillation=wanted, augmentation=Augmentation(shift=1))
+        fit(mlp(seed=4), digits(200), spec, teacher=teacher)
+    assert seen == [200]
+    with pytest.raises(InputError, match="once"):
+        fit(mlp(), digits(100), TrainingSpec(distillation=Distillation(1.0, 4.0, 1.0, once=True)), teacher=teacher)
 
 
 def test_the_teacher_is_left_as_it_was_and_no_hook_stays() -> None:
