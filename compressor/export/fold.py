@@ -26,6 +26,11 @@ def standing_modules(network: Network) -> dict[fx.Node, nn.Module]:
     """The module to emit for every call of a leaf. The network and its leaves stay as they are."""
     modules = {node: deployed(leaf) for node, leaf in network.calls()}
     for node in list(modules):
+        leaf = modules[node]
+        if isinstance(leaf, Leaf):
+            with torch.no_grad():
+                modules.update(leaf.deploy_with(node, modules))
+    for node in list(modules):
         norm = modules[node]
         if not isinstance(norm, _BatchNorm) or norm.running_mean is None or not isinstance(node.args[0], fx.Node):
             continue

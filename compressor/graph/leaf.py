@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +73,11 @@ class OnnxBuilder(Protocol):
     ) -> OnnxValue:
         """A node with one output. Attributes are Python scalars, strings, or sequences of them."""
 
+    def ops(
+        self, op_type: str, inputs: Sequence[OnnxValue | None], outputs: int, /, *, domain: str = "", **attributes: Any
+    ) -> Sequence[OnnxValue]:
+        """A node with several outputs."""
+
 
 class Leaf(nn.Module):
     """A module of a plugin's own, complete with what the toolkit must know of it.
@@ -110,6 +115,13 @@ class Leaf(nn.Module):
     def deploy(self) -> nn.Module | None:
         """An equal module that is cheaper to run, made of known leaves; export uses it. Default: none."""
         return None
+
+    def deploy_with(self, call: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> Mapping[fx.Node, nn.Module]:
+        """What may stand at this call and at others, so that together they are equal and cheaper to run.
+
+        ``modules`` holds what stands at every call now. Default: nothing changes.
+        """
+        return {}
 
     def fold_affine(self, scale: Tensor, shift: Tensor) -> nn.Module | None:
         """A new module equal to ``scale · self(x) + shift`` per output channel (a BN folded in), or None."""

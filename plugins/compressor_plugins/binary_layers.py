@@ -4,27 +4,44 @@
     y    = α ⊙ (q(V) ∗ x) + b               V latent weights in [−1, 1], α one scale per output channel
     y    = α ⊙ (q(V) ∗ q(x)) + b            with binary input
 
+With binary input the file computes in integers (``binary_integer``), and between two such layers it computes no floats
+(``binary_chain``).
+
 Sources: Courbariaux et al., BinaryNet (arXiv:1602.02830) for q and the clipping of V; Rastegari et al., XNOR-Net
 (arXiv:1603.05279) for α = mean|w|, the least-squares scale of q(w).
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.errors import GraphError
 from compressor.export.packing import pack_bits, unpack_bits
 from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.binary_chain import SignLeaf
+from compressor_plugins.binary_integer import (
+    Signs,
+    emit_bytes,
+    emit_convolution,
+    emit_convolution_signs,
+    emit_product,
+    emit_product_signs,
+    emit_signs,
+    parts_of,
+)
 from compressor_plugins.replaceable import pair, symmetric_padding
 
-_FLOAT, _UINT8 = 1, 2
-"""ONNX ``TensorProto`` element types."""
+FEWEST_CHANNELS = 8
+"""On either side of a convolution, for integers to be faster than signs as floats."""
 
 
 class _Sign(torch.autograd.Function):
@@ -45,17 +62,23 @@ def sign(v: Tensor) -> Tensor:
     return result
 
 
-class BinaryLayer(Leaf):
+class BinaryLayer(SignLeaf):
     """What the two kinds share: latent weights, scale, bias, and all that follows from them.
 
     ``scale`` and ``bias`` are trainable, of shape (outputs,), or None where a following BatchNorm takes their place.
+    ``high`` is set in what is deployed: the byte that stands for +1 in the file's input of this layer, 0 where that
+    input is floats.
     """
+
+    high = 0
 
     def __init__(self, latent: Tensor, scale: Tensor | None, bias: Tensor | None, binary_input: bool = False) -> None:
         super().__init__()
         self.latent = nn.Parameter(latent.detach().clone())
-        self.scale = _parameter(scale)
-        self.bias = _parameter(bias)
+        self.scale: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        self.register_parameter("scale", _parameter(scale))
+        self.register_parameter("bias", _parameter(bias))
         self.binary_input = binary_input
 
     def weight(self) -> Tensor:
@@ -84,25 +107,64 @@ class BinaryLayer(Leaf):
     def fold_affine(self, scale: Tensor, shift: Tensor) -> BinaryLayer:
         own = torch.ones_like(scale) if self.scale is None else self.scale.detach()
         bias = shift if self.bias is None else self.bias.detach() * scale + shift
-        return self._like(own * scale, bias)
+        return self._like(self.latent, own * scale, bias)
 
-    def _like(self, scale: Tensor, bias: Tensor) -> BinaryLayer:
-        """The same layer with another scale and bias."""
-        raise NotImplementedError
+    # --- in a chain ----------------------------------------------------------------------------------------------
 
-    def _bits(self) -> Any:
-        return (self.latent.detach() >= 0).cpu().numpy()
+    @property
+    def takes_signs(self) -> bool:
+        return self.binary_input
+
+    def outputs(self) -> int:
+        return len(self.latent)
+
+    def reach(self) -> int:
+        return math.prod(self.latent.shape[1:])
+
+    def affine(self, sums: Tensor) -> Tensor:
+        shape = (1, -1, *[1] * (sums.dim() - 2))
+        scaled = sums if self.scale is None else sums * self.scale.view(shape)
+        return scaled if self.bias is None else scaled + self.bias.view(shape)
+
+    def turned_outputs(self, turned: Tensor) -> Tensor:
+        """Latent weights, those of the outputs in ``turned`` with the other sign."""
+        signs = sign(self.latent.detach())
+        return torch.where(turned.to(signs.device).view(-1, *[1] * (signs.dim() - 1)), -signs, signs)
+
+    def _like(self, latent: Tensor, scale: Tensor | None, bias: Tensor | None) -> BinaryLayer:
+        """The same layer with other parameters."""
+        fresh = copy.copy(self)
+        fresh._parameters = {
+            "latent": nn.Parameter(latent.detach(), requires_grad=False),
+            "scale": _parameter(scale),
+            "bias": _parameter(bias),
+        }
+        return fresh
+
+    # --- for the file --------------------------------------------------------------------------------------------
+
+    def _signs(self) -> Signs:
+        signs: Signs = (self.latent.detach() >= 0).cpu().numpy()
+        return signs
+
+    def _scale(self) -> NDArray[np.float64]:
+        return np.ones(len(self.latent)) if self.scale is None else _array(self.scale)
 
     def _emit_weight(self, builder: OnnxBuilder) -> OnnxValue:
         """±α as a float tensor, stored at one bit per weight."""
-        outputs, *rest = self.latent.shape
-        alpha = torch.ones(outputs) if self.scale is None else self.scale.detach().cpu()
-        positive = builder.constant(alpha.float().view(outputs, *[1] * len(rest)), "scale")
-        return unpack_bits(builder, pack_bits(self._bits()), list(self.latent.shape), positive)
+        shape = list(self.latent.shape)
+        alpha = self._scale().astype(np.float32).reshape(-1, *[1] * (len(shape) - 1))
+        return unpack_bits(builder, pack_bits(self._signs()), shape, builder.constant(alpha, "a"))
+
+    def _operands(self, builder: OnnxBuilder, x: OnnxValue) -> list[OnnxValue]:
+        weight = self._emit_weight(builder)
+        return [x, weight] if self.bias is None else [x, weight, builder.constant(self.bias.detach(), "b")]
 
 
 class BinaryLinear(BinaryLayer):
-    """Linear layer on feature rows (K,) → (N,); ``latent`` is (N, K)."""
+    """Rows (K,) → (N,); ``latent`` is (N, K)."""
+
+    byte = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(sign(x) if self.binary_input else x, self.weight(), self.bias)
@@ -114,35 +176,30 @@ class BinaryLinear(BinaryLayer):
         return (outputs,)
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
-        if self.binary_input:
-            return self._emit_integer(builder, inputs[0])
-        operands = [inputs[0], self._emit_weight(builder)]
-        if self.bias is not None:
-            operands.append(builder.constant(self.bias.detach(), "bias"))
-        return builder.op("Gemm", operands, transB=1)
+        if not self.binary_input:
+            return builder.op("Gemm", self._operands(builder, inputs[0]), transB=1)
+        bias = np.zeros(len(self.latent)) if self.bias is None else _array(self.bias)
+        return emit_product(builder, *self.bytes_of(builder, inputs[0]), self._signs(), self._scale(), bias)
 
-    def _emit_integer(self, builder: OnnxBuilder, x: OnnxValue) -> OnnxValue:
-        """With u = (q(x) + 1) / 2 in {0, 1}: y = 2α · (u Sᵀ) + (b − α ΣS), the product in exact integer arithmetic."""
-        bits = self._bits().T
-        signs = np.where(bits, 1.0, -1.0)
-        positive, negative = (builder.constant(np.array(value, np.int8), "one") for value in (1, -1))
-        weight = unpack_bits(builder, pack_bits(bits), bits.shape, positive, negative)
-        flags = builder.op("GreaterOrEqual", [x, builder.constant(np.array(0, np.float32), "zero")])
-        product = builder.op("MatMulInteger", [builder.op("Cast", [flags], to=_UINT8), weight])
-        alpha = np.ones(bits.shape[1]) if self.scale is None else self.scale.detach().double().cpu().numpy()
-        bias = 0.0 if self.bias is None else self.bias.detach().double().cpu().numpy()
-        scaled = builder.op(
-            "Mul", [builder.op("Cast", [product], to=_FLOAT), builder.constant((2 * alpha).astype(np.float32), "scale")]
-        )
-        shift = (bias - alpha * signs.sum(0)).astype(np.float32)
-        return builder.op("Add", [scaled, builder.constant(shift, "shift")])
+    def bytes_of(self, builder: OnnxBuilder, x: OnnxValue) -> tuple[OnnxValue, int]:
+        """The layer's input as bytes, and the byte that stands for +1."""
+        return (x, self.high) if self.high else (emit_bytes(builder, x, 1), 1)
 
-    def _like(self, scale: Tensor, bias: Tensor) -> BinaryLinear:
-        return BinaryLinear(self.latent, scale, bias, self.binary_input)
+    def with_threshold(self, turned: Tensor, threshold: Tensor) -> Leaf:
+        return ThresholdLinear(self._like(self.turned_outputs(turned), None, None), threshold)
+
+    def reading_bytes(self, high: int, turned: Tensor) -> BinaryLinear:
+        signs = sign(self.latent.detach())
+        columns = turned.to(signs.device).repeat_interleave(signs.shape[1] // len(turned))
+        fresh = self._like(torch.where(columns, -signs, signs), self.scale, self.bias)
+        fresh.high = high
+        return cast("BinaryLinear", fresh)
 
 
 class BinaryConv2d(BinaryLayer):
     """2-D convolution (C, H, W) → (N, H′, W′); ``latent`` is (N, C / groups, kh, kw). Zeros are padded after q(x)."""
+
+    byte = 2
 
     def __init__(
         self,
@@ -172,21 +229,44 @@ class BinaryConv2d(BinaryLayer):
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
         x = inputs[0]
+        if self.binary_input and self._adds_up_in_bytes():
+            bias = None if self.bias is None else _array(self.bias)
+            u = x if self.high else emit_bytes(builder, x, 2)
+            return emit_convolution(builder, u, self._signs(), self._scale(), bias, self.settings())
         if self.binary_input:
-            zero, one, minus = (builder.constant(np.array(value, np.float32), "c") for value in (0, 1, -1))
-            x = builder.op("Where", [builder.op("GreaterOrEqual", [x, zero]), one, minus])
-        operands = [x, self._emit_weight(builder)]
-        if self.bias is not None:
-            operands.append(builder.constant(self.bias.detach(), "bias"))
-        return builder.op(
-            "Conv",
-            operands,
-            kernel_shape=list(self.latent.shape[2:]),
-            strides=list(self.stride),
-            pads=[*self.padding, *self.padding],
-            dilations=list(self.dilation),
-            group=self.groups,
-        )
+            x = emit_signs(builder, x, self.high)
+        return builder.op("Conv", self._operands(builder, x), **self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """The attributes of the ONNX operator."""
+        return {
+            "kernel_shape": list(self.latent.shape[2:]),
+            "strides": list(self.stride),
+            "pads": [*self.padding, *self.padding],
+            "dilations": list(self.dilation),
+            "group": self.groups,
+        }
+
+    def _adds_up_in_bytes(self) -> bool:
+        """Whether sums of a part of the channels fit into bytes, and integers pay."""
+        outputs, channels, *kernel = self.latent.shape
+        wide = self.groups == 1 and min(outputs, channels) >= FEWEST_CHANNELS
+        return wide and bool(parts_of(channels, math.prod(kernel)))
+
+    def with_threshold(self, turned: Tensor, threshold: Tensor) -> Leaf | None:
+        if min(len(self.latent), self.latent.shape[1] * self.groups) < FEWEST_CHANNELS:
+            return None
+        return ThresholdConv2d(cast("BinaryConv2d", self._like(self.turned_outputs(turned), None, None)), threshold)
+
+    def reading_bytes(self, high: int, turned: Tensor) -> BinaryConv2d | None:
+        if high != self.byte:
+            return None
+        signs = sign(self.latent.detach())
+        grouped = signs.view(self.groups, -1, *signs.shape[1:])
+        flags = turned.to(signs.device).view(self.groups, 1, -1, 1, 1)
+        fresh = self._like(torch.where(flags, -grouped, grouped).flatten(0, 1), self.scale, self.bias)
+        fresh.high = high
+        return cast("BinaryConv2d", fresh)
 
     def keep_outputs(self, channels: Tensor) -> None:
         self._refuse_groups()
@@ -200,17 +280,50 @@ class BinaryConv2d(BinaryLayer):
         if self.groups != 1:
             raise NotImplementedError("a grouped binary convolution cannot lose single channels")
 
-    def _like(self, scale: Tensor, bias: Tensor) -> BinaryConv2d:
-        return BinaryConv2d(
-            self.latent,
-            scale,
-            bias,
-            self.binary_input,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+
+# --- what stands in a chain, in the file -----------------------------------------------------------------------------
+
+
+class _Threshold(Leaf):
+    """Signs of sums of signs plus a whole number, as bytes: what a layer of a chain is deployed as."""
+
+    def __init__(self, layer: BinaryLayer, threshold: Tensor) -> None:
+        super().__init__()
+        self.layer = layer
+        self.register_buffer("threshold", threshold)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of floats whose signs count, or of bytes where the layer reads bytes."""
+        sums = self.layer(2 * x - self.layer.high if self.layer.high else x)
+        result: Tensor = (sums + self.get_buffer("threshold").view(-1, *[1] * (sums.dim() - 2)) >= 0) * self.layer.byte
+        return result.to(sums)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return self.layer.output_shape(*inputs)
+
+    def cost(self, *inputs: Shape) -> Cost:
+        return self.layer.cost(*inputs)
+
+
+class ThresholdLinear(_Threshold):
+    """Bytes 0 and 1."""
+
+    layer: BinaryLinear
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        operand = self.layer.bytes_of(builder, inputs[0])
+        return emit_product_signs(builder, *operand, self.layer._signs(), self.get_buffer("threshold").numpy())
+
+
+class ThresholdConv2d(_Threshold):
+    """Bytes 0 and 2."""
+
+    layer: BinaryConv2d
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        u = inputs[0] if self.layer.high else emit_bytes(builder, inputs[0], 2)
+        threshold = self.get_buffer("threshold").numpy()
+        return emit_convolution_signs(builder, u, self.layer._signs(), threshold, self.layer.settings())
 
 
 def binary_layer(
@@ -242,3 +355,8 @@ def binary_layer(
 
 def _parameter(values: Tensor | None) -> nn.Parameter | None:
     return None if values is None else nn.Parameter(values.detach().clone())
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = values.detach().double().cpu().numpy()
+    return array

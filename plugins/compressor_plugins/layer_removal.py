@@ -7,31 +7,36 @@ Removal rules (document S4):
     1. as many channels, same size: layer, normalisation and activation go, users take the input;
     2. residual block: the branch goes and the identity stays, for that one an exact linear map;
     3. other channels: a 1×1 map fitted by least squares, composed into the next layer where that is cheaper;
-    4. smaller size: average pooling before the map.
+    4. smaller size: average pooling before the map;
+    5. two convolutions, what lies between them gone or linear: one convolution, where it runs faster (``compose``).
 A linear layer in the head goes into the next one: W₂ σ(W₁ x) becomes one fitted matrix. What would not shrink is
 refused, as a 1×1 convolution replaced by a 1×1 map.
 
 The promise is ``TRAINED``: without its layer the network computes something else. How much a span matters is measured
-by the engine (loss increase of this very rewrite per saving), which the document found most reliable; BatchNorm is
-recalibrated by the engine after the edits. Source: S4, S0 stage 3; spans: ``spans``, ways to remove one: ``removal``.
+by the engine (loss increase of this very rewrite per saving), which the document found most reliable; where there are
+many spans, a cheap score chooses those worth measuring. BatchNorm is recalibrated by the engine after the edits.
+Source: S4, S0 stage 3; spans: ``spans``, ways to remove one: ``removal``, cheap scores: ``span_scores``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import fx, nn
 
 from compressor.errors import Refusal
+from compressor.evidence import Evidence
+from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.neighbours import leaf_at, only_user, source_of
 from compressor_plugins.removal import Way, ways
+from compressor_plugins.span_scores import span_scores
 from compressor_plugins.spans import Obstacle, Span, find_spans, is_sum
 
 KNOB = "repair"
@@ -43,10 +48,18 @@ class LayerRemoval(Plugin):
 
     promise: ClassVar[Promise] = Promise.TRAINED
 
-    repair: Literal["auto", "identity", "map", "merge", "choose"] = "auto"
+    repair: Literal["auto", "identity", "map", "merge", "compose", "choose"] = "auto"
     """Preferred way to bridge the gap: the cheapest that fits, a certain one where it fits, or a knob of each site."""
     spans: Literal["all", "layers", "blocks"] = "all"
     """Which kinds of span to offer: single layers, blocks (with bottlenecks), or both."""
+    score: Literal["bypass", "gamma", "influence", "angle", "probe", "taylor"] = "bypass"
+    """What tells dispensable spans: each one's bypass, measured, or a cheap score that chooses which to measure."""
+    shortlist: int = 8
+    """How many spans a cheap score leaves to be measured, beside those it cannot judge."""
+
+    def __post_init__(self) -> None:
+        if self.shortlist < 1:
+            raise ValueError("shortlist has to be at least 1")
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
         for path, place in self._places(network).items():
@@ -65,6 +78,22 @@ class LayerRemoval(Plugin):
         if way is None:
             raise Refusal(f"repair {wanted!r} does not fit here", path=site.path)
         way.carry_out(editor)
+
+    def worth_measuring(self, network: Network, sites: Sequence[Site], evidence: Evidence) -> Sequence[Site]:
+        """The most dispensable per saving, and those the score says nothing of; all of them for "bypass"."""
+        if self.score == "bypass":
+            return sites
+        places = self._places(network)
+        preferred = {site.path: place[0] for site in sites if isinstance(place := places[site.path], list)}
+        found = span_scores(self.score, network, [way.span for way in preferred.values()], evidence)
+        least = 1e-3 * max(found.values(), default=0.0) + 1e-12
+        whole = network_cost(network)
+        ranked = sorted(
+            (path for path, way in preferred.items() if way.span in found),
+            key=lambda path: max(found[preferred[path].span], least) / preferred[path].saving(whole),
+        )
+        passed_over = set(ranked[self.shortlist :])
+        return [site for site in sites if site.path not in passed_over]
 
     def _knobs(self, place: list[Way]) -> dict[str, Choice]:
         offered = self.repair == "choose" and len(place) > 1

@@ -3,10 +3,12 @@
 identity   users of the span take its input; where space shrinks, average pooling stands in for the strides
 map        a 1×1 convolution fitted by least squares stands in for the span, behind pooling where space shrinks
 merge      users are one layer W: it takes the span's input through the fitted map M, composed into W∘M
+compose    a convolution and the convolution behind it become one; what lies between goes, but for its linear part
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -23,9 +25,14 @@ from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor.graph.shapes import input_shapes
 from compressor_plugins.calibration import activations
+from compressor_plugins.compose import affine_between, composed, composed_geometry, padding_of
 from compressor_plugins.least_squares import fit_affine, pixels
 from compressor_plugins.neighbours import behind, leaf_at, only_user
 from compressor_plugins.spans import Span, is_activation
+
+MOST_COMPOSED_MACS = 0.75
+"""Of the two convolutions' multiply-accumulates. In ONNX Runtime one convolution at this share or below was faster than
+the two in every case measured, by a quarter at the least; near 1 it is a draw (``benchmarks/composed_layers.py``)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,11 @@ class Way(ABC):
     def worthwhile(self) -> bool:
         """Fewer multiply-accumulates, and no more bytes. A normalisation alone saves none: export folds it away."""
         return self.added.mac_count < self.saved.mac_count and self.added.weight_bytes <= self.saved.weight_bytes
+
+    def saving(self, whole: Cost) -> float:
+        """Shares of the whole network's weight bytes and multiply-accumulates, added up."""
+        stored = (self.saved.weight_bytes - self.added.weight_bytes) / max(whole.weight_bytes, 1)
+        return stored + (self.saved.mac_count - self.added.mac_count) / max(whole.mac_count, 1)
 
     @abstractmethod
     def carry_out(self, editor: Editor) -> None:
@@ -95,26 +107,50 @@ class Merge(Way):
         else:
             assert isinstance(user, nn.Conv2d)
             merged = _merged_convolution(user, pool(x) if pool else x, after)
-        path = str(layer.target)
-        editor.replace_by_chain(path, [("pool", pool), ("", merged)] if pool else [("", merged)])
-        editor.remove_span(network.calls_of(path)[0], self.into, [])
+        editor.remove_span(self.span.source, self.into, [("pool", pool), ("", merged)] if pool else [("", merged)])
+
+
+@dataclass(frozen=True)
+class Compose(Way):
+    name: ClassVar[str] = "compose"
+    into: fx.Node
+    """The call of the second convolution."""
+    linear: bool
+    """Nothing but a normalisation between the two: the same function, but for the rim where the second one pads."""
+
+    @property
+    def worthwhile(self) -> bool:
+        """By what was measured to run faster, see ``MOST_COMPOSED_MACS``."""
+        return super().worthwhile and self.added.mac_count <= MOST_COMPOSED_MACS * self.saved.mac_count
+
+    def carry_out(self, editor: Editor) -> None:
+        network = editor.network
+        first, second = leaf_at(network, self.span.nodes[0]), leaf_at(network, self.into)
+        assert isinstance(first, nn.Conv2d)
+        assert isinstance(second, nn.Conv2d)
+        between = _normalisation(network, self.span.nodes)
+        if any(is_activation(network, node) for node in self.span.nodes):
+            evidence = editor.require_evidence()
+            between = affine_between(*activations(evidence, network, [self.span.nodes[0], self.span.last]))
+        editor.remove_span(self.span.source, self.into, [("", composed(first, second, *between))])
 
 
 def ways(network: Network, span: Span, calls: Counter[str]) -> list[Way]:
-    """The ways that fit and save something: for a span that changes the channels the cheapest first.
+    """The ways that fit and save something: one that misses nothing, then, where the channels change, the cheapest first.
 
     ``calls`` counts the calls of every leaf in the network.
     """
     given, wanted = network.shape(span.source), network.shape(span.last)
+    compose = _compose(network, span, calls)
     candidates: list[Way | None] = [_merge(network, span, calls)]
     if len(given) == len(wanted) and all(have >= want for have, want in zip(given[1:], wanted[1:], strict=True)):
         if given[0] == wanted[0]:
             candidates.append(Identity(span, _cost(network, span.nodes, calls), Cost()))
         candidates.append(_map(network, span, calls))
-    fitting = [way for way in candidates if way is not None and way.worthwhile]
+    fitting = [way for way in [*candidates, compose] if way is not None and way.worthwhile]
     if given[0] != wanted[0]:
         fitting.sort(key=lambda way: way.added.weight_bytes - way.saved.weight_bytes)
-    return fitting
+    return sorted(fitting, key=lambda way: not (isinstance(way, Compose) and way.linear))
 
 
 # --- what fits where -------------------------------------------------------------------------------------------------
@@ -154,6 +190,32 @@ def _merge(network: Network, span: Span, calls: Counter[str]) -> Merge | None:
         return None
     saved = _cost(network, [*span.nodes, user], calls)
     return Merge(span, saved, _merged_cost(network, span, user), user)
+
+
+def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | None:
+    user = only_user(span.last)
+    if span.kind != "layer" or user is None:
+        return None
+    pair = [leaf_at(network, node) for node in (span.nodes[0], user)]
+    first, second = pair
+    if not (isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)):
+        return None
+    alone = calls[str(span.nodes[0].target)] == calls[str(user.target)] == 1
+    if not alone or not (_composable(first) and _composable(second)):
+        return None
+    form = composed_geometry(first, second)
+    weights = second.out_channels * first.in_channels * math.prod(form.kernel)
+    places = math.prod(network.shape(user)[1:])
+    added = Cost({32: weights + second.out_channels}, {32: weights * places})
+    linear = not any(is_activation(network, node) for node in span.nodes)
+    saved = _cost(network, [*span.nodes, user], calls)
+    return Compose(span, saved, added, user, linear)
+
+
+def _composable(layer: nn.Conv2d) -> bool:
+    if type(layer) is not nn.Conv2d or layer.groups != 1 or layer.padding_mode != "zeros":
+        return False
+    return layer.padding != "same" or all(size % 2 for size in layer.kernel_size)
 
 
 def _merged_cost(network: Network, span: Span, user: fx.Node) -> Cost:
@@ -205,6 +267,24 @@ def _pointwise(matrix: Tensor, shift: Tensor) -> nn.Conv2d:
         layer.weight.copy_(matrix.view(outputs, inputs, 1, 1))
         layer.bias.copy_(shift)  # type: ignore[union-attr]
     return layer
+
+
+@torch.no_grad()
+def _normalisation(network: Network, nodes: Sequence[fx.Node]) -> tuple[Tensor | None, Tensor | None]:
+    """Scale and shift per channel of the normalisations among the nodes, in double precision; None where none is."""
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+    for leaf in (leaf_at(network, node) for node in nodes):
+        if not isinstance(leaf, nn.BatchNorm2d):
+            continue
+        assert leaf.running_mean is not None
+        assert leaf.running_var is not None
+        slope = (leaf.running_var.double() + leaf.eps).rsqrt()
+        slope = slope if leaf.weight is None else slope * leaf.weight.double()
+        mean = leaf.running_mean.double()
+        offset = -mean * slope if leaf.bias is None else leaf.bias.double() - mean * slope
+        scale, shift = (slope, offset) if scale is None or shift is None else (scale * slope, shift * slope + offset)
+    return scale, shift
 
 
 @torch.no_grad()

@@ -163,7 +163,7 @@ def test_a_binary_linear_layer_with_binary_input_runs_in_integers_and_is_exact()
     network = chain(nn.Flatten(), nn.Linear(75, 40), shape=(3, 5, 5))
     binary = binarized(network, "1", binary_input=True)
     model = to_onnx(binary)
-    assert "MatMulInteger" in operators(model)
+    assert "MatMulIntegerToFloat" in operators(model)
     x = torch.randn(16, 3, 5, 5)
     x[0] = 0  # sign(0) is +1, which ONNX's Sign would not give
     with torch.no_grad():
