@@ -1,0 +1,56 @@
+"""The figures of a trained network that every page shows, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from compressor.data.dataset import Data
+from compressor.export.emit import to_onnx
+from compressor.graph.cost import network_cost
+from compressor.graph.network import Network
+from compressor.measure.accuracy import onnx_accuracy
+from compressor.measure.latency import compare
+from compressor.train.evaluate import evaluate
+from papers.arms import Arm, Figure, mean_std
+
+
+def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure]:
+    """Accuracies (shares), parameters by bits, bytes of the ONNX file, paired speed-up over ``reference`` (ONNX bytes).
+
+    The test split is opened here, once, and scored by the ONNX file itself.
+    """
+    cost, model, test = network_cost(network), to_onnx(network), data.open_test()
+    timing = compare(reference, model)
+    return {
+        "training": evaluate(network, data, data.train).accuracy,
+        "validation": evaluate(network, data, data.validation).accuracy,
+        "test": onnx_accuracy(model, data.normalised(test.images), test.labels),
+        "parameters": cost.parameter_count,
+        "kib": cost.weight_bytes / 1024,
+        "macs": cost.mac_count,
+        "bytes": len(model),
+        "speedup": timing.speedup,
+        "low": timing.low,
+        "high": timing.high,
+    }
+
+
+def percent(arms: Sequence[Arm], figure: str) -> str:
+    """Mean ± standard deviation over the seeds, in percent; the number of seeds behind it."""
+    return mean_std([100 * float(arm.figures[figure]) for arm in arms if figure in arm.figures])
+
+
+def count(arms: Sequence[Arm], figure: str) -> str:
+    """A whole number that hardly depends on the seed: that of the first, or from least to most."""
+    values = sorted({int(arm.figures[figure]) for arm in arms if figure in arm.figures})
+    if not values:
+        return ""
+    return f"{values[0]:,}" if len(values) == 1 else f"{values[0]:,} … {values[-1]:,}"
+
+
+def speed(arms: Sequence[Arm]) -> str:
+    """``1.02 [1.01, 1.03]``, of the first seed: what is timed is the structure."""
+    if not arms:
+        return ""
+    first = arms[0].figures
+    return f"{float(first['speedup']):.2f} [{float(first['low']):.2f}, {float(first['high']):.2f}]"
