@@ -20,8 +20,8 @@ from plugin_pages import Variant, row
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edit
+from compressor.engine.course import rewind
 from compressor.engine.plan import Edit
-from compressor.engine.trial import rewind
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture

@@ -25,11 +25,9 @@ def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int) -> Scor
     """
     control = network.fork()
     reinitialise(control, seed)
-    for phase in plan.phases:
+    for phase in plan.unrolled():
         if phase.training is not None:
-            spec = replace(phase.training, distillation=Distillation())
-            for _ in range(phase.rounds):
-                fit(control, data, spec, seed=seed)
+            fit(control, data, replace(phase.training, distillation=Distillation()), seed=seed)
     return evaluate(control, data, data.validation)
 
 

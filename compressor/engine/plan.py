@@ -1,20 +1,22 @@
 """A plan: everything a trial does to a network, as plain data that can be hashed, stored and replayed.
 
-A plan is a list of phases. A phase is some steps, then some training, ``rounds`` times over. A step is either an
-``Edit`` (one plugin at one site with every knob chosen) or a ``Decision`` (a policy with its few values chosen, turned
-into edits when the phase begins, on the network as it then is).
+A plan is a list of phases. A phase is some steps, then some training, ``rounds`` times over; or it is a loop, whose
+rounds each carry out phases of its own. A step is either an ``Edit`` (one plugin at one site with every knob chosen) or
+a ``Decision`` (a policy with its few values chosen, turned into edits when the phase begins, on the network as it then
+is).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from compressor.engine.candidate import Constraints
 from compressor.knobs import Value
 from compressor.train.spec import TrainingSpec
 
@@ -50,8 +52,16 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Ends the rounds of a phase when one no longer pays; that round is undone."""
+
+    min_gain: float
+    """Validation accuracy (absolute, 0…1) that a round must bring over the state before it."""
+
+
+@dataclass(frozen=True)
 class Phase:
-    """Some steps, then some training; repeated ``rounds`` times."""
+    """Some steps, then some training; or a loop over phases of its own. Repeated ``rounds`` times."""
 
     name: str
     steps: tuple[Edit | Decision, ...] = ()
@@ -60,6 +70,18 @@ class Phase:
     rewind: Literal["none", "initial"] = "none"
     """``initial``: every surviving weight goes back to its value before the first phase, then training starts."""
     gate: Gate | None = None
+    phases: tuple[Phase, ...] = ()
+    """Of a loop: what each of its rounds carries out. A loop has no steps, training or rewind of its own."""
+    stop: Stop | None = None
+    limits: Constraints | None = None
+    """Shares of the baseline's figures that no edit of this phase may take the network over."""
+    timed: bool = False
+    """Where the phase decides while it runs: efficiency counts measured time too, which no two runs agree on fully."""
+
+    @property
+    def parts(self) -> tuple[Phase, ...]:
+        """The phases with steps: those of a loop, or the phase itself."""
+        return tuple(part for inner in self.phases for part in inner.parts) or (self,)
 
 
 @dataclass(frozen=True)
@@ -84,15 +106,33 @@ class Plan:
     @property
     def edits(self) -> tuple[Edit, ...]:
         """All edits in order; decisions that are still open are not among them."""
-        return tuple(step for phase in self.phases for step in phase.steps if isinstance(step, Edit))
+        return tuple(step for phase in self.parts for step in phase.steps if isinstance(step, Edit))
+
+    @property
+    def parts(self) -> tuple[Phase, ...]:
+        """The phases with steps, in order, those inside loops once."""
+        return tuple(part for phase in self.phases for part in phase.parts)
+
+    def unrolled(self) -> Iterator[Phase]:
+        """Every round of every phase, as a phase of one round; those inside loops are named ``loop.phase``."""
+        for phase in self.phases:
+            yield from _unrolled(phase, phase.name)
 
     def describe(self) -> str:
         """One line for people: ``binarize fc1, fc2 · layer-removal conv2..relu2``."""
         by_plugin: dict[str, list[str]] = {}
-        for phase in self.phases:
+        for phase in self.parts:
             for step in phase.steps:
                 by_plugin.setdefault(step.plugin, []).append(_brief(step))
         return " · ".join(f"{plugin} {', '.join(steps)}" for plugin, steps in by_plugin.items()) or "unchanged"
+
+
+def _unrolled(phase: Phase, name: str) -> Iterator[Phase]:
+    for _ in range(phase.rounds):
+        for inner in phase.phases:
+            yield from _unrolled(inner, f"{name}.{inner.name}")
+        if not phase.phases:
+            yield replace(phase, name=name, rounds=1)
 
 
 def _brief(step: Edit | Decision) -> str:

@@ -3,9 +3,10 @@
 A search over every layer's own knobs drowns; four budget knobs at 25 trials do what thirty layer knobs do at 200. A
 policy asks a plugin only for its sites, so every plugin, a third party's included, gets all policies for nothing.
 
-    spread   `count` sites, the most worthwhile by measured sensitivity, all with the same knob values (the default)
-    each     every site has its own switch and its own knobs
-    all      every site, with the same knob values
+    spread      `count` sites, the most worthwhile by measured sensitivity, all with the same knob values (the default)
+    threshold   every site whose measured loss increase per saving is below `tau`, all with the same knob values
+    each        every site has its own switch and its own knobs
+    all         every site, with the same knob values
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from compressor.engine.sensitivity import SiteSensitivity, rank
 from compressor.knobs import Choice, Choices, FloatRange, IntRange, Knob, Value
 from compressor.plugin import Site
 
-COUNT, FOLLOW = "count", "follow"
+COUNT, FOLLOW, TAU = "count", "follow", "tau"
 _MOST_COUNTS = 16
 
 
 class Policy(ABC):
     """Turns the sites of a plugin into knobs, and chosen values back into edits."""
+
+    measured: ClassVar[bool] = False
+    """Whether it chooses sites by what was measured of them."""
 
     @abstractmethod
     def knobs(self, sites: Sequence[Site]) -> dict[str, Knob]:
@@ -55,6 +59,7 @@ class All(Policy):
 class Spread(Policy):
     """The ``count`` most worthwhile sites; ``follow`` says how strongly measured sensitivity counts against saving."""
 
+    measured = True
     FOLLOWS: ClassVar[tuple[Value, ...]] = (1.0, 0.5, 0.0)
 
     def knobs(self, sites: Sequence[Site]) -> dict[str, Knob]:
@@ -74,6 +79,27 @@ class Spread(Policy):
 
     def limit(self, decision: Decision, sites: Sequence[Site]) -> int:
         return int(decision.values.get(COUNT, len(sites)))
+
+
+class Threshold(Policy):
+    """Every site whose loss increase per saving (shares of the network) is below ``tau``, the best first.
+
+    Sites that save nothing have no efficiency and are left alone. Each is measured alone: together they may cost more.
+    """
+
+    measured = True
+    TAUS: ClassVar[FloatRange] = FloatRange(1e-3, 10.0, log=True)
+
+    def knobs(self, sites: Sequence[Site]) -> dict[str, Knob]:
+        return {TAU: self.TAUS, **shared_knobs(sites)}
+
+    def edits(self, decision: Decision, sites: Sequence[Site], known: Mapping[str, SiteSensitivity]) -> Iterator[Edit]:
+        tau = float(decision.values.get(TAU, self.TAUS.default))
+        by_path = {site.path: site for site in sites}
+        for path in rank(list(by_path), known, 1.0):
+            entry = known.get(path)
+            if entry is not None and entry.saving > 0 and entry.loss_increase / entry.saving < tau:
+                yield edit_at(decision, by_path[path], decision.values)
 
 
 class Each(Policy):
@@ -97,7 +123,7 @@ class Each(Policy):
                 yield edit_at(decision, site, own)
 
 
-POLICIES: Mapping[str, Policy] = {"spread": Spread(), "each": Each(), "all": All()}
+POLICIES: Mapping[str, Policy] = {"spread": Spread(), "threshold": Threshold(), "each": Each(), "all": All()}
 
 
 def admitted(sites: Sequence[Site], only: Sequence[str], skip: Sequence[str]) -> list[Site]:

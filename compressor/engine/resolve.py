@@ -1,8 +1,8 @@
 """Decisions become edits: on a structural fork, in the order of the plan, dropping what no longer applies.
 
 Resolved plans are what candidates are told apart by: two choices that lead to the same effective edits are one
-candidate. A phase of several rounds stays open, since what its later rounds meet depends on training; so does every
-phase after it.
+candidate. A phase of several rounds or with limits and a loop stay open, since what they meet depends on training or
+measurement; so does every phase after them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,21 @@ def resolve(plan: Plan, network: Network, sensitivities: Sensitivities, evidence
     phases: list[Phase] = []
     open_from_here = False
     for phase in plan.phases:
-        open_from_here = open_from_here or (phase.rounds > 1 and bool(phase.steps))
+        open_from_here = open_from_here or depends_on_its_course(phase)
         if open_from_here:
             phases.append(phase)
         else:
             phases.append(replace(phase, steps=tuple(resolve_phase(phase, fork, sensitivities, evidence))))
-    if not any(phase.steps for phase in phases):
+    resolved = Plan(tuple(phases))
+    if not any(part.steps for part in resolved.parts):
         raise Refusal("the plan changes nothing")
-    return Plan(tuple(phases))
+    return resolved
+
+
+def depends_on_its_course(phase: Phase) -> bool:
+    """Whether what a phase does to the network is only known while it runs."""
+    many = phase.rounds > 1 or phase.limits is not None or phase.timed
+    return bool(phase.phases) or (many and bool(phase.steps))
 
 
 def resolve_phase(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from compressor.engine.plan import Decision, Gate, Phase, Plan
+from compressor.engine.candidate import Constraints
+from compressor.engine.plan import Decision, Gate, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitted
 from compressor.errors import PluginError, RecipeError
 from compressor.graph.network import Network
@@ -23,7 +24,7 @@ class PluginUse:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the plugin."""
-    policy: Literal["spread", "each", "all"] = "spread"
+    policy: Literal["spread", "threshold", "each", "all"] = "spread"
     required: bool = False
     """Always on; otherwise the search may leave it out."""
     values: Mapping[str, Value] = field(default_factory=dict)
@@ -36,7 +37,7 @@ class PluginUse:
 
 @dataclass(frozen=True)
 class PhaseSpec:
-    """Some plugins, then some training: a ``[[phases]]`` table."""
+    """Some plugins, then some training; or a loop over phases of its own: a ``[[phases]]`` table."""
 
     name: str
     plugins: tuple[PluginUse, ...] = ()
@@ -45,6 +46,13 @@ class PhaseSpec:
     rounds: int = 1
     rewind: Literal["none", "initial"] = "none"
     gate: Gate | None = None
+    phases: tuple[PhaseSpec, ...] = ()
+    """Of a loop: what each of its rounds carries out. A loop has no plugins, training or rewind of its own."""
+    stop: Stop | None = None
+    limits: Constraints | None = None
+    """Shares of the baseline's figures that no edit of this phase may take the network over."""
+    timed: bool = False
+    """Where the phase decides while it runs: efficiency counts measured time too, which no two runs agree on fully."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +76,56 @@ class SearchSpace:
 
     def plan(self, values: Mapping[str, Value]) -> Plan:
         """The plan that ``values`` (by parameter name) describe. Phases in which nothing is chosen are left out."""
-        phases = [self._phase(spec, values) for spec in self.phases]
-        return Plan(
-            tuple(phase for phase, spec in zip(phases, self.phases, strict=True) if phase.steps or not spec.plugins)
-        )
+        return Plan(tuple(self._chosen(self.phases, "", values)))
 
-    def _phase(self, spec: PhaseSpec, values: Mapping[str, Value]) -> Phase:
+    def _chosen(self, specs: Iterable[PhaseSpec], within: str, values: Mapping[str, Value]) -> Iterator[Phase]:
+        for spec in specs:
+            phase = self._phase(spec, within, values)
+            if any(part.steps for part in phase.parts) or not any(uses_of([spec])):
+                yield phase
+
+    def _phase(self, spec: PhaseSpec, within: str, values: Mapping[str, Value]) -> Phase:
+        name = f"{within}{spec.name}"
         steps = [
-            _decision(spec, use, values)
+            _decision(switch, use, values)
             for use in spec.plugins
-            if use.required or values.get(switch_name(spec, use), False)
+            if values.get(switch := switch_name(name, use), False) or use.required
         ]
-        training = spec.training or self.training
+        training = None if spec.phases else spec.training or self.training
         return Phase(
             name=spec.name,
             steps=tuple(steps),
-            training=training if training.epochs > 0 or training.function else None,
+            training=training if training and (training.epochs > 0 or training.function) else None,
             rounds=spec.rounds,
             rewind=spec.rewind,
             gate=spec.gate,
+            phases=tuple(self._chosen(spec.phases, f"{name}.", values)),
+            stop=spec.stop,
+            limits=spec.limits,
+            timed=spec.timed,
         )
 
 
-def switch_name(phase: PhaseSpec, use: PluginUse) -> str:
-    return f"{phase.name}.{use.name}"
+def switch_name(phase: str, use: PluginUse) -> str:
+    """The parameter that switches a plugin on; a phase in a loop is called ``loop.phase``."""
+    return f"{phase}.{use.name}"
+
+
+def uses_of(phases: Iterable[PhaseSpec], within: str = "") -> Iterator[tuple[str, PluginUse]]:
+    """Every use of a plugin with the name of its switch, in order, those inside loops too."""
+    for phase in phases:
+        name = f"{within}{phase.name}"
+        yield from ((switch_name(name, use), use) for use in phase.plugins)
+        yield from uses_of(phase.phases, f"{name}.")
+
+
+def trainings_of(phases: Iterable[PhaseSpec], training: TrainingSpec) -> Iterator[tuple[int, TrainingSpec]]:
+    """How often each training is run when nothing ends a trial early; ``training`` where a phase has none."""
+    for phase in phases:
+        if phase.phases:
+            yield from ((phase.rounds * times, spec) for times, spec in trainings_of(phase.phases, training))
+        else:
+            yield phase.rounds, phase.training or training
 
 
 def build_space(phases: Sequence[PhaseSpec], network: Network, training: TrainingSpec) -> SearchSpace:
@@ -99,38 +133,50 @@ def build_space(phases: Sequence[PhaseSpec], network: Network, training: Trainin
 
     Raises ``RecipeError`` when no plugin of the recipe finds a site, ``PluginError`` for one that cannot be made.
     """
-    parameters: list[Parameter] = []
-    notes: list[str] = []
-    kept: list[PhaseSpec] = []
-    for phase in phases:
-        uses: list[PluginUse] = []
-        for use in phase.plugins:
-            found = _parameters(phase, use, network)
-            if found is None and use.required and kept:
-                found = []  # an earlier phase may bring about the sites it needs
-            if found is None:
-                notes.append(f"{switch_name(phase, use)}: no site in this network{_why(use, network)}")
-                continue
-            parameters += found
-            uses.append(use)
-        if uses or not phase.plugins:
-            kept.append(_with_plugins(phase, uses))
-    if not any(phase.plugins for phase in kept):
-        raise RecipeError(
-            "no plugin of the recipe finds a site in this network: " + "; ".join(notes or ["the recipe names none"])
-        )
-    return SearchSpace(tuple(parameters), tuple(kept), training, tuple(notes))
+    builder = _Builder(network)
+    kept = builder.usable(phases, "")
+    if not any(uses_of(kept)):
+        notes = builder.notes or ["the recipe names none"]
+        raise RecipeError("no plugin of the recipe finds a site in this network: " + "; ".join(notes))
+    return SearchSpace(tuple(builder.parameters), tuple(kept), training, tuple(builder.notes))
 
 
-def _with_plugins(phase: PhaseSpec, uses: Sequence[PluginUse]) -> PhaseSpec:
-    return PhaseSpec(phase.name, tuple(uses), phase.training, phase.rounds, phase.rewind, phase.gate)
+class _Builder:
+    """Goes through the phases, gathers the parameters, and notes what finds nothing to do."""
+
+    def __init__(self, network: Network) -> None:
+        self.parameters: list[Parameter] = []
+        self.notes: list[str] = []
+        self._network = network
+        self._some = False
+
+    def usable(self, phases: Iterable[PhaseSpec], within: str) -> list[PhaseSpec]:
+        """The phases with the plugins that have something to do; those left with none are left out."""
+        kept: list[PhaseSpec] = []
+        for phase in phases:
+            name = f"{within}{phase.name}"
+            uses = tuple(use for use in phase.plugins if self._usable(switch_name(name, use), use))
+            inner = tuple(self.usable(phase.phases, f"{name}."))
+            if uses or inner or not (phase.plugins or phase.phases):
+                kept.append(replace(phase, plugins=uses, phases=inner))
+                self._some = True
+        return kept
+
+    def _usable(self, switch: str, use: PluginUse) -> bool:
+        found = _parameters(switch, use, self._network)
+        if found is None and use.required and self._some:
+            return True  # an earlier phase may bring about the sites it needs
+        if found is None:
+            self.notes.append(f"{switch}: no site in this network{_why(use, self._network)}")
+            return False
+        self.parameters += found
+        return True
 
 
-def _parameters(phase: PhaseSpec, use: PluginUse, network: Network) -> list[Parameter] | None:
+def _parameters(switch: str, use: PluginUse, network: Network) -> list[Parameter] | None:
     sites = admitted(sites_of(make(use.name, use.options), network), use.only, use.skip)
     if not sites:
         return None
-    switch = switch_name(phase, use)
     knobs = POLICIES[use.policy].knobs(sites)
     unknown = sorted(set(use.values) - set(knobs))
     if unknown:
@@ -148,7 +194,7 @@ def _why(use: PluginUse, network: Network) -> str:
     return f" ({refusals[0].path}: {refusals[0].reason})" if refusals else ""
 
 
-def _decision(phase: PhaseSpec, use: PluginUse, values: Mapping[str, Value]) -> Decision:
-    prefix = switch_name(phase, use) + "."
+def _decision(switch: str, use: PluginUse, values: Mapping[str, Value]) -> Decision:
+    prefix = f"{switch}."
     chosen = {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
     return Decision(use.name, use.policy, {**chosen, **use.values}, use.options, use.only, use.skip)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 from compressor.engine.candidate import Constraints
-from compressor.engine.space import PhaseSpec
+from compressor.engine.space import PhaseSpec, uses_of
 from compressor.errors import PluginError, did_you_mean
 from compressor.recipe.model import Recipe
 from compressor.registry import make
@@ -22,15 +22,36 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _training(recipe.training, ("training",))
     if not recipe.phases:
         yield ("phases",), "a recipe needs at least one phase"
-    for name, count in Counter(phase.name for phase in recipe.phases).items():
-        if count > 1:
-            yield ("phases",), f"{count} phases are called {name!r}; names must differ"
-    for index, phase in enumerate(recipe.phases):
-        yield from _phase(phase, ("phases", index))
+    yield from _phases(recipe.phases, ("phases",))
     if not recipe.objectives or len(set(recipe.objectives)) < len(recipe.objectives):
         yield ("objectives",), "expected at least one objective, each once"
-    yield from _constraints(recipe.constraints)
+    yield from _constraints(recipe.constraints, ("constraints",))
     yield from _search(recipe)
+
+
+def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[Problem]:
+    for name, count in Counter(phase.name for phase in phases).items():
+        if count > 1:
+            yield at, f"{count} phases are called {name!r}; names must differ"
+    for index, phase in enumerate(phases):
+        yield from _phase(phase, (*at, index))
+        if phase.phases and at != ("phases",):
+            yield (*at, index, "phases"), "a loop inside a loop is one too deep; put its phases into the outer loop"
+        elif phase.phases:
+            yield from _loop(phase, (*at, index))
+
+
+def _loop(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+    for key, given in (
+        ("plugins", bool(phase.plugins)),
+        ("training", phase.training is not None),
+        ("rewind", phase.rewind != "none"),
+        ("limits", phase.limits is not None),
+        ("timed", phase.timed),
+    ):
+        if given:
+            yield (*at, key), "a loop has phases in its place; move it into one of them"
+    yield from _phases(phase.phases, (*at, "phases"))
 
 
 def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -40,6 +61,12 @@ def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
         yield (*at, "rounds"), f"expected at least 1; found {phase.rounds}"
     if phase.gate is not None and not -1 <= phase.gate.max_accuracy_drop <= 1:
         yield (*at, "gate", "max_accuracy_drop"), f"expected at most 1; found {phase.gate.max_accuracy_drop:g}"
+    if phase.stop is not None and not -1 <= phase.stop.min_gain <= 1:
+        yield (*at, "stop", "min_gain"), f"expected a share of 1 (0.01 is one point); found {phase.stop.min_gain:g}"
+    if phase.limits is not None:
+        yield from _constraints(phase.limits, (*at, "limits"))
+        if phase.limits.max_accuracy_drop is not None:
+            yield (*at, "limits", "max_accuracy_drop"), "edits are held to size and time; for accuracy there is a gate"
     if phase.training is not None:
         yield from _training(phase.training, (*at, "training"))
     for name, count in Counter(use.name for use in phase.plugins).items():
@@ -66,20 +93,20 @@ def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[Problem
         yield (*at, "distillation", "temperature"), "expected a positive number"
 
 
-def _constraints(constraints: Constraints) -> Iterator[Problem]:
+def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterator[Problem]:
     for field in fields(constraints):
         value = getattr(constraints, field.name)
         if value is None:
             continue
         if field.name == "max_accuracy_drop":
             if not -1 <= value <= 1:
-                yield ("constraints", field.name), f"expected a share of 1 (0.01 is one point); found {value:g}"
+                yield (*at, field.name), f"expected a share of 1 (0.01 is one point); found {value:g}"
         elif not 0 < value < float("inf"):
-            yield ("constraints", field.name), f"expected a positive share of the baseline; found {value:g}"
+            yield (*at, field.name), f"expected a positive share of the baseline; found {value:g}"
 
 
 def _search(recipe: Recipe) -> Iterator[Problem]:
-    switches = [f"{phase.name}.{use.name}" for phase in recipe.phases for use in phase.plugins]
+    switches = [switch for switch, _ in uses_of(recipe.phases)]
     for index, seed in enumerate(recipe.search.seeds):
         for name in seed:
             if not any(name == switch or name.startswith(f"{switch}.") for switch in switches):

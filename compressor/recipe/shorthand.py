@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 
@@ -14,7 +14,7 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     """
     result = copy.deepcopy(dict(raw))
     training = result.get("training")
-    for phase in _tables(result.get("phases")):
+    for phase in _phases(result):
         own = phase.get("training")
         if isinstance(own, Mapping) and isinstance(training, Mapping):
             phase["training"] = merged(training, own)
@@ -39,6 +39,13 @@ def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in table.items():
         result.update(flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value})
     return result
+
+
+def _phases(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every phase, those inside loops too."""
+    for phase in _tables(table.get("phases")):
+        yield phase
+        yield from _phases(phase)
 
 
 def _tables(value: Any) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from compressor.engine.policy import admitted
-from compressor.engine.space import PhaseSpec, PluginUse
+from compressor.engine.space import PhaseSpec, PluginUse, uses_of
 from compressor.errors import ExportError
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import layer_costs
@@ -121,10 +121,9 @@ def _installed() -> tuple[_Uses, dict[str, str]]:
 
 def _of_recipe(phases: Iterable[PhaseSpec]) -> tuple[_Uses, dict[str, str]]:
     """Plugins by name, or by phase and name where one is used more than once."""
-    pairs = [(phase, use) for phase in phases for use in phase.plugins]
+    pairs = list(uses_of(phases))
     names = [use.name for _, use in pairs]
     uses = {
-        use.name if names.count(use.name) == 1 else f"{phase.name}.{use.name}": (make(use.name, use.options), use)
-        for phase, use in pairs
+        use.name if names.count(use.name) == 1 else switch: (make(use.name, use.options), use) for switch, use in pairs
     }
     return uses, {}

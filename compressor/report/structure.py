@@ -88,7 +88,7 @@ def replay(plan: Plan, network: Network, evidence: Evidence) -> tuple[Step, ...]
     """
     steps: list[Step] = []
     before = network_cost(network)
-    for phase in plan.phases:
+    for phase in plan.parts:
         for edit in phase.steps:
             if not isinstance(edit, Edit):
                 continue

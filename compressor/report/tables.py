@@ -116,7 +116,7 @@ def _speed(after: Candidate) -> str:
 def edits_table(plan: Plan) -> Table:
     """Every step of a plan in order."""
     rows = []
-    for phase in plan.phases:
+    for phase in plan.parts:
         for step in phase.steps:
             place, values = (step.site, step.choice) if isinstance(step, Edit) else (step.policy, step.values)
             rows.append((phase.name, step.plugin, place, ", ".join(f"{k} = {v}" for k, v in values.items())))

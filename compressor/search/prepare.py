@@ -10,8 +10,9 @@ from typing import Any
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
+from compressor.engine.policy import POLICIES
 from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
-from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.space import SearchSpace, build_space, uses_of
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
@@ -80,8 +81,8 @@ def _sensitivities(
 
 
 def _ranked(space: SearchSpace) -> list[tuple[str, Mapping[str, Any]]]:
-    """The plugins whose sites are chosen by rank, each with its options once."""
-    uses = [(use.name, use.options) for phase in space.phases for use in phase.plugins if use.policy == "spread"]
+    """The plugins whose sites are chosen by what was measured, each with its options once."""
+    uses = [(use.name, use.options) for _, use in uses_of(space.phases) if POLICIES[use.policy].measured]
     return [use for index, use in enumerate(uses) if use not in uses[:index]]
 
 

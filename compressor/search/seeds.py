@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from compressor.engine.policy import COUNT
-from compressor.engine.space import Parameter, SearchSpace
+from compressor.engine.space import Parameter, SearchSpace, uses_of
 from compressor.errors import did_you_mean
 from compressor.knobs import Choice, IntRange, Value, describe
 from compressor.recipe.model import SearchSpec
@@ -73,8 +73,7 @@ def _full(space: SearchSpace, on: set[str]) -> dict[str, Value]:
 
 def _is_switch(parameter: Parameter, space: SearchSpace) -> bool:
     """A plugin's own switch, named ``phase.plugin``."""
-    names = {f"{phase.name}.{use.name}" for phase in space.phases for use in phase.plugins}
-    return parameter.name in names
+    return parameter.name in {switch for switch, _ in uses_of(space.phases)}
 
 
 def _most(parameter: Parameter) -> Value:

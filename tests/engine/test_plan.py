@@ -7,14 +7,15 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
+from compressor.engine.candidate import Constraints
+from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan, Stop
 from compressor.train.spec import Distillation, TrainingSpec
 
 names = st.text("abc.0_-", min_size=1, max_size=8)
 values = st.one_of(st.booleans(), st.integers(-9, 9), st.floats(-9, 9), names)
 choices = st.dictionaries(names, values, max_size=3)
 edits = st.builds(Edit, names, names, choices, choices)
-decisions = st.builds(Decision, names, st.sampled_from(["spread", "each", "all"]), choices, choices)
+decisions = st.builds(Decision, names, st.sampled_from(["spread", "threshold", "each", "all"]), choices, choices)
 trainings = st.builds(
     TrainingSpec, epochs=st.integers(0, 9), lr=st.floats(1e-5, 1), distillation=st.builds(Distillation)
 )
@@ -27,7 +28,16 @@ phases = st.builds(
     st.sampled_from(["none", "initial"]),
     st.none() | st.builds(Gate, st.floats(0, 1)),
 )
-plans = st.builds(Plan, st.lists(phases, max_size=3).map(tuple))
+loops = st.builds(
+    Phase,
+    names,
+    rounds=st.integers(1, 3),
+    phases=st.lists(phases, min_size=1, max_size=2).map(tuple),
+    stop=st.none() | st.builds(Stop, st.floats(-1, 1)),
+    limits=st.none() | st.builds(Constraints, max_latency=st.floats(0.1, 2)),
+    timed=st.booleans(),
+)
+plans = st.builds(Plan, st.lists(phases | loops, max_size=3).map(tuple))
 
 
 @given(plans)

@@ -61,6 +61,20 @@ def test_all_takes_every_site() -> None:
     assert decide("all") == ["conv1", "conv2", "fc"]
 
 
+def test_a_threshold_takes_every_site_more_efficient_than_tau() -> None:
+    assert decide("threshold", tau=0.02) == []
+    assert decide("threshold", tau=0.03) == ["conv2"]
+    assert decide("threshold", tau=2.2) == ["conv2", "fc"]
+    assert decide("threshold", tau=2.6) == ["conv2", "fc", "conv1"]
+    assert set(POLICIES["threshold"].knobs(SITES)) == {"tau", "ratio", "kind", "rank"}
+
+
+def test_a_threshold_leaves_alone_what_saves_nothing_or_was_not_measured() -> None:
+    grown = {"conv1": SiteSensitivity(-0.1, -0.5, -0.5, gain=1.0), "conv2": SiteSensitivity(-0.1, 0.0, 0.0)}
+    decision = Decision("p", "threshold", {"tau": 10.0})
+    assert not list(POLICIES["threshold"].edits(decision, SITES, grown))
+
+
 def test_a_shared_value_moves_to_what_the_site_allows() -> None:
     decision = Decision("p", "spread", {"ratio": 0.05, "kind": "c", "rank": 7})
     assert edit_at(decision, SITES[0], decision.values).choice == {"ratio": 0.1, "kind": "a"}

@@ -17,8 +17,9 @@ from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import measure_baseline
+from compressor.engine.course import rewind
 from compressor.engine.plan import Decision, Edit, Phase, Plan
-from compressor.engine.trial import TrialSettings, load_candidate, rewind, run_trial
+from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.errors import Refusal
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture

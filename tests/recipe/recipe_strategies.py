@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints
-from compressor.engine.plan import Gate
-from compressor.engine.space import PhaseSpec, PluginUse
+from compressor.engine.plan import Gate, Stop
+from compressor.engine.space import PhaseSpec, PluginUse, uses_of
 from compressor.knobs import Value
 from compressor.recipe.model import ControlsSpec, MeasureSpec, Recipe, SearchSpec
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
@@ -31,12 +31,12 @@ trainings = st.builds(
 uses = st.builds(
     PluginUse,
     name=st.sampled_from(["binarize", "layer-removal"]),
-    policy=st.sampled_from(["spread", "each", "all"]),
+    policy=st.sampled_from(["spread", "threshold", "each", "all"]),
     required=st.booleans(),
     values=st.dictionaries(names, values, max_size=3),
     only=st.lists(st.text(max_size=5), max_size=2).map(tuple),
 )
-phases = st.builds(
+simple_phases = st.builds(
     PhaseSpec,
     name=names,
     plugins=st.lists(uses, max_size=2, unique_by=lambda use: use.name).map(tuple),
@@ -44,7 +44,17 @@ phases = st.builds(
     rounds=st.integers(1, 5),
     rewind=st.sampled_from(["none", "initial"]),
     gate=st.none() | st.builds(Gate, max_accuracy_drop=shares),
+    stop=st.none() | st.builds(Stop, min_gain=st.floats(-1, 1)),
+    limits=st.none() | st.builds(Constraints, max_latency=shares),
+    timed=st.booleans(),
 )
+loops = st.builds(
+    PhaseSpec,
+    name=names,
+    rounds=st.integers(1, 5),
+    phases=st.lists(simple_phases, min_size=1, max_size=2, unique_by=lambda phase: phase.name).map(tuple),
+)
+phases = simple_phases | loops
 plain_recipes = st.builds(
     Recipe,
     data=st.builds(DataSpec, name=names, validation=st.integers(1, 9) | st.floats(0.1, 0.9), limit=st.integers(0, 9)),
@@ -65,7 +75,7 @@ plain_recipes = st.builds(
 
 def _with_seed(recipe: Recipe, knobs: dict[str, Value]) -> Recipe:
     """The recipe with a seed for its first plugin, where it has one."""
-    switches = [f"{phase.name}.{use.name}" for phase in recipe.phases for use in phase.plugins]
+    switches = [switch for switch, _ in uses_of(recipe.phases)]
     seeds = ({f"{switches[0]}.{name}": value for name, value in knobs.items()},) if switches else ()
     return replace(recipe, search=replace(recipe.search, seeds=seeds))
 

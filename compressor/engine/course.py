@@ -1,0 +1,256 @@
+"""The course of a trial: the phases of a plan carried out on one network, each with its figures when it is over.
+
+    a round of a phase:   edits → BatchNorm recalibration → training → figures
+    a round of a loop:    a round of each phase in it
+
+A round that does not earn what the stop rule asks is undone: the network, the phases carried out and the weights kept
+for the replay are again what they were before it. What was carried out is a list of phases of one round, ``done``, in
+which every decision has become edits; it can be replayed without training from the weights with which each one began.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from compressor.data.dataset import Data
+from compressor.engine.apply import apply_edit, apply_edit_checked
+from compressor.engine.baseline import Baseline
+from compressor.engine.candidate import Constraints, StageFigures
+from compressor.engine.figures import figures, quick_latency
+from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
+from compressor.engine.policy import POLICIES
+from compressor.engine.resolve import resolve_phase
+from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
+from compressor.errors import Refusal
+from compressor.evidence import Evidence
+from compressor.export.emit import to_onnx
+from compressor.files import save_atomic
+from compressor.graph.network import Network
+from compressor.train.evaluate import evaluate
+from compressor.train.fit import fit
+from compressor.train.history import EpochReport
+
+SNAPSHOTS = "before-phase-*.safetensors"
+"""The files of a candidate's folder, beside its weights, that a replay of its plan needs."""
+Progress = Callable[[str, float], None]
+"""Told the stage, and how far the trial is (0…1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """What the stop rule goes back to."""
+
+    network: Network
+    done: int
+    accuracy: float
+
+
+class Course:
+    """The state of a running trial: the network so far, the phases carried out, their figures, the time spent."""
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        data: Data,
+        evidence: Evidence,
+        *,
+        batch: int,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        self.network = baseline.network.fork()
+        self.done: list[Phase] = []
+        self.stages: list[StageFigures] = []
+        self.seconds: dict[str, float] = {}
+        self.undone = False
+        """Whether a round was undone: the network is then not the one that the plan describes."""
+        self._baseline, self._data, self._evidence = baseline, data, evidence
+        self._batch, self._seed, self._folder, self._progress = batch, seed, folder, progress
+        self._initial: dict[str, Tensor] = {}
+        self._accuracy = baseline.metrics.accuracy.validation
+        self._epochs_done, self._epochs = 0, 1
+        self._refused: list[str] = []
+
+    def run(self, plan: Plan) -> str:
+        """Carry out every phase in turn; returns the reason where a gate ended it, else nothing."""
+        self._initial = {name: tensor.clone() for name, tensor in self.network.module.state_dict().items()}
+        self._epochs = sum(phase.training.epochs for phase in plan.unrolled() if phase.training) or 1
+        for phase in plan.phases:
+            reason = self._phase(phase, phase.name, 0)
+            if reason:
+                return reason
+        return ""
+
+    # --- phases and rounds ---------------------------------------------------------------------------------------
+
+    def _phase(self, phase: Phase, name: str, earlier: int) -> str:
+        """All rounds of a phase, which has been carried out ``earlier`` times before; returns a gate's reason."""
+        for number in range(earlier * phase.rounds, (earlier + 1) * phase.rounds):
+            before = _Kept(self.network.fork(), len(self.done), self._accuracy) if phase.stop else None
+            reason = self._round(phase, name, number)
+            if reason:
+                return reason
+            if phase.stop and before and self._stops(phase.stop, before, number + 1):
+                break
+        return self._gate(phase, name)
+
+    def _round(self, phase: Phase, name: str, number: int) -> str:
+        if not phase.phases:
+            self._carry_out(phase, name, number)
+        for inner in phase.phases:
+            reason = self._phase(inner, f"{name}.{inner.name}", number)
+            if reason:
+                return reason
+        return ""
+
+    def _carry_out(self, phase: Phase, name: str, number: int) -> None:
+        with self.timed("build"):
+            if self.done:
+                save_weights(self.network, snapshot(self._folder, len(self.done)))
+            edits = self._edit(phase)
+            self.done.append(Phase(name, tuple(edits), phase.training, rewind=phase.rewind))
+            if phase.rewind == "initial":
+                rewind(self.network, self._initial)
+        epochs = self._train(phase, name, self._seed + number)
+        self._note(name, number + 1, len(edits), epochs)
+
+    def _stops(self, stop: Stop, before: _Kept, number: int) -> bool:
+        """Whether the round brought too little; it is undone then."""
+        gain = self._accuracy - before.accuracy
+        if gain >= stop.min_gain:
+            return False
+        for index in range(before.done, len(self.done)):
+            snapshot(self._folder, index).unlink(missing_ok=True)
+        del self.done[before.done :]
+        self.network, self._accuracy, self.undone = before.network, before.accuracy, True
+        note = f"round {number} brought {gain:.3f}, less than {stop.min_gain:.3f}: undone"
+        self.stages[-1] = replace(self.stages[-1], note="; ".join(filter(None, [self.stages[-1].note, note])))
+        return True
+
+    def _gate(self, phase: Phase, name: str) -> str:
+        if phase.gate is None:
+            return ""
+        drop = self._baseline.metrics.accuracy.validation - self._accuracy
+        if drop <= phase.gate.max_accuracy_drop:
+            return ""
+        limit = phase.gate.max_accuracy_drop
+        return f"gate after {name}: accuracy dropped by {drop:.3f}, more than the {limit:.3f} it allows"
+
+    # --- one round -----------------------------------------------------------------------------------------------
+
+    def _edit(self, phase: Phase) -> Sequence[Edit]:
+        self.network.eval()
+        self._refused.clear()
+        apply = apply_edit_checked if phase.limits is None else self._within(phase.limits)
+        edits = resolve_phase(phase, self.network, self._sensitivities(phase), self._evidence, apply)
+        self._evidence.calibrate(self.network)
+        return edits
+
+    def _sensitivities(self, phase: Phase) -> Sensitivities:
+        """Of the plugins whose sites are chosen by measurement, on the network as it is now."""
+        uses = [
+            (step.plugin, step.options)
+            for step in phase.steps
+            if isinstance(step, Decision) and POLICIES[step.policy].measured
+        ]
+        if not uses:
+            return Sensitivities()
+        self._progress("sensitivity", self._share())
+        timer = onnx_timer(to_onnx(self.network), self._batch) if phase.timed else None
+        return measure_sensitivities(self.network, uses, self._evidence, timer=timer)
+
+    def _within(self, limits: Constraints) -> Callable[[Network, Edit, Evidence], object]:
+        """``apply_edit_checked`` that refuses what takes the network over a limit, measured on a fork."""
+
+        def apply(network: Network, edit: Edit, evidence: Evidence) -> None:
+            fork = network.fork()
+            apply_edit_checked(fork, edit, evidence)
+            over = self._over(limits, fork)
+            if over:
+                self._refused.append(f"{edit.plugin} {edit.site}: over {over}")
+                raise Refusal(f"over {over}", path=edit.site)
+            apply_edit(network, edit, evidence)
+
+        return apply
+
+    def _over(self, limits: Constraints, network: Network) -> str:
+        """Which limits the network oversteps; it is timed only where the others hold."""
+        onnx, unchanged = to_onnx(network), self._baseline.metrics
+        metrics = figures(network, onnx, unchanged.accuracy.validation, unchanged.latency)
+        over = overstepped(replace(limits, max_latency=None).excess(metrics, unchanged))
+        if over or limits.max_latency is None:
+            return over
+        latency = quick_latency(self._baseline, onnx, batch=self._batch, seed=self._seed)
+        return overstepped(limits.excess(replace(metrics, latency=latency), unchanged))
+
+    def _train(self, phase: Phase, name: str, seed: int) -> int:
+        """Train as the phase says; returns the epochs it took."""
+        if phase.training is None:
+            return 0
+
+        def report(epoch: EpochReport) -> None:
+            self._epochs_done += 1
+            self._progress(f"{name} epoch {epoch.epoch}/{epoch.epochs}", self._share())
+
+        teacher = self._baseline.network
+        with self.timed("train"):
+            history = fit(self.network, self._data, phase.training, teacher=teacher, seed=seed, progress=report)
+        return len(history.epochs)
+
+    def _note(self, name: str, number: int, edits: int, epochs: int) -> None:
+        """Keep the figures the network has now."""
+        with self.timed("measure"):
+            self._accuracy = evaluate(self.network, self._data, self._data.validation).accuracy
+            now = figures(self.network, to_onnx(self.network), self._accuracy, self._baseline.metrics.latency)
+        count = len(self._refused)
+        note = f"{count} {'edit' if count == 1 else 'edits'} refused, {self._refused[0]}" if count else ""
+        self.stages.append(
+            StageFigures(name, number, self._accuracy, now.params, now.macs, now.size_bytes, edits, epochs, note)
+        )
+
+    # --- bookkeeping ---------------------------------------------------------------------------------------------
+
+    def _share(self) -> float:
+        return min(self._epochs_done / self._epochs, 1.0)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the wall-clock time of what is done within to ``seconds``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def overstepped(excess: dict[str, float]) -> str:
+    """``max_size by 0.01, max_macs by 0.2``; empty where every limit is met."""
+    return ", ".join(f"{name} by {amount:.3g}" for name, amount in excess.items() if amount > 0)
+
+
+def rewind(network: Network, initial: dict[str, Tensor]) -> None:
+    """Give every parameter and statistic that still has its first name and shape its first value."""
+    state = network.module.state_dict()
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if name in initial and initial[name].shape == tensor.shape:
+                tensor.copy_(initial[name])
+
+
+def save_weights(network: Network, path: Path) -> None:
+    """All parameters and buffers as safetensors (tied weights once)."""
+    save_atomic(path, lambda temporary: safetensors.torch.save_model(network.module, str(temporary)))
+
+
+def snapshot(folder: Path, phase: int) -> Path:
+    """Where the weights lie with which a later phase (or round) began."""
+    return folder / f"before-phase-{phase}.safetensors"
