@@ -1,4 +1,4 @@
-"""Dropping and duplicating channels of a network: one leaf is named, everything coupled to it follows.
+"""Dropping, duplicating and reordering channels of a network: one leaf is named, everything coupled to it follows.
 
 Order of duplicates: the copies of a channel come right behind it. With channels ``a b c``, duplicating ``b`` gives
 ``a b b c``; behind a flattening the whole run of values of ``b`` is repeated. Each taker's weights for ``b`` are
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from compressor.errors import Refusal
 from compressor.graph.coupling.groups import Coupling, Couplings, Positions
 from compressor.graph.coupling.guard import check_free
+from compressor.graph.coupling.kinds import is_depthwise
 from compressor.graph.coupling.select import with_inputs, with_outputs
+from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 
 
@@ -57,6 +59,44 @@ def plan_duplicate(network: Network, path: str, channels: Sequence[int]) -> Chan
     if count == 1:
         raise Refusal("a single channel cannot be told from its copies", path=path)
     return _plan(network, path, count, {channel: times + 1 for channel, times in Counter(channels).items()})
+
+
+def plan_reorder(network: Network, path: str, order: Sequence[int]) -> Mapping[str, nn.Module]:
+    """Leaves, by path, with which output channel ``order[i]`` of a leaf becomes channel ``i`` and nothing else changes.
+
+    Raises ``Refusal`` where channels cannot change places, as between the groups of a convolution; changes nothing.
+    """
+    count = _channel_count(network, path)
+    if sorted(order) != list(range(count)):
+        raise Refusal(f"has {count} channels, and the order names others", path=path)
+    check_free(network, path)
+    coupling = Couplings(network).of(path, range(count))
+    _refuse_tied(network, coupling, path)
+    leaves: dict[str, nn.Module] = {}
+    for where in sorted({*coupling.outputs, *coupling.inputs}):
+        leaf, call = network.leaf(where), network.calls_of(where)[0]
+        if isinstance(leaf, Leaf) or (getattr(leaf, "groups", 1) > 1 and not is_depthwise(leaf)):
+            raise Refusal(f"{where}, which is coupled to it, ties channels to their places", path=path)
+        if where in coupling.outputs:
+            leaf = with_outputs(
+                leaf, _reordered(network.shape(call)[0], coupling.outputs[where], order).to(network.device)
+            )
+        if where in coupling.inputs:
+            index = _reordered(network.shape(call.all_input_nodes[0])[0], coupling.inputs[where], order)
+            leaf = with_inputs(leaf, index.to(network.device), torch.ones(len(index), device=network.device))
+        leaves[where] = leaf
+    return leaves
+
+
+def _reordered(size: int, positions: Positions, order: Sequence[int]) -> Tensor:
+    """Which old position each new one takes; a channel may have a run of them."""
+    places: dict[int, list[int]] = {}
+    for position in sorted(positions):
+        places.setdefault(positions[position], []).append(position)
+    index = torch.arange(size)
+    for new, old in enumerate(order):
+        index[places.get(new, [])] = torch.tensor(places.get(old, []), dtype=torch.long)
+    return index
 
 
 def _plan(
