@@ -86,7 +86,7 @@ class Plugin(ABC):
         ``choice`` holds a value for every knob of the site. Data, loss and teacher are at ``editor.evidence``.
         """
 
-    def shortlist(self, network: Network, sites: Sequence[Site], evidence: Evidence) -> Sequence[Site]:
+    def worth_measuring(self, network: Network, sites: Sequence[Site], evidence: Evidence) -> Sequence[Site]:
         """Those of ``sites`` that are worth a measurement each; all, unless a plugin has a cheap way to tell.
 
         The engine rewrites and measures one after the other; the rest ranks behind them.

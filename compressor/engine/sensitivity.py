@@ -155,13 +155,14 @@ def measure_sensitivities(
 ) -> Sensitivities:
     """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, with default knobs, and measure.
 
-    A plugin may keep some sites only (``Plugin.shortlist``). Where ``timer`` says nothing, ``latency_shares`` of the
-    layers that vanish stand in.
+    A plugin may keep some sites only (``Plugin.worth_measuring``). Where ``timer`` says nothing, ``latency_shares`` of
+    the layers that vanish stand in.
     """
     todo: list[tuple[str, Mapping[str, Any], str]] = []
     for name, options in plugins:
         plugin = make(name, options)
-        todo += [(name, options, site.path) for site in plugin.shortlist(network, sites_of(plugin, network), evidence)]
+        sites = plugin.worth_measuring(network, sites_of(plugin, network), evidence)
+        todo += [(name, options, site.path) for site in sites]
     entries: dict[str, dict[str, SiteSensitivity]] = {_key(name, options): {} for name, options in plugins}
     before = _Before(network, evidence, evidence.mean_loss(network), latency_shares or {}, timer)
     for index, (name, options, path) in enumerate(todo):

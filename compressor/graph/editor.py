@@ -142,8 +142,9 @@ class Editor:
         """Cut out everything between ``source`` (which stays) and ``last`` (which goes too).
 
         Users of ``last`` get the value of ``source``, passed through the leaves of ``repair``: None finds them (pooling
-        for space, an identity-like 1×1 convolution for channels), ``[]`` needs none. Leaves that are also called
-        outside the span stay for those calls.
+        for space, an identity-like 1×1 convolution for channels), ``[]`` needs none. One named ``""`` takes over the
+        path of the leaf that ``last`` calls, which nothing else may call. Leaves that are also called outside the span
+        stay for those calls.
 
         Raises ``Refusal`` when ``source`` does not dominate ``last``, when something outside uses the inside, when the
         shapes do not meet, or when the repair costs as much as what it replaces.
@@ -153,7 +154,13 @@ class Editor:
         span = find_span(source, last)
         chain = repair_chain(given, wanted) if repair is None else list(repair)
         self._check_repair(span, [module for _, module in chain], given, wanted)
-        paths = [add(self.network, place_of(last), name, module) for name, module in chain]
+        place = place_of(last)
+        heirs = [module for name, module in chain if not name]
+        if heirs and (len(heirs) > 1 or len(self._calls(place)) != 1):
+            raise GraphError(f"{place}: one repair may take over the path of a leaf, and of one that is called once")
+        paths = [add(self.network, place, name, module) if name else place for name, module in chain]
+        for module in heirs:
+            install(self.network, place, module)
         last.replace_all_uses_with(call_chain(self.network, last, paths, (source,)) if paths else source)
         for node in reversed(span):
             self.network.graph.erase_node(node)
