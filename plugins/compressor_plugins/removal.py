@@ -25,7 +25,7 @@ from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor.graph.shapes import input_shapes
 from compressor_plugins.calibration import activations
-from compressor_plugins.compose import affine_between, composed, composed_geometry, padding_of
+from compressor_plugins.compose import affine_between, composed, composed_geometry
 from compressor_plugins.least_squares import fit_affine, pixels
 from compressor_plugins.neighbours import behind, leaf_at, only_user
 from compressor_plugins.spans import Span, is_activation
@@ -136,7 +136,7 @@ class Compose(Way):
 
 
 def ways(network: Network, span: Span, calls: Counter[str]) -> list[Way]:
-    """The ways that fit and save something: one that misses nothing, then, where the channels change, the cheapest first.
+    """The ways that fit and save something: what misses nothing, then, where the channels change, the cheapest first.
 
     ``calls`` counts the calls of every leaf in the network.
     """
