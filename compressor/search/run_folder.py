@@ -12,7 +12,7 @@
     controls/            control arms, like candidates
     result.json          the verdict and the figures
     report.html          the same for people
-    best/                the best candidate: model.onnx, weights.safetensors, plan.json, final.json
+    best/                the best candidate: model.onnx, plan.json, final.json, and the weights its plan is replayed with
 
 Every file is whole or absent, and what makes a group of files valid is written last. The folder itself is made under
 another name and then renamed.
@@ -27,6 +27,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import SNAPSHOTS
 from compressor.engine.trial import OUTCOME
 from compressor.errors import RunFolderError
 from compressor.files import write_atomic
@@ -163,8 +164,9 @@ class RunFolder:
     def publish_best(self, digest: str) -> None:
         """Make ``best/`` a copy of the candidate's files."""
         temporary = Path(tempfile.mkdtemp(prefix=".best.", suffix=".part", dir=self.path))
-        for name in _BEST:
-            shutil.copyfile(self.candidate(digest) / name, temporary / name)
+        source = self.candidate(digest)
+        for file in [*(source / name for name in _BEST), *source.glob(SNAPSHOTS)]:
+            shutil.copyfile(file, temporary / file.name)
         temporary.chmod(0o755)
         self.withdraw_best()
         temporary.rename(self.best)

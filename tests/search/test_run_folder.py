@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from compressor.data.load import load_data
+from compressor.engine.baseline import load_baseline
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.errors import RunFolderError
+from compressor.measure.session import OnnxModel
 from compressor.recipe.read import read_recipe
 from compressor.search import run_folder
 from compressor.search.run_folder import RunFolder
+from compressor.train.spec import TrainingSpec
 
 
 def test_a_new_folder_is_whole(made: RunFolder) -> None:
@@ -71,3 +79,24 @@ def test_a_run_without_a_result_says_how_to_get_one(run: RunFolder) -> None:
 def test_the_bundled_recipe_survives_the_folder(made: RunFolder, tmp_path: Path) -> None:
     recipe = read_recipe("quickstart")
     assert RunFolder.create(tmp_path / "q", recipe, made.model()).recipe() == recipe
+
+
+def test_the_best_candidate_is_replayed_from_a_copy_of_its_folder_alone(run: RunFolder, tmp_path: Path) -> None:
+    """Later phases begin with trained weights, so those must come along."""
+    training = TrainingSpec(epochs=1, steps_per_epoch=2)
+    plan = Plan(tuple(Phase(f"p{path}", (Edit("binarize", path),), training) for path in ("1", "3")))
+    baseline, data = load_baseline(run.baseline), load_data(run.recipe().data)
+    folder = run.candidate("best")
+    outcome = run_trial(plan, baseline, data, TrialSettings(calibration=64), seed=0, folder=folder)
+    assert outcome.status == "complete", outcome.reason
+    (folder / "final.json").write_text("{}")
+    run.publish_best("best")
+    assert (run.best / "before-phase-1.safetensors").exists()
+    moved = shutil.copytree(run.best, tmp_path / "elsewhere")
+    shutil.rmtree(folder)
+    evidence = baseline.evidence(data, 64)
+    images, _ = evidence.batches[0]
+    with torch.no_grad():
+        replayed = load_candidate(moved, baseline, evidence)(images)
+    onnx = OnnxModel((moved / "model.onnx").read_bytes()).run(images)
+    torch.testing.assert_close(replayed, torch.from_numpy(onnx), atol=1e-4, rtol=1e-4)
