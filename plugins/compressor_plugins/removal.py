@@ -32,7 +32,7 @@ from compressor_plugins.spans import Span, is_activation
 
 MOST_COMPOSED_MACS = 0.75
 """Of the two convolutions' multiply-accumulates. In ONNX Runtime one convolution at this share or below was faster than
-the two in every case measured, by a quarter at the least; near 1 it is a draw (``benchmarks/payoffs/layer_removal.py``)."""
+the two in every case measured (``benchmarks/payoffs/layer_removal.py``), by a fifth at least; near 1 it is a draw."""
 
 
 @dataclass(frozen=True)
