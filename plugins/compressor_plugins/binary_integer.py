@@ -33,20 +33,23 @@ _CENTRE = 128
 """The byte that stands for a sum of 0."""
 
 
-def emit_bytes(builder: OnnxBuilder, x: OnnxValue, high: int) -> OnnxValue:
-    """Signs of floats as bytes 0 and ``high`` (1 or 2)."""
-    flags = builder.op("GreaterOrEqual", [x, _scalar(builder, 0, np.float32)])
+def emit_bytes(builder: OnnxBuilder, x: OnnxValue, high: int, entry: NDArray[np.float32]) -> OnnxValue:
+    """Signs of x − entry as bytes 0 and ``high`` (1 or 2); ``entry`` broadcasts to x."""
+    flags = builder.op("GreaterOrEqual", [x, builder.constant(entry, "t")])
     if high == 1:
         return builder.op("Cast", [flags], to=_UINT8)
     return builder.op("Where", [flags, _scalar(builder, high, np.uint8), _scalar(builder, 0, np.uint8)])
 
 
-def emit_signs(builder: OnnxBuilder, x: OnnxValue, high: int) -> OnnxValue:
-    """Signs as floats ±1: of floats where ``high`` is 0, else of bytes 0 and 2."""
-    if high:
-        return builder.op("DequantizeLinear", [x, _scalar(builder, 1, np.float32), _scalar(builder, 1, np.uint8)])
-    flags = builder.op("GreaterOrEqual", [x, _scalar(builder, 0, np.float32)])
+def emit_signs(builder: OnnxBuilder, x: OnnxValue, entry: NDArray[np.float32]) -> OnnxValue:
+    """Signs of x − entry as floats ±1."""
+    flags = builder.op("GreaterOrEqual", [x, builder.constant(entry, "t")])
     return builder.op("Where", [flags, _scalar(builder, 1, np.float32), _scalar(builder, -1, np.float32)])
+
+
+def emit_floats(builder: OnnxBuilder, u: OnnxValue) -> OnnxValue:
+    """Bytes 0 and 2 as floats ±1."""
+    return builder.op("DequantizeLinear", [u, _scalar(builder, 1, np.float32), _scalar(builder, 1, np.uint8)])
 
 
 # --- linear ----------------------------------------------------------------------------------------------------------

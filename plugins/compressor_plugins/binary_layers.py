@@ -16,7 +16,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from compressor_plugins.binary_integer import (
     emit_bytes,
     emit_convolution,
     emit_convolution_signs,
+    emit_floats,
     emit_product,
     emit_product_signs,
     emit_signs,
@@ -66,11 +67,10 @@ class BinaryLayer(SignLeaf):
     """What the two kinds share: latent weights, scale, bias, and all that follows from them.
 
     ``scale`` and ``bias`` are trainable, of shape (outputs,), or None where a following BatchNorm takes their place.
-    ``high`` is set in what is deployed: the byte that stands for +1 in the file's input of this layer, 0 where that
-    input is floats.
     """
 
-    high = 0
+    entry: Tensor | None = None
+    """Set in what is deployed: thresholds (C,) on its input where that is floats; None: zeros."""
 
     def __init__(self, latent: Tensor, scale: Tensor | None, bias: Tensor | None, binary_input: bool = False) -> None:
         super().__init__()
@@ -126,12 +126,24 @@ class BinaryLayer(SignLeaf):
         scaled = sums if self.scale is None else sums * self.scale.view(shape)
         return scaled if self.bias is None else scaled + self.bias.view(shape)
 
+    def entry_thresholds(self, rank: int) -> NDArray[np.float32]:
+        """What a sample of this rank is compared with."""
+        if self.entry is None:
+            return np.zeros((), np.float32)
+        thresholds: NDArray[np.float32] = self.entry.numpy().reshape(-1, *[1] * (rank - 1))
+        return thresholds
+
     def turned_outputs(self, turned: Tensor) -> Tensor:
         """Latent weights, those of the outputs in ``turned`` with the other sign."""
         signs = sign(self.latent.detach())
         return torch.where(turned.to(signs.device).view(-1, *[1] * (signs.dim() - 1)), -signs, signs)
 
-    def _like(self, latent: Tensor, scale: Tensor | None, bias: Tensor | None) -> BinaryLayer:
+    def _reading(self, high: int, latent: Tensor, entry: Tensor | None) -> Self:
+        fresh = self._like(latent, self.scale, self.bias)
+        fresh.high, fresh.entry = high, entry
+        return fresh
+
+    def _like(self, latent: Tensor, scale: Tensor | None, bias: Tensor | None) -> Self:
         """The same layer with other parameters."""
         fresh = copy.copy(self)
         fresh._parameters = {
@@ -183,17 +195,15 @@ class BinaryLinear(BinaryLayer):
 
     def bytes_of(self, builder: OnnxBuilder, x: OnnxValue) -> tuple[OnnxValue, int]:
         """The layer's input as bytes, and the byte that stands for +1."""
-        return (x, self.high) if self.high else (emit_bytes(builder, x, 1), 1)
+        return (x, self.high) if self.high else (emit_bytes(builder, x, 1, self.entry_thresholds(1)), 1)
 
     def with_threshold(self, turned: Tensor, threshold: Tensor) -> Leaf:
         return ThresholdLinear(self._like(self.turned_outputs(turned), None, None), threshold)
 
-    def reading_bytes(self, high: int, turned: Tensor) -> BinaryLinear:
+    def reading(self, high: int, turned: Tensor, entry: Tensor | None = None) -> BinaryLinear:
         signs = sign(self.latent.detach())
         columns = turned.to(signs.device).repeat_interleave(signs.shape[1] // len(turned))
-        fresh = self._like(torch.where(columns, -signs, signs), self.scale, self.bias)
-        fresh.high = high
-        return cast("BinaryLinear", fresh)
+        return self._reading(high, torch.where(columns, -signs, signs), entry)
 
 
 class BinaryConv2d(BinaryLayer):
@@ -231,11 +241,16 @@ class BinaryConv2d(BinaryLayer):
         x = inputs[0]
         if self.binary_input and self._adds_up_in_bytes():
             bias = None if self.bias is None else _array(self.bias)
-            u = x if self.high else emit_bytes(builder, x, 2)
-            return emit_convolution(builder, u, self._signs(), self._scale(), bias, self.settings())
+            return emit_convolution(
+                builder, self.bytes_of(builder, x), self._signs(), self._scale(), bias, self.settings()
+            )
         if self.binary_input:
-            x = emit_signs(builder, x, self.high)
+            x = emit_floats(builder, x) if self.high else emit_signs(builder, x, self.entry_thresholds(3))
         return builder.op("Conv", self._operands(builder, x), **self.settings())
+
+    def bytes_of(self, builder: OnnxBuilder, x: OnnxValue) -> OnnxValue:
+        """The layer's input as bytes 0 and 2."""
+        return x if self.high else emit_bytes(builder, x, 2, self.entry_thresholds(3))
 
     def settings(self) -> dict[str, Any]:
         """The attributes of the ONNX operator."""
@@ -256,17 +271,15 @@ class BinaryConv2d(BinaryLayer):
     def with_threshold(self, turned: Tensor, threshold: Tensor) -> Leaf | None:
         if min(len(self.latent), self.latent.shape[1] * self.groups) < FEWEST_CHANNELS:
             return None
-        return ThresholdConv2d(cast("BinaryConv2d", self._like(self.turned_outputs(turned), None, None)), threshold)
+        return ThresholdConv2d(self._like(self.turned_outputs(turned), None, None), threshold)
 
-    def reading_bytes(self, high: int, turned: Tensor) -> BinaryConv2d | None:
-        if high != self.byte:
+    def reading(self, high: int, turned: Tensor, entry: Tensor | None = None) -> BinaryConv2d | None:
+        if high not in (0, self.byte):
             return None
         signs = sign(self.latent.detach())
         grouped = signs.view(self.groups, -1, *signs.shape[1:])
         flags = turned.to(signs.device).view(self.groups, 1, -1, 1, 1)
-        fresh = self._like(torch.where(flags, -grouped, grouped).flatten(0, 1), self.scale, self.bias)
-        fresh.high = high
-        return cast("BinaryConv2d", fresh)
+        return self._reading(high, torch.where(flags, -grouped, grouped).flatten(0, 1), entry)
 
     def keep_outputs(self, channels: Tensor) -> None:
         self._refuse_groups()
@@ -294,7 +307,10 @@ class _Threshold(Leaf):
 
     def forward(self, x: Tensor) -> Tensor:
         """Of floats whose signs count, or of bytes where the layer reads bytes."""
-        sums = self.layer(2 * x - self.layer.high if self.layer.high else x)
+        entry = self.layer.entry_thresholds(x.dim() - 1)
+        sums = self.layer(
+            2 * x - self.layer.high if self.layer.high else torch.where(x >= torch.tensor(entry), 1.0, -1.0)
+        )
         result: Tensor = (sums + self.get_buffer("threshold").view(-1, *[1] * (sums.dim() - 2)) >= 0) * self.layer.byte
         return result.to(sums)
 
@@ -321,8 +337,7 @@ class ThresholdConv2d(_Threshold):
     layer: BinaryConv2d
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
-        u = inputs[0] if self.layer.high else emit_bytes(builder, inputs[0], 2)
-        threshold = self.get_buffer("threshold").numpy()
+        u, threshold = self.layer.bytes_of(builder, inputs[0]), self.get_buffer("threshold").numpy()
         return emit_convolution_signs(builder, u, self.layer._signs(), threshold, self.layer.settings())
 
 
