@@ -20,7 +20,7 @@ from compressor.engine.candidate import Metrics
 from compressor.engine.plan import Plan
 from compressor.report import text
 from compressor.report.tables import front_table
-from compressor.search.observer import Event, Observer, TrialEnded, TrialProgress
+from compressor.search.observer import ArmEnded, ArmProgress, Event, Observer, ProbeEnded, TrialEnded, TrialProgress
 from compressor.search.result import Candidate
 
 QUIET_SECONDS = 30.0
@@ -54,7 +54,7 @@ class _Picture:
 
     def notify(self, event: Event) -> None:
         self.watch.update(event)
-        if isinstance(event, TrialEnded):
+        if isinstance(event, TrialEnded | ProbeEnded):
             self.console.print(text.clean(sentence(event, self.watch.trials, self.watch.baseline)))
 
 
@@ -67,11 +67,13 @@ class _Lines:
 
     def notify(self, event: Event) -> None:
         self.watch.update(event)
-        if isinstance(event, TrialProgress) and self.clock() - self.printed < QUIET_SECONDS:
+        if isinstance(event, TrialProgress | ArmProgress) and self.clock() - self.printed < QUIET_SECONDS:
             return
         line = sentence(event, self.watch.trials, self.watch.baseline)
         if line:
-            self.console.print(f"{time.strftime('%H:%M:%S')} {text.clean(line)}", soft_wrap=True)
+            left = self.watch.left() if isinstance(event, TrialEnded | ArmEnded) else None
+            more = f", about {text.duration(left)} left" if left else ""
+            self.console.print(f"{time.strftime('%H:%M:%S')} {text.clean(line)}{more}", soft_wrap=True)
             self.printed = self.clock()
 
 
@@ -81,7 +83,10 @@ class _Lines:
 def picture(watch: Watch) -> RenderableType:
     """Everything the watch knows, from the general to the particular."""
     parts: list[RenderableType] = [_overall(watch), Text(stage_words(watch.stage))]
-    parts += [_trial(trial.number, trial.stage, trial.share, trial.about) for trial in list(watch.running.values())]
+    if watch.probing is not None:
+        parts += [_doing(f"arm {name}", *how, "") for name, how in list(watch.probing.running.items())]
+    for trial in list(watch.running.values()):
+        parts.append(_doing(f"trial {trial.number}", trial.stage, trial.share, trial.about))
     if watch.front and watch.baseline is not None:
         parts.append(as_rich(front_table(watch.front[:MOST_ROWS], base(watch.baseline), title="front so far")))
         if len(watch.front) > MOST_ROWS:
@@ -93,19 +98,23 @@ def picture(watch: Watch) -> RenderableType:
 def _overall(watch: Watch) -> RenderableType:
     left = watch.left()
     times = text.duration(watch.elapsed) + (f", about {text.duration(left)} left" if left is not None else "")
-    if not watch.trials:  # still reading and measuring
+    if watch.probing is not None:
+        done, number, total, noun = watch.probing.done, watch.probing.finished, watch.probing.started.arms, "arms"
+    else:
+        done, number, total, noun = watch.done, watch.finished, watch.trials, "trials"
+    if not total:  # still reading and measuring
         return Text(times)
     row = RichTable.grid(padding=(0, 1), expand=False)
     row.add_column(no_wrap=True)
     row.add_column(width=16)
     row.add_column(overflow="fold")
-    bar = ProgressBar(total=max(watch.trials, 1), completed=watch.done, width=16)
-    row.add_row(Text(f"{watch.finished}/{watch.trials} trials", style="bold"), bar, times)
+    bar = ProgressBar(total=total, completed=done, width=16)
+    row.add_row(Text(f"{number}/{total} {noun}", style="bold"), bar, times)
     return row
 
 
-def _trial(number: int, stage: str, share: float, about: str) -> RenderableType:
-    line = Text(f"trial {number} ", overflow="ellipsis", no_wrap=True)
+def _doing(what: str, stage: str, share: float, about: str) -> RenderableType:
+    line = Text(f"{what} ", overflow="ellipsis", no_wrap=True)
     line.append(f"{share:4.0%} {text.clean(stage)} ", style="bold")
     line.append(text.clean(about), style="dim")
     return line

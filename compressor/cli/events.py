@@ -5,11 +5,15 @@ from __future__ import annotations
 from compressor.engine.candidate import Metrics, Outcome
 from compressor.report import text
 from compressor.search.observer import (
+    ArmEnded,
+    ArmProgress,
     BaselineMeasured,
     Event,
     Finished,
     FrontChanged,
     Note,
+    ProbeEnded,
+    ProbeStarted,
     Stage,
     Started,
     TrialEnded,
@@ -22,6 +26,7 @@ _STAGES = {
     "data": "reading the data",
     "baseline": "measuring the baseline",
     "sensitivity": "measuring sensitivities",
+    "probe": "probing the data with tiled images",
     "search": "searching",
     "final": "final measurement, test split opened",
     "control": "training control arms",
@@ -46,6 +51,15 @@ def sentence(event: Event, trials: int, baseline: Metrics | None) -> str:
             return f"note: {event.text}"
         case BaselineMeasured(metrics):
             return f"baseline: {figures(metrics, None)}"
+        case ProbeStarted():
+            resumed = f", {event.finished} finished already" if event.finished else ""
+            return f"probe: {text.plural(event.arms, 'training')}{resumed}"
+        case ArmProgress():
+            return f"arm {event.name}: {event.stage}, {event.share:.0%}"
+        case ArmEnded():
+            return f"arm {event.name}: {event.figures} [{event.finished}/{event.arms}]"
+        case ProbeEnded(result):
+            return f"probe: {result.reason}"
         case TrialStarted():
             return f"trial {event.number} starts: {event.about}"
         case TrialProgress():

@@ -8,6 +8,7 @@ from compressor.cli.draw import draw
 from compressor.cli.output import Output
 from compressor.report.gather import Facts, gather
 from compressor.report.layers import changes_table
+from compressor.report.redundancy import sections
 from compressor.report.tables import comparison_table, front_table
 from compressor.report.verdict import headline, sentences
 from compressor.report.write import write_report
@@ -39,6 +40,11 @@ def document(run: RunFolder, result: Result, report: Path) -> dict[str, object]:
 
 def _show(facts: Facts, report: Path, out: Output) -> None:
     result = facts.result
+    for section in sections(facts):
+        out.results.print(section.title, style="bold")
+        for line in section.lines:
+            out.paragraph(line)
+        draw(out.results, section.content)
     if result.front:
         best = result.best.digest if result.best is not None else ""
         draw(out.results, front_table(result.front, result.baseline, title="front", best=best))

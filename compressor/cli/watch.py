@@ -9,11 +9,15 @@ from dataclasses import dataclass, field
 
 from compressor.engine.candidate import Metrics
 from compressor.search.observer import (
+    ArmEnded,
+    ArmProgress,
     BaselineMeasured,
     Event,
     Finished,
     FrontChanged,
     Note,
+    ProbeEnded,
+    ProbeStarted,
     Stage,
     Started,
     TrialEnded,
@@ -35,6 +39,29 @@ class Running:
 
 
 @dataclass
+class Probing:
+    """A probe that is under way. ``running``: stage and share of its arms by name."""
+
+    started: ProbeStarted
+    since: float
+    finished: int
+    running: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> float:
+        """Arms finished, those under way counted by their share."""
+        return self.finished + sum(share for _, share in self.running.values())
+
+    def left(self, now: float) -> float | None:
+        """Seconds until the arms and the trials after them are done at this pace; None: not known yet."""
+        here = self.done - self.started.finished
+        if self.finished == self.started.finished or here <= 0:
+            return None
+        per_arm = (now - self.since) / here
+        return per_arm * (self.started.arms - self.done + self.started.trials * self.started.trial_cost)
+
+
+@dataclass
 class Watch:
     """The state of a search as its events tell it. Times are those of ``clock``, in seconds."""
 
@@ -47,6 +74,8 @@ class Watch:
     baseline: Metrics | None = None
     running: dict[int, Running] = field(default_factory=dict)
     front: tuple[Candidate, ...] = ()
+    probing: Probing | None = None
+    """None before and after the probe."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=3))
     result: Result | None = None
     interrupted: bool = False
@@ -69,6 +98,15 @@ class Watch:
                 self.notes.append(text)
             case BaselineMeasured(metrics):
                 self.baseline = metrics
+            case ProbeStarted():
+                self.probing = Probing(event, self.clock(), event.finished)
+            case ArmProgress() if self.probing is not None:
+                self.probing.running[event.name] = event.stage, event.share
+            case ArmEnded() if self.probing is not None:
+                self.probing.running.pop(event.name, None)
+                self.probing.finished = event.finished
+            case ProbeEnded():
+                self.probing = None
             case TrialStarted():
                 self._first_trial = self.clock() if self._first_trial is None else self._first_trial
                 self.running[event.number] = Running(event.number, event.about, self.clock())
@@ -95,7 +133,12 @@ class Watch:
         return self.finished + sum(trial.share for trial in list(self.running.values()))
 
     def left(self) -> float | None:
-        """Seconds the remaining trials will take if they go on like those of this session; None: not known yet."""
+        """Seconds the remaining trials will take if they go on like those of this session; None: not known yet.
+
+        In a probe: its arms, and the trials after it as far as the arms let one guess.
+        """
+        if self.probing is not None:
+            return self.probing.left(self.clock())
         here = self.done - self._finished_before
         if self._first_trial is None or self.finished == self._finished_before or here <= 0:
             return None

@@ -1,5 +1,6 @@
-"""VGG16 for 128×128 images, its lighter students, and narrow ones for 32×32 images, after Gabbasov et al., "Coordinated optimization of neural network
-parameters for a given set of images".
+"""VGG16 for 128×128 images, its lighter students, and a narrow one for 32×32 images.
+
+After Gabbasov et al., "Coordinated optimization of neural network parameters for a given set of images".
 
 Five blocks of 3×3 convolutions with bias and BatchNorm, a 2×2 max-pool after each, then three dense layers, the hidden
 two with bias and BatchNorm. The first convolution ("stem") has stride 2. Which two of the six 512-wide convolutions a

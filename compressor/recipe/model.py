@@ -63,6 +63,8 @@ class ControlsSpec:
     """As many edits of each plugin, at sites drawn by chance."""
     undistilled: bool = False
     """The same plan, trained on labels alone."""
+    unchanged: bool = False
+    """The baseline itself, not edited, trained on as the plan trains."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ class Trial:
     digest: str
     about: str
     outcome: Outcome
+    plan: Plan = field(default_factory=Plan)
+    """As it was carried out; empty for one that could not even be settled."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Facts:
     """Baseline against the best candidate, layer by layer."""
     structure: Structure | None = None
     """Both, stage by stage; None where there is no best candidate or it cannot be rebuilt."""
+    controls: Mapping[str, Outcome] = field(default_factory=dict)
+    """How the control arms of the best candidate ended, by name."""
 
 
 def gather(run: RunFolder) -> Facts:
@@ -53,6 +57,7 @@ def gather(run: RunFolder) -> Facts:
         trials=tuple(sorted(_trials(run), key=lambda trial: (trial.number is None, trial.number or 0))),
         changes=_changes(run, result),
         structure=read_structure(run.baseline, run.candidate(result.best.digest)) if result.best else None,
+        controls=_controls(run, result),
     )
 
 
@@ -65,14 +70,23 @@ def _trials(run: RunFolder) -> list[Trial]:
 
 def _trial(folder: Path, outcome: Outcome) -> Trial:
     try:
-        about = Plan.from_json((folder / "plan.json").read_bytes()).describe()
+        plan = Plan.from_json((folder / "plan.json").read_bytes())
+        about = plan.describe()
     except FileNotFoundError:  # a plan that could not even be settled
-        about = ""
+        plan, about = Plan(), ""
     try:
         number = json.loads((folder / "trial.json").read_text(encoding="utf-8")).get("number")
     except FileNotFoundError:
         number = None
-    return Trial(number, folder.name, about, outcome)
+    return Trial(number, folder.name, about, outcome, plan)
+
+
+def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:
+    if result.best is None:
+        return {}
+    digest = result.best.digest
+    ended = {name: run.outcome_in(run.control(digest, name)) for name in result.controls}
+    return {name: outcome for name, outcome in ended.items() if outcome is not None}
 
 
 def _changes(run: RunFolder, result: Result) -> tuple[LayerChange, ...]:

@@ -12,6 +12,7 @@ from compressor.report.gather import Facts
 from compressor.report.layers import changes_table
 from compressor.report.method import method
 from compressor.report.plots import size_plot, speed_plot
+from compressor.report.redundancy import sections
 from compressor.report.structure import history_table, stages_table
 from compressor.report.table import Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
@@ -46,6 +47,7 @@ def _parts(facts: Facts) -> list[str]:
     return [
         _head(facts),
         _verdict(facts),
+        _stages(facts),
         _best(facts),
         _front(facts),
         _changes(facts),
@@ -88,6 +90,15 @@ def _verdict(facts: Facts) -> str:
     kind = "verdict helped" if facts.result.verdict.helped else "verdict"
     lines = "".join(f"<p>{escape(line)}</p>" for line in sentences(facts.result))
     return f'<div class="{kind}"><strong>{escape(headline(facts.result))}</strong>{lines}</div>'
+
+
+def _stages(facts: Facts) -> str:
+    """One after the other what a run with a probe found."""
+    parts = []
+    for section in sections(facts):
+        lines = "".join(f"<p>{escape(text.clean(line))}</p>" for line in section.lines)
+        parts.append(f"<h3>{escape(section.title)}</h3>{lines}{draw(section.content)}")
+    return _section("Stage by stage", "".join(parts)) if parts else ""
 
 
 def _best(facts: Facts) -> str:

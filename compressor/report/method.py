@@ -25,7 +25,9 @@ def _paragraphs(facts: Facts) -> Iterator[str]:
         "The search saw training and validation data only. "
         + (
             "The test split was opened once, after the search, for the finalists and the baseline."
-            if result.final
+            if result.final and "test" in result.samples
+            else "The test split has not been opened."
+            if result.final and result.probe is not None and not result.probe.applies
             else "The test split has not been opened: the figures are those of the search."
         )
         + "".join(f" {split.capitalize()}: {text.count(number)} images." for split, number in result.samples.items())

@@ -61,6 +61,8 @@ def _specs(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, TrialSpec
     if recipe.controls.undistilled:
         plan = undistilled(best.plan)
         yield "undistilled", replace(common, folder=str(run.control(best.digest, "undistilled")), plan=plan)
+    if recipe.controls.unchanged:
+        yield "unchanged", replace(common, folder=str(run.control(best.digest, "unchanged")), plan=unchanged(best.plan))
 
 
 def undistilled(plan: Plan) -> Plan:
@@ -71,6 +73,11 @@ def undistilled(plan: Plan) -> Plan:
             for phase in plan.phases
         )
     )
+
+
+def unchanged(plan: Plan) -> Plan:
+    """The trainings of the plan without its edits."""
+    return Plan(tuple(replace(phase, steps=()) for phase in plan.unrolled()))
 
 
 def at_random(plan: Plan, network: Network, evidence: Evidence, *, seed: int) -> Plan:

@@ -20,7 +20,7 @@ from compressor.search.ledger import Ledger
 from compressor.search.local import LocalExecutor
 from compressor.search.loop import Loop
 from compressor.search.observer import Finished, Note, Observer, Silent, Stage, Started
-from compressor.search.prepare import Prepared, prepare
+from compressor.search.prepare import Prepared, prepare, with_sensitivities
 from compressor.search.probing import run_probe
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
@@ -75,7 +75,7 @@ def _carry_on(
         probe = run_probe(prepared, executor, observer)
         if probe is not None and not probe.applies:
             return not_applicable(prepared, probe), False
-        prepared = replace(prepared, probe=probe)
+        prepared = with_sensitivities(replace(prepared, probe=probe), observer)
         study = Study(run.study, recipe.search, recipe.objectives, prepared.space)
         stack.callback(study.close)
         ledger = _begin(prepared, study, observer)
@@ -105,7 +105,7 @@ def _begin(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
             constraints=_limits(prepared.recipe.constraints),
         )
     )
-    observer.notify(Stage("search"))
+    observer.notify(Stage("search", _stages(prepared)))
     return ledger
 
 
@@ -115,6 +115,16 @@ def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Ob
         return result
     controls = dict(run_controls(prepared, result.best, executor, observer))
     return publish(prepared, result, controls) if controls else result
+
+
+def _stages(prepared: Prepared) -> str:
+    """Behind a probe the phases are its next stages: ``stages 2 and 3 of 3: mask, student``."""
+    names = [phase.name for phase in prepared.space.phases]
+    if prepared.probe is None or not names:
+        return ""
+    last = len(names) + 1
+    numbers = "stage 2" if last == 2 else f"stages 2 to {last}" if last > 3 else "stages 2 and 3"
+    return f"{numbers} of {last}: {', '.join(names)}"
 
 
 def _limits(constraints: Constraints) -> tuple[str, ...]:

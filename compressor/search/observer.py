@@ -80,6 +80,7 @@ class ArmEnded:
     name: str
     figures: str
     finished: int
+    arms: int
 
 
 @dataclass(frozen=True)

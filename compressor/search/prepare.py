@@ -1,9 +1,11 @@
-"""Before the first trial: data, measured baseline, sensitivities, search space. What was measured once is read back."""
+"""Before the first trial: data, measured baseline, search space; then, once it is clear that there will be trials, the
+sensitivities. What was measured once is read back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +43,10 @@ class Prepared:
 
 
 def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
-    """Measure, or read back, what the search builds on. Raises ``InputError`` where the parts do not fit."""
+    """Measure, or read back, what the search builds on, but for the sensitivities.
+
+    Raises ``InputError`` where the parts do not fit.
+    """
     observer.notify(Stage("data", recipe.data.title))
     data = load_data(recipe.data)
     baseline = _baseline(run, recipe, data, observer)
@@ -49,8 +54,12 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     space = build_space(recipe.phases, baseline.network, recipe.training)
     for note in space.notes:
         observer.notify(Note(note))
-    sensitivities = _sensitivities(run, recipe, data, baseline, space, observer)
-    return Prepared(run, recipe, data, baseline, sensitivities, space)
+    return Prepared(run, recipe, data, baseline, Sensitivities(), space)
+
+
+def with_sensitivities(prepared: Prepared, observer: Observer) -> Prepared:
+    """The same with what the sites of its plugins are worth: seconds to minutes of measuring."""
+    return replace(prepared, sensitivities=_sensitivities(prepared, observer))
 
 
 def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) -> Baseline:
@@ -63,16 +72,15 @@ def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) ->
         return baseline
 
 
-def _sensitivities(
-    run: RunFolder, recipe: Recipe, data: Data, baseline: Baseline, space: SearchSpace, observer: Observer
-) -> Sensitivities:
+def _sensitivities(prepared: Prepared, observer: Observer) -> Sensitivities:
+    run, recipe, baseline = prepared.run, prepared.recipe, prepared.baseline
     if run.sensitivities.exists():
         return Sensitivities.from_json(run.sensitivities.read_bytes())
     observer.notify(Stage("sensitivity"))
     measured = measure_sensitivities(
         baseline.network,
-        _ranked(space),
-        baseline.evidence(data, recipe.data.calibration),
+        _ranked(prepared.space),
+        prepared.evidence,
         timer=onnx_timer(baseline.onnx, recipe.measure.batch),
         progress=_reporter(observer),
     )

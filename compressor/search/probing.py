@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
+from compressor.engine.space import trainings_of
 from compressor.errors import CompressorError, TrialError, WorkerLost
 from compressor.files import write_atomic
 from compressor.probe.arms import ARM, SCORE, Arm, ArmScore, arms_of
@@ -38,6 +39,7 @@ def run_probe(prepared: Prepared, executor: Executor, observer: Observer) -> Pro
     spec, file = prepared.recipe.probe, prepared.run.probe
     if spec is None:
         return None
+    observer.notify(Stage("probe", f"stage 1 of {1 + len(prepared.space.phases)}"))
     if file.exists():
         result = PROBE_RESULT.validate_json(file.read_bytes())
     else:
@@ -72,7 +74,6 @@ class _Probing:
 
     def run(self) -> ProbeResult:
         self.observer.notify(self._started)
-        self.observer.notify(Stage("probe"))
         while self._waiting or self._running:
             while self._waiting and self._running < self.executor.slots:
                 self._submit(self._waiting.pop(0))
@@ -132,11 +133,11 @@ class _Probing:
         score = self._kept(arm)
         if score is None:
             self.observer.notify(Note(f"arm {arm.name} gave nothing: {reason}"))
-            self.observer.notify(ArmEnded(arm.name, "gave nothing", self._ended))
+            self.observer.notify(ArmEnded(arm.name, "gave nothing", self._ended, self._started.arms))
             return
         self._scores[arm] = score
         figures = f"error {100 * score.error:.1f} %, loss {score.loss:.2f}"
-        self.observer.notify(ArmEnded(arm.name, figures, self._ended))
+        self.observer.notify(ArmEnded(arm.name, figures, self._ended, self._started.arms))
 
     def _kept(self, arm: Arm) -> ArmScore | None:
         try:
@@ -149,6 +150,6 @@ def trial_cost(prepared: Prepared, spec: ProbeSpec) -> float:
     """Samples a trial trains on when nothing ends it early, as a multiple of an arm's."""
     count = len(prepared.data.train)
     each = min(spec.limit or count, count // spec.sets)
-    trainings = [(phase.rounds, phase.training or prepared.recipe.training) for phase in prepared.recipe.phases]
-    epochs = sum(rounds * training.epochs for rounds, training in trainings)
+    trainings = trainings_of(prepared.recipe.phases, prepared.recipe.training)
+    epochs = sum(times * training.epochs for times, training in trainings)
     return epochs * count / max(spec.epochs * each, 1)

@@ -16,6 +16,7 @@ PARAMETERS = {
     "vgg16-s0-stride1": 19_187_786,
     "vgg16-s0-student": 11_320_394,
     "vgg16-s0-student-4tap": 11_319_434,
+    "vgg16-quarter-32": 957_722,
     "t1-conv2d": 88_170,
     "t1-conv3d": 83_526,
     "t1-meta": 84_126,
@@ -38,6 +39,7 @@ TRAINABLE = {"a1": 7_968, "a2": 5_382, "a3": 3_090}
 MACS = {
     "lenet": (693_000, 0),
     "vgg16-s0": (1_254.1e6, 0.05e6),
+    "vgg16-quarter-32": (19.9e6, 0.05e6),
     "t1-conv2d": (2.313e6, 500),
     "t1-conv3d": (1.354e6, 500),
     "t1-meta": (1.289e6, 500),

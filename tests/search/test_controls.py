@@ -15,7 +15,7 @@ from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import build_space
 from compressor.recipe.model import ControlsSpec
-from compressor.search.controls import at_random, run_controls, undistilled
+from compressor.search.controls import at_random, run_controls, unchanged, undistilled
 from compressor.search.executor import TrialSpec
 from compressor.search.observer import Event, Note
 from compressor.search.prepare import Prepared
@@ -27,10 +27,12 @@ from compressor.train.spec import Distillation, TrainingSpec
 TRAINING = TrainingSpec(epochs=1, steps_per_epoch=2, distillation=Distillation(logits=0.5))
 PLAN = Plan((Phase("p", (Edit("binarize", "1"),), TRAINING),))
 
+ALL = ("scratch", "random", "undistilled", "unchanged")
+
 
 @pytest.fixture
 def prepared(run: RunFolder) -> Prepared:
-    recipe = replace(run.recipe(), controls=ControlsSpec(scratch=True, random=True, undistilled=True))
+    recipe = replace(run.recipe(), controls=ControlsSpec(scratch=True, random=True, undistilled=True, unchanged=True))
     baseline = load_baseline(run.baseline)
     space = build_space(recipe.phases, baseline.network, recipe.training)
     return Prepared(run, recipe, load_data(recipe.data), baseline, Sensitivities(), space)
@@ -49,6 +51,11 @@ def test_undistilled_is_the_same_plan_on_labels_alone() -> None:
     (phase,) = undistilled(PLAN).phases
     assert phase.training == replace(TRAINING, distillation=Distillation())
     assert phase.steps == PLAN.phases[0].steps
+
+
+def test_unchanged_is_the_training_of_the_plan_without_its_edits() -> None:
+    (phase,) = unchanged(PLAN).phases
+    assert (phase.steps, phase.training) == ((), TRAINING)
 
 
 def test_random_edits_are_as_many_at_other_places(prepared: Prepared) -> None:
@@ -70,9 +77,9 @@ def test_every_arm_is_run_once_and_reported(prepared: Prepared) -> None:
 
     executor = Scripted(lambda spec: run_job(spec, lambda stage, share: None))
     arms = dict(run_controls(prepared, best, executor, Notes()))
-    assert set(arms) == {"scratch", "random", "undistilled"}
+    assert set(arms) == set(ALL)
     assert all(0 <= accuracy.validation <= 1 for accuracy in arms.values())
-    assert [spec.kind for spec in executor.submitted] == ["scratch", "control", "control"]
+    assert [spec.kind for spec in executor.submitted] == ["scratch", "control", "control", "control"]
 
     again = Scripted()
     assert dict(run_controls(prepared, best, again, Notes())) == arms
@@ -84,5 +91,5 @@ def test_an_arm_that_fails_is_told_and_left_out(prepared: Prepared) -> None:
     seen = Notes()
     executor = Scripted(lambda spec: Outcome("failed", reason="no luck"))
     assert dict(run_controls(prepared, best, executor, seen)) == {}
-    assert seen.notes == [f"control {name} gave nothing: no luck" for name in ("scratch", "random", "undistilled")]
+    assert seen.notes == [f"control {name} gave nothing: no luck" for name in ALL]
     assert Path(executor.submitted[0].source).name == "x"

@@ -1,0 +1,222 @@
+"""The three stages of document S0 as tables: what the pixels are worth, what a mask costs, what the student keeps.
+
+Stage 1 is the probe, stage 2 the trials after their first phase, by the mask of their stem, stage 3 the best candidate
+beside its control arms. The masks are marked by what the probe found; it does not forbid any.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from compressor.engine.candidate import Accuracy, StageFigures
+from compressor.engine.plan import Edit
+from compressor.probe.result import ProbeResult, Variant
+from compressor.probe.tilings import REFERENCE
+from compressor.report import text
+from compressor.report.gather import Facts, Trial
+from compressor.report.table import Table, table
+from compressor.search.result import Candidate
+
+MASKING, MASK = "input-mask", "mask"
+"""The plugin whose edits stage 2 is about, and the knob that names the mask."""
+_ARMS = {
+    "undistilled": "student, on labels alone",
+    "scratch": "student, from scratch",
+    "unchanged": "teacher, trained on as long",
+    "random": "as many edits at random",
+}
+
+
+@dataclass(frozen=True)
+class Section:
+    """One stage: its title, what it says in words, its table."""
+
+    title: str
+    lines: tuple[str, ...]
+    content: Table
+
+
+def sections(facts: Facts) -> list[Section]:
+    """The stages a run with a probe went through; empty for a run without one."""
+    probe = facts.result.probe
+    if probe is None:
+        return []
+    found = [Section("Stage 1: are there pixels to spare?", tuple(_probe_lines(probe)), probe_table(probe))]
+    masks = masks_table(facts, probe)
+    if masks is not None:
+        found.append(Section("Stage 2: masks", tuple(_mask_lines(facts, probe)), masks))
+    if facts.result.best is not None:
+        found.append(Section("Stage 3: the student", tuple(_student_lines(facts)), student_table(facts)))
+    return found
+
+
+def origin(probe: ProbeResult) -> str:
+    """The data, and what they stand in for: ``cifar-10, a stand-in for Caltech-256: …``"""
+    if probe.spec.stand_in_for:
+        return (
+            f"{probe.data}, a stand-in for {probe.spec.stand_in_for}: "
+            f"the figures say nothing about {probe.spec.stand_in_for}"
+        )
+    return f"{probe.data}, itself a stand-in" if probe.stand_in else probe.data
+
+
+# --- stage 1 -----------------------------------------------------------------------------------------------------
+
+
+def probe_table(probe: ProbeResult) -> Table:
+    """A row per tiling, the whole image first; changes against it, with their standard error."""
+    rows = [_tiling_row(variant) for variant in probe.variants]
+    marked = next(
+        (n for n, v in enumerate(probe.variants) if v.redundant and v.dropped == probe.dropped and v.dropped), None
+    )
+    return table("tiling, >dropped, fill, >error, >change, >loss, >change of loss, verdict", rows, marked=marked)
+
+
+def _tiling_row(variant: Variant) -> tuple[str, ...]:
+    reference = variant.name == REFERENCE
+    spread = f" ±{100 * variant.error_spread:.1f}" if variant.error_spread else ""
+    return (
+        variant.name,
+        text.percent(variant.dropped, 0),
+        text.NONE if reference else variant.fill,
+        text.percent(variant.error, 1),
+        text.NONE if reference else f"{text.points(variant.error_change)}{spread}",
+        f"{variant.loss:.3f}",
+        text.NONE if reference else f"{variant.loss_change:+.3f}".replace("-", "−"),
+        "reference" if reference else "to spare" if variant.redundant else "needed",
+    )
+
+
+def _probe_lines(probe: ProbeResult) -> Iterator[str]:
+    spec = probe.spec
+    yield f"Data: {origin(probe)}."
+    yield (
+        f"{text.plural(probe.arms, 'training')}: {text.plural(len(probe.variants), 'tiling')} × "
+        f"{text.plural(spec.sets, 'set')} of {spec.draw} × {text.plural(spec.repeats, 'repeat')}, "
+        f"{text.plural(spec.epochs, 'epoch')} each, from "
+        f"{'new weights' if spec.start == 'scratch' else 'the trained weights'}; validation images, tiled alike. "
+        "Changes are in points of error and nats of loss, each against the whole image with the same set and seed; "
+        "± is one standard error."
+    )
+    yield f"{probe.reason[:1].upper()}{probe.reason[1:]}."
+
+
+# --- stage 2 -----------------------------------------------------------------------------------------------------
+
+
+def masks_table(facts: Facts, probe: ProbeResult) -> Table | None:
+    """Every mask that was tried, after the phase that put it in; None where none was."""
+    base = facts.result.baseline
+    tried = sorted(_masks(facts), key=lambda entry: (pixels_dropped(entry[0]), -entry[1].accuracy))
+    if not tried:
+        return None
+    rows = [_mask_row("none: the baseline", 0.0, base.accuracy.validation, base.macs, base, "reference")]
+    reference = _reference(facts, tried[0][1])
+    if reference is not None:
+        rows.append(_mask_row("none: trained on", 0.0, reference.accuracy, reference.macs, base, "reference"))
+    for mask, figures in tried:
+        dropped = pixels_dropped(mask)
+        verdict = "within" if dropped <= probe.dropped else "beyond"
+        rows.append(_mask_row(mask, dropped, figures.accuracy, figures.macs, base, verdict))
+    best = max(range(len(tried)), key=lambda number: tried[number][1].accuracy)
+    return table(
+        "mask, >dropped, >validation, >error, >change, >MACs, probe", rows, marked=len(rows) - len(tried) + best
+    )
+
+
+def _mask_row(name: str, dropped: float, accuracy: float, macs: int, base: Candidate, verdict: str) -> tuple[str, ...]:
+    return (
+        name,
+        text.percent(dropped, 0),
+        text.percent(accuracy),
+        text.percent(1 - accuracy),
+        text.points(base.accuracy.validation - accuracy),
+        text.short_count(macs),
+        verdict,
+    )
+
+
+def _mask_lines(facts: Facts, probe: ProbeResult) -> Iterator[str]:
+    tried = list(_masks(facts))
+    best, figures = max(tried, key=lambda entry: entry[1].accuracy)
+    yield (
+        f"Each mask after the phase that put it in ({text.plural(figures.epochs, 'epoch')}), on validation images. "
+        f"The lowest error has {best}, which drops {pixels_dropped(best):.0%} of the pixels; "
+        f"the probe found {probe.dropped:.0%} to spare. One training each: the order of close ones is chance."
+    )
+
+
+def _masks(facts: Facts) -> Iterator[tuple[str, StageFigures]]:
+    """By mask: the figures when its phase was over; the trial with the best where one was tried more than once."""
+    found: dict[str, StageFigures] = {}
+    for trial in facts.trials:
+        phase, mask = _masked_in(trial)
+        for figures in trial.outcome.stages:
+            better = mask not in found or figures.accuracy > found[mask].accuracy
+            if mask and figures.phase == phase and figures.round == 1 and better:
+                found[mask] = figures
+    yield from found.items()
+
+
+def _masked_in(trial: Trial) -> tuple[str, str]:
+    """The phase that masks the stem, and the mask; empty where none does."""
+    for phase in trial.plan.parts:
+        for step in phase.steps:
+            if isinstance(step, Edit) and step.plugin == MASKING and MASK in step.choice:
+                return phase.name, str(step.choice[MASK])
+    return "", ""
+
+
+def _reference(facts: Facts, like: StageFigures) -> StageFigures | None:
+    """The unmasked network, trained on for the same phase."""
+    outcome = facts.controls.get("unchanged")
+    stages = outcome.stages if outcome is not None else ()
+    return next((figures for figures in stages if (figures.phase, figures.round) == (like.phase, like.round)), None)
+
+
+def pixels_dropped(mask: str) -> float:
+    """Share of the pixels of a 2×2 cell that no tap of the mask reads: ``010111010`` → 0.25, ``1001`` → 0.5."""
+    if len(mask) != 9:
+        return mask.count("0") / max(len(mask), 1)
+    read = {(place // 3 % 2, place % 3 % 2) for place, tap in enumerate(mask) if tap == "1"}
+    return 1 - len(read) / 4
+
+
+# --- stage 3 -----------------------------------------------------------------------------------------------------
+
+
+def student_table(facts: Facts) -> Table:
+    """Teacher, student and what the same training gives without the method."""
+    result = facts.result
+    best, base = result.best, result.baseline
+    assert best is not None
+    rows = [_arm_row("teacher", base.accuracy, base, base), _arm_row("student", best.accuracy, best, base)]
+    sizes: Mapping[str, Candidate] = {"unchanged": base}
+    rows += [
+        _arm_row(_ARMS.get(name, name), accuracy, sizes.get(name, best), base)
+        for name, accuracy in result.controls.items()
+    ]
+    return table("arm, >validation, >test, >parameters, >change, >speed, >95 %", rows, marked=1)
+
+
+def _arm_row(name: str, accuracy: Accuracy, size: Candidate, base: Candidate) -> tuple[str, ...]:
+    fewer = size.params / base.params - 1
+    latency = size.latency
+    return (
+        name,
+        text.percent(accuracy.validation),
+        text.percent(accuracy.test),
+        text.count(size.params),
+        text.NONE if size is base else f"{100 * fewer:+.1f} %".replace("-", "−"),
+        text.NONE if size is base else text.times(latency.speedup),
+        text.NONE if size is base else text.interval(latency.low, latency.high),
+    )
+
+
+def _student_lines(facts: Facts) -> Iterator[str]:
+    best = facts.result.best
+    assert best is not None
+    yield f"The best candidate: {best.about}. Test figures of the student are those of the final measurement."
+    if facts.result.controls:
+        yield "Control arms are scored on validation images; they have the student's size where they are students."

@@ -1,0 +1,137 @@
+"""The three stages in the report: what the tables say, and that a stand-in is called one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sample_run import sample_run
+
+from compressor.engine.candidate import Accuracy, Outcome, StageFigures
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.probe.arms import Arm, ArmScore, arms_of
+from compressor.probe.result import ProbeResult, judge_probe
+from compressor.probe.spec import ProbeSpec
+from compressor.report.gather import Facts, Trial, gather
+from compressor.report.html import page
+from compressor.report.redundancy import origin, pixels_dropped, sections
+from compressor.search.result import Verdict
+
+SPEC = ProbeSpec(tilings=("DN", "MH", "CHB0", "GRI1"), sets=2, stand_in_for="Caltech-256")
+ERRORS = {"DN": 0.30, "MH": 0.29, "CHB0": 0.305, "GRI1": 0.40}
+
+
+def probed(**errors: float) -> ProbeResult:
+    known = {**ERRORS, **errors}
+    scores = [ArmScore(arm, known[arm.tiling] + 0.01 * arm.set, 1.0, 2.0) for arm in arms_of(SPEC)]
+    return judge_probe(SPEC, scores, data="cifar-10")
+
+
+def masked(number: int, mask: str, accuracy: float) -> Trial:
+    plan = Plan((Phase("mask", (Edit("input-mask", "conv1", {"mask": mask}),)), Phase("student")))
+    stages = (stage("mask", accuracy), stage("student", accuracy - 0.2))
+    return Trial(number, f"{number}", plan.describe(), Outcome("complete", stages=stages), plan)
+
+
+def stage(phase: str, accuracy: float) -> StageFigures:
+    return StageFigures(phase, 1, accuracy, params=10, macs=20, size_bytes=30, edits=1, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    return gather(sample_run(tmp_path_factory.mktemp("stages") / "run"))
+
+
+@pytest.fixture
+def facts(plain: Facts) -> Facts:
+    """A run whose three stages are over."""
+    controls = {"scratch": Accuracy(0.91), "unchanged": Accuracy(0.96)}
+    trials = (masked(0, "010111010", 0.93), masked(1, "000101000", 0.94), masked(2, "000101000", 0.90))
+    return replace(
+        plain,
+        result=replace(plain.result, probe=probed(), controls=controls),
+        trials=trials,
+        controls={"unchanged": Outcome("complete", stages=(stage("mask", 0.955), stage("student", 0.96)))},
+    )
+
+
+@pytest.mark.parametrize(
+    ("mask", "share"),
+    [
+        ("111111111", 0.0),
+        *((mask, 0.25) for mask in ("010111010", "111101111", "101111101", "111010111")),
+        *((mask, 0.5) for mask in ("101010101", "010101010")),
+        *((mask, 0.75) for mask in ("101000101", "000010000", "010000010", "000101000")),
+        ("1001", 0.5),
+    ],
+)
+def test_a_mask_says_which_share_of_the_pixels_it_drops(mask: str, share: float) -> None:
+    assert pixels_dropped(mask) == share
+
+
+def test_a_run_without_a_probe_has_no_stages(plain: Facts) -> None:
+    assert sections(plain) == []
+    assert "Stage by stage" not in page(plain)
+
+
+def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts) -> None:
+    (first, *_) = sections(facts)
+    rows = {row[0]: row[1:] for row in first.content.rows}
+    assert rows["DN"] == ("0 %", "–", "31.5 %", "–", "1.000", "–", "reference")
+    assert rows["GRI1"][:4] == ("75 %", "white", "41.5 %", "+10.00 ±0.0") or rows["GRI1"][3].startswith("+10.00")
+    assert [rows[name][-1] for name in ("MH", "CHB0", "GRI1")] == ["to spare", "to spare", "needed"]
+    assert first.content.marked == 2
+    assert any("50% of the pixels are not needed: CHB0" in line for line in first.lines)
+
+
+def test_a_stand_in_is_called_one(facts: Facts) -> None:
+    (first, *_) = sections(facts)
+    assert "cifar-10, a stand-in for Caltech-256: the figures say nothing about Caltech-256" in first.lines[0]
+    assert "a stand-in for Caltech-256" in page(facts)
+    assert "stand-in" not in origin(replace(probed(), spec=ProbeSpec(), stand_in=False))
+    assert "itself a stand-in" in origin(replace(probed(), spec=ProbeSpec(), stand_in=True))
+
+
+def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> None:
+    second = sections(facts)[1]
+    rows = {row[0]: row[1:] for row in second.content.rows}
+    assert list(rows) == ["none: the baseline", "none: trained on", "010111010", "000101000"]
+    assert rows["none: trained on"][1] == "95.50 %"
+    assert rows["010111010"] == ("25 %", "93.00 %", "7.00 %", "+2.10", "20", "within")
+    assert rows["000101000"][1:3] == ("94.00 %", "6.00 %")
+    assert rows["000101000"][-1] == "beyond"
+    assert second.content.rows[second.content.marked or 0][0] == "000101000"
+    assert "The lowest error has 000101000, which drops 75% of the pixels" in second.lines[0]
+
+
+def test_the_third_stage_sets_the_student_beside_its_controls(facts: Facts) -> None:
+    third = sections(facts)[2]
+    rows = {row[0]: row[1:] for row in third.content.rows}
+    assert list(rows) == ["teacher", "student", "student, from scratch", "teacher, trained on as long"]
+    assert rows["teacher, trained on as long"][2] == rows["teacher"][2]
+    assert rows["student, from scratch"][2] == rows["student"][2]
+    assert rows["student"][4] == "1.24×"
+
+
+def test_all_three_are_in_the_page_in_order(facts: Facts) -> None:
+    html = page(facts)
+    places = [html.index(f"<h3>Stage {number}") for number in (1, 2, 3)]
+    assert places == sorted(places)
+
+
+def test_where_the_method_does_not_apply_the_report_shows_why(tmp_path: Path) -> None:
+    probe = probed(MH=0.5, CHB0=0.5)
+    run = sample_run(tmp_path / "run", helped=False, best=False)
+    result = replace(run.result(), verdict=Verdict(False, (probe.reason,)), probe=probe)
+    run.write_result(replace(result, samples={"validation": 1000}))
+    facts = gather(run)
+    assert [section.title[:7] for section in sections(facts)] == ["Stage 1"]
+    html = page(facts)
+    assert "The method does not apply to this data" in html
+    assert "The test split has not been opened." in html
+
+
+def test_a_tiling_that_could_not_be_trained_is_not_in_the_table() -> None:
+    scores = [ArmScore(Arm("DN", number, 1), 0.3, 1.0, 1.0) for number in (1, 2)]
+    assert not judge_probe(SPEC, scores).applies
