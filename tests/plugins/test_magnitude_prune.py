@@ -17,6 +17,7 @@ from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import measure_baseline
+from compressor.engine.control import reinitialise
 from compressor.engine.course import rewind
 from compressor.engine.plan import Decision, Edit, Phase, Plan
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
@@ -138,6 +139,17 @@ def test_rewinding_gives_first_values_to_survivors_and_leaves_the_masks() -> Non
         assert torch.equal(leaf.bias, initial[f"{path}.bias"])
     assert torch.equal(network.leaf("bn1").running_var, initial["bn1.running_var"])
     assert survivors(network) == 4_176
+
+
+def test_a_pruned_network_from_scratch_has_other_weights_under_the_same_masks() -> None:
+    network = apply(WEIGHTS, a2(), "all", choice={"fraction": 0.9})
+    before = [(leaf.weight.detach().clone(), leaf.mask.clone()) for leaf in masked(network)]
+    reinitialise(network, 5)
+    for leaf, (weight, mask) in zip(masked(network), before, strict=True):
+        assert torch.equal(leaf.mask, mask)
+        assert not torch.equal(leaf.weight[mask], weight[mask])
+        assert not leaf.weight[~mask].any()
+        assert leaf.weight.abs().max() <= leaf.weight[0].numel() ** -0.5
 
 
 # --- where it acts ---------------------------------------------------------------------------------------------------
