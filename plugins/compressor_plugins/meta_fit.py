@@ -42,6 +42,15 @@ def group_moments(rows: Tensor, groups: int) -> GroupMoments:
 
 
 @torch.no_grad()
+def rows_by_group(weight: Tensor, groups: int, known: GroupMoments | None = None) -> Tensor:
+    """A dense ``weight`` (H, K) as (G, H, K / G), in the norm of the outputs where there is data."""
+    outputs, inputs = weight.shape
+    parts = weight.detach().float().cpu().view(outputs, groups, -1).transpose(0, 1)
+    root, _ = _roots(None if known is None else known.covariance.double(), inputs // groups)
+    return parts @ root.float()
+
+
+@torch.no_grad()
 def fit_groups(
     weight: Tensor, groups: int, mixed: int, ranks: int, *, softmax: bool = False, known: GroupMoments | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,16 @@ Parameters: G·(K/G·L + L) + G·M, and one slope per group with PReLU: about 1/
 group (``rank``) instead of one it is R times as many, and the mix has G·R rows. The activation behind the layer is the
 network's own and stays.
 
+With PReLU groups and mix cannot become one product, and small layers would run slower than the dense ones they replace,
+in any form (0.5× to 0.95×): under 250,000 weights, or 80,000 in groups of up to ten results, they are refused
+(``meta_layers.prelu_pays``), unless ``allow_slower`` says that their bytes matter more. Without PReLU the file runs the
+dense product where that is faster, so nothing gets slower.
+
 Warm start: the rank-R singular value decomposition of each group's weights, in the norm of the outputs where there is
 data (``meta_fit``). PReLU slopes start at 1, where the layer is linear and the decomposition the best one. Weights that
-were trained without this structure keep 15–26 % of their energy at R = 1: promised is nothing before training.
+were trained without this structure keep 15–26 % of their energy at R = 1: promised is nothing before training. Hidden
+units may be counted in any order, and take the one in which more is kept (``meta_order``): all of it where there is a
+structure that other numbers hid, and some points where there is none.
 
 Source: S1 (Kondaurova & Semenov, "Optimization of the number of parameters…"): its Meta head has (G, M, L) = (4, 4, 10)
 for T1 and (16, 8, 8) for T2 and T3. Its text counts (K/G)·L + G², forgetting the factor G; its code takes the softmax
@@ -22,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -30,18 +37,22 @@ from torch import Tensor, nn
 
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
+from compressor.graph.channels import plan_reorder
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.calibration import activations
 from compressor_plugins.conv3d_fit import patches
-from compressor_plugins.meta_fit import GroupMoments, fit_bias, fit_groups, group_moments
-from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear, Normalise
+from compressor_plugins.meta_fit import GroupMoments, fit_bias, fit_groups, group_moments, rows_by_group
+from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear, Normalise, prelu_pays
+from compressor_plugins.meta_order import better_order
 from compressor_plugins.neighbours import source_of
 from compressor_plugins.replaceable import WeightLayer, pair, symmetric_padding, weight_layers
 
 GROUPS, MIXED = "groups", "mixed"
+WORTHWHILE = 0.01
+"""Share of the weights' energy that another order has to keep more."""
 LARGEST_GROUP = 1600
 """Inputs of a group up to which its covariance is taken; beyond, the fit is that of the weights themselves."""
 
@@ -62,6 +73,10 @@ class MetaHead(Plugin):
     """Mix by the matrix itself, or by its softmax over the groups."""
     dropout: float = 0.1
     """On the groups' results, in training, with PReLU."""
+    permute: bool = True
+    """Count the hidden units of linear layers in the order in which the groups come closest to the weights."""
+    allow_slower: bool = False
+    """Also with PReLU where that runs slower than the layer it replaces."""
     min_bytes: int = 2000
     """Layers and choices that save less are left out."""
 
@@ -89,7 +104,13 @@ class MetaHead(Plugin):
             raise Refusal(reason, path=site.path)
         choices = self._choices(layer)
         groups, mixed = (int(choice.get(name, choices[name][0])) for name in (GROUPS, MIXED))
-        editor.replace(site.path, self._substitute(editor, layer, groups, mixed))
+        known = _moments(editor.evidence, editor.network, layer, groups)
+        others = self._in_order(editor.network, layer, groups, mixed, known)
+        leaf = others.pop(site.path, layer.leaf)
+        substitute = self._substitute(leaf, math.prod(editor.network.shape(layer.calls[0])[1:]), groups, mixed, known)
+        for path, other in others.items():
+            editor.replace(path, other)
+        editor.replace(site.path, substitute)
 
     def _kinds(self) -> tuple[type[nn.Module], ...]:
         return {"both": (nn.Linear, nn.Conv2d), "linear": (nn.Linear,), "conv": (nn.Conv2d,)}[self.layers]
@@ -103,11 +124,13 @@ class MetaHead(Plugin):
             return "gives the classes: there is no layer behind it to make up for the structure"
         if not all(self._choices(layer).values()):
             outputs, inputs = layer.leaf.weight.shape[:2]
+            if self.activation == "prelu" and all(replace(self, allow_slower=True)._choices(layer).values()):
+                return "with PReLU it would run slower than the dense layer: see activation and allow_slower"
             return f"no groups of {inputs} inputs and parts of {outputs} outputs save {self.min_bytes} bytes"
         return ""
 
     def _choices(self, layer: WeightLayer) -> dict[str, list[int]]:
-        """Useful numbers of groups G and of mixtures M, the defaults first. Any two of them save enough."""
+        """Useful numbers of groups G and of mixtures M, the defaults first. Any two of them pay."""
         outputs, inputs, *kernel = layer.leaf.weight.shape
         conv = isinstance(layer.leaf, nn.Conv2d)
         groups = [g for g in ((4, 2, 8, 16) if conv else (16, 4, 8, 32)) if inputs % g == 0 and inputs // g >= 4]
@@ -115,19 +138,45 @@ class MetaHead(Plugin):
         if conv:  # the runtime's blocks of channels
             groups.sort(key=lambda count: inputs // count % 16 != 0)
         taps, before = math.prod(kernel), layer.leaf.weight.numel()
-        for count in list(groups):
-            left = [self._parameters(count, m, inputs, outputs, taps) for m in mixed]
-            mixed = [m for m, size in zip(mixed, left, strict=True) if 4 * (before - size) >= self.min_bytes]
-        return {GROUPS: groups, MIXED: mixed}
+
+        def pays(count: int, parts: int) -> bool:
+            left = self._parameters(count, parts, inputs, outputs, taps)
+            slow = not conv and self.activation == "prelu" and not self.allow_slower
+            fast = not slow or prelu_pays(inputs, outputs, count * self.rank, parts)
+            return 4 * (before - left) >= self.min_bytes and fast
+
+        groups = [count for count in groups if any(pays(count, parts) for parts in mixed)]
+        offers = [groups[:many] for many in range(len(groups), 0, -1)]
+        common = [[parts for parts in mixed if all(pays(count, parts) for count in some)] for some in offers]
+        some, parts = max(
+            zip(offers, common, strict=True), key=lambda pair: len(pair[0]) * len(pair[1]), default=([], [])
+        )
+        return {GROUPS: some, MIXED: parts}
 
     def _parameters(self, groups: int, mixed: int, inputs: int, outputs: int, taps: int) -> int:
         results, width = groups * self.rank, outputs // mixed
         return results * (inputs // groups * taps * width + width + mixed + 1)
 
-    def _substitute(self, editor: Editor, layer: WeightLayer, groups: int, mixed: int) -> MetaLayer:
-        leaf, softmax = layer.leaf, self.normalise == "softmax"
+    def _in_order(
+        self, network: Network, layer: WeightLayer, groups: int, mixed: int, known: GroupMoments | None
+    ) -> dict[str, nn.Module]:
+        """The layer and all that is coupled to it with the hidden units in a better order; empty to leave them."""
+        if not self.permute or not isinstance(layer.leaf, nn.Linear):
+            return {}
+        order = better_order(rows_by_group(layer.leaf.weight, groups, known), mixed, WORTHWHILE, self.rank)
+        if order is None:
+            return {}
+        try:
+            return dict(plan_reorder(network, layer.path, order.tolist()))
+        except Refusal:  # its units are counted by something else
+            return {}
+
+    def _substitute(
+        self, leaf: nn.Module, positions: int, groups: int, mixed: int, known: GroupMoments | None
+    ) -> MetaLayer:
+        assert isinstance(leaf, nn.Linear | nn.Conv2d)
+        softmax = self.normalise == "softmax"
         flat = leaf.weight.detach().flatten(1)
-        known = _moments(editor.evidence, editor.network, layer, groups)
         own, mix = fit_groups(flat, groups, mixed, self.rank, softmax=softmax, known=known)
         bias = None
         if leaf.bias is not None:
@@ -145,7 +194,7 @@ class MetaHead(Plugin):
             stride=pair(leaf.stride),
             padding=symmetric_padding(leaf),
             dilation=pair(leaf.dilation),
-            positions=math.prod(editor.network.shape(layer.calls[0])[1:]),
+            positions=positions,
             normalise=self.normalise,
         )
 

@@ -29,8 +29,13 @@ FOLD_BELOW = 150_000
 1.6× faster in groups, 784→120 0.93×."""
 SMALL_CONVOLUTION = 1_000_000
 """Multiply-accumulates below which a convolution stays dense."""
-KRONECKER_UP_TO = 2048
-"""Values of the mix as a matrix up to which it is one product behind a grouped one (PReLU between)."""
+KRONECKER_UP_TO = 8192
+"""Values of the mix as a matrix up to which it is one product behind a grouped one (PReLU between) …"""
+NARROW = 10
+"""… for groups no wider than this: of 16 channels each they were as slow for one image, and half as fast for 64."""
+PRELU_PAYS_FROM = {"grouped": 80_000, "batched": 250_000}
+"""Weights of the dense layer from which PReLU between groups and mix is no slower than that layer, for one image:
+1152→64 in 16 groups of 8 was 0.95×, 2048→40 in 4 of 10 1.1×, in 16 of 5 1.26×; 1024→128 0.9×, 512→512 1.2×."""
 WIDE = 64
 """Width of a group's result from which PReLU is written as two ReLU parts: ONNX Runtime's own was 4× slower there."""
 
@@ -171,7 +176,7 @@ class MetaLinear(MetaLayer):
     # --- the file ------------------------------------------------------------------------------------------------
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
-        if self.slope is not None and self.weight.shape[0] * self.weight.shape[1] * self.outputs <= KRONECKER_UP_TO:
+        if self.slope is not None and prelu_form(self.outputs, *self.weight.shape[:2]) == "grouped":
             return self._emit_grouped(builder, inputs[0], self.slope.detach())
         dense = self.groups * self.weight.shape[2] * self.outputs
         if self.slope is None and dense - self.weight.numel() < FOLD_BELOW:
@@ -233,6 +238,17 @@ class MetaLinear(MetaLayer):
         matrix = builder.op("Reshape", [self._emit_kronecker(builder), integers(builder, self.outputs, -1)])
         operands = [h, matrix] if self.shift is None else [h, matrix, builder.constant(self.shift, "t")]
         return builder.op("Gemm", operands, transB=1)
+
+
+def prelu_form(outputs: int, results: int, width: int) -> Literal["grouped", "batched"]:
+    """How a linear layer with PReLU between groups and mix runs in the file."""
+    small = results * width * outputs <= KRONECKER_UP_TO and width <= NARROW
+    return "grouped" if small else "batched"
+
+
+def prelu_pays(inputs: int, outputs: int, results: int, mixed: int) -> bool:
+    """Whether a linear layer with PReLU is no slower than the dense one in its place."""
+    return inputs * outputs >= PRELU_PAYS_FROM[prelu_form(outputs, results, outputs // mixed)]
 
 
 class MetaConv2d(MetaLayer):

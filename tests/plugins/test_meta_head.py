@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import onnx
 import pytest
 import torch
@@ -9,7 +11,8 @@ from compressor_plugins.binarize import Binarize
 from compressor_plugins.layer_removal import LayerRemoval
 from compressor_plugins.meta_fit import fit_bias, fit_groups, group_moments
 from compressor_plugins.meta_head import MetaHead
-from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear
+from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear, prelu_form, prelu_pays
+from compressor_plugins.meta_order import better_order, kept_energy
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced
@@ -27,7 +30,7 @@ from compressor.plugin import refusals_of, sites_of
 from compressor.testing import PluginContract, check_plugin
 from compressor.testing.networks import small_networks
 
-PRELU = MetaHead(activation="prelu", layers="linear", min_bytes=0)
+PRELU = MetaHead(activation="prelu", layers="linear", min_bytes=0, allow_slower=True)
 PLAIN = MetaHead(min_bytes=0)
 
 
@@ -149,6 +152,76 @@ def test_prelu_starts_linear_and_the_network_follows_its_old_output() -> None:
     assert follows[2] > 0.999
 
 
+# --- the order of the hidden units -----------------------------------------------------------------------------------
+
+
+def planted(outputs: int, inputs: int, groups: int, mixed: int) -> torch.Tensor:
+    """A weight (H, K) that groups and mix express exactly, in their order."""
+    own, mix = torch.randn(groups, outputs // mixed, inputs // groups), torch.randn(groups, mixed)
+    return torch.einsum("gli,gm->mlgi", own, mix).reshape(outputs, inputs)
+
+
+def by_group(weight: torch.Tensor, groups: int) -> torch.Tensor:
+    return weight.view(len(weight), groups, -1).transpose(0, 1)
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "groups", "mixed"), [(64, 256, 16, 8), (120, 256, 8, 4), (48, 96, 8, 2)])
+def test_a_structure_hidden_by_the_order_of_the_units_is_found(outputs, inputs, groups, mixed) -> None:
+    weight = planted(outputs, inputs, groups, mixed)
+    hidden = weight[torch.randperm(outputs)]
+    whole = float(weight.square().sum())
+    assert kept_energy(by_group(weight, groups), mixed) > 0.999 * whole
+    assert kept_energy(by_group(hidden, groups), mixed) < 0.7 * whole
+    order = better_order(by_group(hidden, groups), mixed, 0.01)
+    assert sorted(order.tolist()) == list(range(outputs))
+    assert kept_energy(by_group(hidden[order], groups), mixed) > 0.999 * whole
+
+
+def test_weights_without_structure_gain_little_and_a_good_order_stays() -> None:
+    """Control: there is nothing to find in noise, and nothing to do where the order is right already."""
+    noise, weight = by_group(torch.randn(64, 256), 16), by_group(planted(64, 256, 16, 8), 16)
+    whole, before = float(noise.square().sum()), kept_energy(noise, 8)
+    order = better_order(noise, 8, 0.0)
+    assert before <= kept_energy(noise[:, order], 8) < before + 0.05 * whole
+    assert better_order(noise, 8, 0.2) is None
+    assert better_order(weight, 8, 0.01) is None
+
+
+def test_the_rewrite_counts_hidden_units_anew_and_what_reads_them_follows() -> None:
+    torch.manual_seed(0)
+    network = chain(
+        nn.Flatten(), nn.Linear(192, 64), nn.BatchNorm1d(64), nn.PReLU(64), nn.Linear(64, 10), shape=(3, 8, 8)
+    )
+    layer = network.leaf("1")
+    with torch.no_grad():
+        layer.weight.copy_(planted(64, 192, 8, 4)[torch.randperm(64)] / 14)
+    data, choice = evidence(network, 128), {"groups": 8, "mixed": 4}
+    off = {}
+    for permute in (True, False):
+        after = apply(MetaHead(min_bytes=0, permute=permute), network.fork(), "1", choice=choice)
+        off[permute] = float((after(data.batches[0][0]) - network(data.batches[0][0])).abs().max())
+        assert torch.equal(after.leaf("4").weight, network.leaf("4").weight) is not permute
+    assert off[True] < 1e-4
+    assert off[False] > 0.1
+
+
+def test_units_that_something_else_counts_keep_their_order() -> None:
+    class Shuffled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(64, 32), nn.Linear(32, 4)
+
+        def forward(self, x):
+            return self.second(self.first(x.flatten(1)).view(-1, 8, 4).transpose(1, 2).flatten(1))
+
+    network = capture(Shuffled(), (1, 8, 8))
+    with torch.no_grad():
+        network.leaf("first").weight.copy_(planted(32, 64, 4, 4)[torch.randperm(32)])
+    before = network.leaf("second").weight.clone()
+    apply(MetaHead(min_bytes=0), network, "first", choice={"groups": 4, "mixed": 4})
+    assert torch.equal(network.leaf("second").weight, before)
+
+
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -233,6 +306,26 @@ def test_knobs_hold_what_divides_and_saves() -> None:
     assert "mixed" not in site(MetaHead(rank=4), network, "1").knobs  # 8 alone saves
 
 
+def test_prelu_is_refused_where_it_would_be_slower() -> None:
+    """Small heads; the document's of T2 and T3 are."""
+    fast = MetaHead(activation="prelu", layers="linear", min_bytes=0)
+    for inputs, outputs, offered in ((1152, 64, False), (784, 120, False), (2048, 40, True), (1024, 256, True)):
+        network = chain(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, 10), shape=(inputs,), sensitive=False)
+        assert bool(sites_of(fast, network)) is offered
+        assert sites_of(MetaHead(layers="linear"), network)
+        if not offered:
+            assert "slower than the dense layer" in reason(fast, network, "0")
+            assert sites_of(PRELU, network)
+        else:
+            knobs = site(fast, network, "0").knobs
+            pairs = itertools.product(knobs["groups"].options, knobs["mixed"].options)
+            assert all(prelu_pays(inputs, outputs, groups, mixed) for groups, mixed in pairs)
+            assert 4 in knobs["groups"].options
+            assert 4 in knobs["mixed"].options
+    assert prelu_form(40, 4, 10) == prelu_form(40, 16, 10) == "grouped"
+    assert prelu_form(64, 4, 16) == prelu_form(512, 16, 8) == "batched"
+
+
 def test_grouped_shared_and_odd_layers_are_refused() -> None:
     grouped = chain(nn.Conv2d(16, 16, 3, groups=2), shape=(16, 8, 8))
     assert "grouped already" in reason(PLAIN, grouped, "0")
@@ -249,7 +342,7 @@ def test_a_rewritten_layer_is_no_site_again() -> None:
 @pytest.mark.parametrize("name", ["vgg", "resnet"])
 def test_both_orders_with_other_plugins_work_or_refuse(name: str) -> None:
     for other in (Binarize(), Binarize(activations="binary"), LayerRemoval()):
-        for first, second in ((MetaHead(activation="prelu"), other), (other, MetaHead())):
+        for first, second in ((MetaHead(activation="prelu", allow_slower=True), other), (other, MetaHead())):
             network = named(name)
             assert all(in_a_row(network, evidence(network, 32), first, second))
 
@@ -262,12 +355,14 @@ class TestPlainContract(PluginContract):
 
 
 class TestPReLUContract(PluginContract):
-    plugin = MetaHead(activation="prelu", rank=2, normalise="softmax", min_bytes=1000)
+    plugin = MetaHead(activation="prelu", rank=2, normalise="softmax", min_bytes=1000, allow_slower=True)
 
 
 @pytest.mark.parametrize(("name", "activation"), [*((name, "none") for name in NETWORKS), ("vgg", "prelu")])
 def test_the_kit_finds_nothing_on(name: str, activation) -> None:
-    findings = check_plugin(MetaHead(activation=activation, min_bytes=1000), {name: named(name)}, most_sites=2)
+    findings = check_plugin(
+        MetaHead(activation=activation, min_bytes=1000, allow_slower=True), {name: named(name)}, most_sites=2
+    )
     assert not [finding for finding in findings if "has no site" not in str(finding)], "\n".join(map(str, findings))
 
 

@@ -186,7 +186,7 @@ REWRITES: tuple[tuple[str, str, dict[str, object], dict[str, Value]], ...] = (
     ("input-mask", "conv1", {}, {}),
     ("magnitude-prune", "all", {"structure": "weights"}, {}),
     ("meta-head", "conv2", {}, {}),
-    ("meta-head", "fc1", {"activation": "prelu"}, {}),
+    ("meta-head", "fc1", {"activation": "prelu", "allow_slower": True}, {}),
     ("quantize-weights", "fc1", {}, {}),
     ("quantize-weights", "conv2", {}, {}),
 )
