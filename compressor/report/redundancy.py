@@ -21,10 +21,10 @@ from compressor.search.result import Candidate
 MASKING, MASK = "input-mask", "mask"
 """The plugin whose edits stage 2 is about, and the knob that names the mask."""
 _ARMS = {
-    "undistilled": "student, on labels alone",
-    "scratch": "student, from scratch",
-    "unchanged": "teacher, trained on as long",
-    "random": "as many edits at random",
+    "undistilled": "student, labels",
+    "scratch": "student, scratch",
+    "unchanged": "teacher, longer",
+    "random": "edits at random",
 }
 
 
@@ -111,10 +111,10 @@ def masks_table(facts: Facts, probe: ProbeResult) -> Table | None:
     tried = sorted(_masks(facts), key=lambda entry: (pixels_dropped(entry[0]), -entry[1].accuracy))
     if not tried:
         return None
-    rows = [_mask_row("none: the baseline", 0.0, base.accuracy.validation, base.macs, base, "reference")]
+    rows = [_mask_row("none, baseline", 0.0, base.accuracy.validation, base.macs, base, "reference")]
     reference = _reference(facts, tried[0][1])
     if reference is not None:
-        rows.append(_mask_row("none: trained on", 0.0, reference.accuracy, reference.macs, base, "reference"))
+        rows.append(_mask_row("none, trained on", 0.0, reference.accuracy, reference.macs, base, "reference"))
     for mask, figures in tried:
         dropped = pixels_dropped(mask)
         verdict = "within" if dropped <= probe.dropped else "beyond"
@@ -219,4 +219,7 @@ def _student_lines(facts: Facts) -> Iterator[str]:
     assert best is not None
     yield f"The best candidate: {best.about}. Test figures of the student are those of the final measurement."
     if facts.result.controls:
-        yield "Control arms are scored on validation images; they have the student's size where they are students."
+        yield (
+            "Control arms, scored on validation images: the student's plan on labels alone; its architecture from new "
+            "weights; the teacher itself, trained on as long. What the controls do as well the method did not earn."
+        )

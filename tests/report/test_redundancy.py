@@ -96,8 +96,8 @@ def test_a_stand_in_is_called_one(facts: Facts) -> None:
 def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> None:
     second = sections(facts)[1]
     rows = {row[0]: row[1:] for row in second.content.rows}
-    assert list(rows) == ["none: the baseline", "none: trained on", "010111010", "000101000"]
-    assert rows["none: trained on"][1] == "95.50 %"
+    assert list(rows) == ["none, baseline", "none, trained on", "010111010", "000101000"]
+    assert rows["none, trained on"][1] == "95.50 %"
     assert rows["010111010"] == ("25 %", "93.00 %", "7.00 %", "+2.10", "20", "within")
     assert rows["000101000"][1:3] == ("94.00 %", "6.00 %")
     assert rows["000101000"][-1] == "beyond"
@@ -108,9 +108,9 @@ def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> 
 def test_the_third_stage_sets_the_student_beside_its_controls(facts: Facts) -> None:
     third = sections(facts)[2]
     rows = {row[0]: row[1:] for row in third.content.rows}
-    assert list(rows) == ["teacher", "student", "student, from scratch", "teacher, trained on as long"]
-    assert rows["teacher, trained on as long"][2] == rows["teacher"][2]
-    assert rows["student, from scratch"][2] == rows["student"][2]
+    assert list(rows) == ["teacher", "student", "student, scratch", "teacher, longer"]
+    assert rows["teacher, longer"][2] == rows["teacher"][2]
+    assert rows["student, scratch"][2] == rows["student"][2]
     assert rows["student"][4] == "1.24×"
 
 
