@@ -6,13 +6,13 @@ from pathlib import Path
 
 from compressor.errors import CaptureError, ModelFileError
 from compressor.graph.network import Network
-from compressor.graph.onnx_in import functions, layers, plain
+from compressor.graph.onnx_in import functions, integer, layers, plain
 from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED
 
-RULE_MODULES = (functions, layers, plain)
+RULE_MODULES = (functions, integer, layers, plain)
 """The modules that register the rules, by being imported."""
 SUPPORTED = frozenset(RULES)
 """Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes are read besides."""

@@ -18,7 +18,8 @@ from compressor.report import text
 from compressor.report.table import Table, table
 
 _COMPUTING = (
-    "Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "MatMulNBits", "QLinearConv", "ConvInteger",
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearConv",
+    "ConvInteger",
 )  # fmt: skip
 
 

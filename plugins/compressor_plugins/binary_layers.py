@@ -253,14 +253,14 @@ class BinaryConv2d(BinaryLayer):
         return x if self.high else emit_bytes(builder, x, 2, self.entry_thresholds(3))
 
     def settings(self) -> dict[str, Any]:
-        """The attributes of the ONNX operator."""
-        return {
-            "kernel_shape": list(self.latent.shape[2:]),
-            "strides": list(self.stride),
-            "pads": [*self.padding, *self.padding],
-            "dilations": list(self.dilation),
-            "group": self.groups,
+        """The attributes of the ONNX operator, less those that say what holds anyway: they are bytes of the file."""
+        settings: dict[str, tuple[Any, Any]] = {
+            "strides": ([*self.stride], [1, 1]),
+            "pads": ([*self.padding, *self.padding], [0, 0, 0, 0]),
+            "dilations": ([*self.dilation], [1, 1]),
+            "group": (self.groups, 1),
         }
+        return {name: value for name, (value, default) in settings.items() if value != default}
 
     def _adds_up_in_bytes(self) -> bool:
         """Whether sums of a part of the channels fit into bytes, and integers pay."""

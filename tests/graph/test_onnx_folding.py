@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import ModelFileError
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.folding import FOLDS
+from compressor.graph.onnx_in.folding import FOLDABLE
 from compressor.graph.onnx_reader import read_onnx
 
 Array = NDArray[np.generic]
@@ -82,6 +82,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
     "Transpose": ([node("Transpose", "k", to="m"), *FLAT], {"k": M, "flat": ints(6)}),
     "Slice": ([node("Slice", "a", "s", "e", "", "steps", to="w")],
               {"a": A, "s": ints(-5), "e": ints(2**62), "steps": ints(2)}),
+    "Split": ([helper.make_node("Split", ["a", "n"], ["v", "w"], axis=0)], {"a": A, "n": ints(2, 4)}),
     "Squeeze": ([node("Squeeze", "k", "axes", to="w")], {"k": M[:1], "axes": ints(0)}),
     "Squeeze of all": ([node("Squeeze", "k", to="w")], {"k": M[:1]}),
     "Unsqueeze": ([node("Unsqueeze", "a", "axes", to="w")], {"a": A, "axes": ints(-2)}),
@@ -94,7 +95,9 @@ def case(name: str) -> onnx.ModelProto:
     for proto in nodes:
         for attribute in proto.attribute:
             attribute.name = attribute.name.rstrip("_")
-    length = {"Div of integers": 2, "Gather": 4, "Gather of rows": 2, "Pad of one axis": 6, "Slice": 3}.get(name, 6)
+    length = {"Div of integers": 2, "Gather": 4, "Gather of rows": 2, "Pad of one axis": 6, "Slice": 3, "Split": 4}.get(
+        name, 6
+    )
     small = ("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift", "Squeeze", "Squeeze of all", "Reshape keeping a size")
     return model_of(nodes, constants, 3 if name in small else length)
 
@@ -111,7 +114,7 @@ def test_a_constant_operator_gives_what_onnx_runtime_gives(name: str, tmp_path: 
 
 
 def test_every_fold_is_tested() -> None:
-    assert {proto.op_type for nodes, _ in CASES.values() for proto in nodes} >= set(FOLDS)
+    assert {proto.op_type for nodes, _ in CASES.values() for proto in nodes} >= FOLDABLE
 
 
 def test_a_wrong_bit_is_noticed(tmp_path: Path) -> None:
@@ -151,6 +154,8 @@ HOSTILE: dict[str, tuple[list[onnx.NodeProto], dict[str, Array], str]] = {
         {"n": ints(2**13, 2**13)}, "multiplications"),
     "sizes that do not meet": ([node("Add", "a", "b", to="w")], {"a": A, "b": A[:4]}, "do not fit together"),
     "an index outside": ([node("Gather", "a", "i", to="w")], {"a": A, "i": ints(6)}, "do not fit together"),
+    "more parts than sizes": (
+        [helper.make_node("Split", ["a", "i"], ["v", "w"], axis=0)], {"a": A, "i": ints(6)}, "2 outputs"),
     "a type that is not read": ([node("Cast", "a", to="w", to_=20)], {"a": A}, "type number 20"),
 }  # fmt: skip
 

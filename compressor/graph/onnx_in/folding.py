@@ -6,6 +6,7 @@ result: a small file cannot claim gigabytes.
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -46,18 +47,23 @@ class Folder:
     def __init__(self) -> None:
         self.folded = 0
 
-    def fold(self, operator: str, inputs: Inputs, attributes: Attributes) -> Tensor:
-        """The one result. Raises ``CaptureError`` for inputs that do not fit, and for results beyond the bounds."""
+    def fold(self, operator: str, inputs: Inputs, attributes: Attributes, count: int = 1) -> list[Tensor]:
+        """The results. Raises ``CaptureError`` for inputs that do not fit, and for results beyond the bounds."""
         try:
-            function, arguments = FOLDS[operator](inputs, attributes)
-            shadow = function(*_without_memory(arguments))
-            self.folded += shadow.numel() * shadow.element_size()
-            if self.folded > MAX_FOLDED:
-                raise CaptureError(f"the constants of the file would unfold to more than {MAX_FOLDED >> 30} GiB")
-            return function(*arguments)
+            folds = _split(inputs, attributes, count) if operator == "Split" else [FOLDS[operator](inputs, attributes)]
+            if len(folds) != count:
+                raise CaptureError(f"it has {count} outputs")
+            return [self._run(*fold) for fold in folds]
         except (RuntimeError, IndexError, TypeError, ValueError, KeyError, AttributeError) as error:
             reason = str(error).partition("\n")[0][:100]
             raise CaptureError(f"its constants do not fit together ({reason})") from None
+
+    def _run(self, function: Callable[..., Tensor], arguments: tuple[Any, ...]) -> Tensor:
+        shadow = function(*_without_memory(arguments))
+        self.folded += shadow.numel() * shadow.element_size()
+        if self.folded > MAX_FOLDED:
+            raise CaptureError(f"the constants of the file would unfold to more than {MAX_FOLDED >> 30} GiB")
+        return function(*arguments)
 
 
 def _without_memory(arguments: tuple[Any, ...]) -> list[Any]:
@@ -139,6 +145,13 @@ def _slice(inputs: Inputs, attributes: Attributes) -> Fold:
     if min(steps, default=1) < 1:
         raise CaptureError("it reverses a dimension")
     return _cut, (inputs[0], tuple(zip(axes, starts, ends, steps, strict=True)))
+
+
+def _split(inputs: Inputs, attributes: Attributes, count: int) -> list[Fold]:
+    x, axis = _first(inputs), attributes.get("axis", 0)
+    sizes = _numbers(inputs, 1, attributes, "split") or [-(-x.shape[axis] // count)] * count
+    ends = list(itertools.accumulate(sizes))
+    return [(_cut, (x, ((axis, end - size, end, 1),))) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _pad(inputs: Inputs, attributes: Attributes) -> Fold:
@@ -271,4 +284,6 @@ FOLDS: dict[str, Callable[[Inputs, Attributes], Fold]] = {
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
 }
-"""Operators that are folded where all their inputs are constants."""
+"""Operators with one result that are folded where all their inputs are constants."""
+FOLDABLE = frozenset([*FOLDS, "Split"])
+"""All operators that are."""

@@ -64,9 +64,10 @@ def identity(node: Node) -> fx.Node:
 
 @rule("Cast")
 def cast(node: Node) -> fx.Node:
-    if node.attributes.get("to") not in (1, 10, 11, 16):
+    value = node.tensor()
+    if node.attributes.get("to") not in (1, 10, 11, 16) and not value.meta.get("flags"):
         raise CaptureError("a conversion to whole numbers")
-    return node.tensor()
+    return value
 
 
 @rule("Concat")

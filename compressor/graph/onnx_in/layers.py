@@ -67,6 +67,11 @@ def gemm(node: Node) -> fx.Node:
     return _linear(node, node.constant(1), bool(node.attributes.get("transB")), _bias(node))
 
 
+def linear(node: Node, *, transposed: bool, bias: bool) -> fx.Node:
+    """A linear layer: input 1 its weights, as torch has them where ``transposed``, input 2 its bias."""
+    return _linear(node, node.constant(1), transposed, {"bias": 2} if bias else {})
+
+
 def _linear(node: Node, weight: Tensor, transposed: bool, bias: dict[str, int]) -> fx.Node:
     if weight.dim() != 2:
         raise CaptureError(f"its weights have sizes {tuple(weight.shape)}, no matrix")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -73,6 +73,18 @@ class Node:
         if self.given(position):
             return float(self.constant(position).item())
         return float(self.attributes.get(attribute, default))
+
+    def derived(self, position: int, tensor: Tensor, about: str) -> str:
+        """The name of a constant made of one of the inputs."""
+        name = f"{self.inputs[position]} {about}"
+        while name in self.state.constants and not torch.equal(self.state.constants[name], tensor):
+            name += "'"
+        self.state.constants.setdefault(name, tensor.contiguous())
+        return name
+
+    def replaced(self, inputs: Sequence[str]) -> Node:
+        """The same node with other inputs."""
+        return replace(self, inputs=inputs)
 
     def sample(self, position: int = 0) -> Shape:
         """Shape of one sample of an input."""

@@ -13,12 +13,15 @@ from torch import Tensor
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.network import InputSpec, Network
 from compressor.graph.onnx_in.file import tensor_of
-from compressor.graph.onnx_in.folding import FOLDS, Folder
+from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.node import RULES, Node
 from compressor.graph.onnx_in.sizes import compute
 from compressor.graph.onnx_in.state import State
 from compressor.graph.raising.assembly import safe_path
 from compressor.graph.raising.program import BATCH
+
+CONTRIBUTED = {"MatMulIntegerToFloat"}
+"""Operators of ONNX Runtime's own domain that are read: those that are written here."""
 
 
 class Reader:
@@ -50,11 +53,11 @@ class Reader:
         attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
         node = Node(proto.op_type, proto.name, list(proto.input), list(proto.output), attributes, self.state)
         where = f"operator {proto.op_type} (node {proto.name or proto.output[0]!r})"
-        own = proto.domain not in ("", "ai.onnx")
+        foreign = proto.domain not in ("", "ai.onnx")
         try:
-            if not own and (self.is_about_sizes(node) or self.is_folded(node)):
+            if not foreign and (self.is_about_sizes(node) or self.is_folded(node)):
                 return
-            if own or proto.op_type not in RULES:
+            if proto.op_type not in RULES or proto.domain not in _domains(proto.op_type):
                 raise CaptureError("is not supported")
             result = RULES[proto.op_type](node)
         except (CaptureError, GraphError) as error:
@@ -90,19 +93,24 @@ class Reader:
     def is_folded(self, node: Node) -> bool:
         """Operators on constants alone, as files have them whose weights are packed: the weights become dense."""
         state, given = self.state, [name for name in node.inputs if name]
-        if node.operator not in FOLDS or not given or any(name not in state.constants for name in given):
+        if node.operator not in FOLDABLE or not given or any(name not in state.constants for name in given):
             return False
         inputs = [state.constants[name] if name else None for name in node.inputs]
-        output = node.outputs[0]
-        state.constants[output] = self.folder.fold(node.operator, inputs, node.attributes)
-        state.folded.add(output)
-        if any(name in state.weights for name in given):
-            state.weights.add(output)
+        results = self.folder.fold(node.operator, inputs, node.attributes, len(node.outputs))
+        for output, result in zip(node.outputs, results, strict=True):
+            state.constants[output] = result
+            state.folded.add(output)
+            if any(name in state.weights for name in given):
+                state.weights.add(output)
         for name in given:
             self.unread[name] -= 1
             if not self.unread[name] and name in state.folded:
                 del state.constants[name]  # what lies between is as large as the weights
         return True
+
+
+def _domains(operator: str) -> tuple[str, ...]:
+    return ("com.microsoft",) if operator in CONTRIBUTED else ("", "ai.onnx")
 
 
 def _input(graph: onnx.GraphProto, initializers: frozenset[str]) -> tuple[InputSpec, str]:
