@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from compressor_plugins.meta_layers import prelu_pays
 from torch import nn
 
 from compressor.engine.apply import apply_edit
@@ -14,7 +15,7 @@ from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
-from payoffs._rows import PayoffRow, measured
+from payoffs._rows import SAME_SPEED, PayoffRow, measured
 
 HEADS = (
     (2048, 40, 4, 4), (1152, 64, 16, 8), (1024, 64, 16, 8), (784, 120, 8, 4), (256, 128, 8, 4), (512, 512, 16, 4),
@@ -30,17 +31,24 @@ CONVOLUTIONS = (
 """Channels, outputs, image size, kernel, groups, mixtures."""
 
 
+FOLLOWING = 0.9
+"""Bytes follow the parameters: share of the parameters' ratio that the bytes' ratio of the layer has to reach."""
+
+
 def rows() -> Iterator[PayoffRow]:
     for inputs, outputs, groups, mixed in HEADS:
         network = head(inputs, outputs)
         for activation in ("none", "prelu"):
+            pays = activation == "none" or prelu_pays(inputs, outputs, groups, mixed)
+            about = f"{inputs}→{outputs} G={groups} M={mixed}" + ("" if pays else " (allow_slower)")
+            options = {"activation": activation, "allow_slower": not pays}
             for batch in (1, 64):
-                required = 0.98 if activation == "none" else 0.0
-                name = f"meta-head {activation} {inputs}→{outputs} G={groups} M={mixed} batch {batch}"
-                yield _row(name, network, {"activation": activation}, groups, mixed, batch, required)
+                required = SAME_SPEED if activation == "none" or (pays and batch == 1) else 0.0
+                name = f"meta-head {activation} {about} batch {batch}"
+                yield _row(name, network, options, groups, mixed, batch, required)
     for channels, outputs, size, kernel, groups, mixed in CONVOLUTIONS:
         name = f"meta conv {channels}→{outputs} {kernel}×{kernel} {size}² G={groups} M={mixed}"
-        yield _row(name, convolution(channels, outputs, size, kernel), {}, groups, mixed, 1, 0.98)
+        yield _row(name, convolution(channels, outputs, size, kernel), {}, groups, mixed, 1, SAME_SPEED)
 
 
 def _row(
@@ -48,9 +56,16 @@ def _row(
 ) -> PayoffRow:
     options = {**options, "min_bytes": 0}
     site = sites_of(make("meta-head", options), before)[0]
+    choice = {knob: value for knob, value in {"groups": groups, "mixed": mixed}.items() if knob in site.knobs}
     after = before.fork()
-    apply_edit(after, Edit("meta-head", site.path, {"groups": groups, "mixed": mixed}, options), None)
-    return measured(name, before, after, batch=batch, required=required)
+    apply_edit(after, Edit("meta-head", site.path, choice, options), None)
+    old, new = (_parameters(network.leaf(site.path)) for network in (before, after))
+    following = round(FOLLOWING * old / new, 2)
+    return measured(name, before, after, batch=batch, required=required, required_bytes=following, layer=site.path)
+
+
+def _parameters(leaf: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in leaf.parameters())
 
 
 def head(inputs: int, outputs: int) -> Network:

@@ -10,9 +10,9 @@ group (``rank``) instead of one it is R times as many, and the mix has G·R rows
 network's own and stays.
 
 With PReLU groups and mix cannot become one product, and small layers would run slower than the dense ones they replace,
-in any form (0.5× to 0.95×): under 250,000 weights, or 80,000 in groups of up to ten results, they are refused
-(``meta_layers.prelu_pays``), unless ``allow_slower`` says that their bytes matter more. Without PReLU the file runs the
-dense product where that is faster, so nothing gets slower.
+in any form (0.5× to 0.95×). They are refused (``meta_layers.prelu_pays``), unless ``allow_slower`` says that bytes
+matter more: layers under 80,000 weights in groups of up to ten results, wider groups that save under 190,000. Without
+PReLU the file runs the dense product where that is faster, so nothing gets slower.
 
 Warm start: the rank-R singular value decomposition of each group's weights, in the norm of the outputs where there is
 data (``meta_fit``). PReLU slopes start at 1, where the layer is linear and the decomposition the best one. Weights that
@@ -142,7 +142,7 @@ class MetaHead(Plugin):
         def pays(count: int, parts: int) -> bool:
             left = self._parameters(count, parts, inputs, outputs, taps)
             slow = not conv and self.activation == "prelu" and not self.allow_slower
-            fast = not slow or prelu_pays(inputs, outputs, count * self.rank, parts)
+            fast = not slow or prelu_pays(inputs, outputs, count, parts, self.rank)
             return 4 * (before - left) >= self.min_bytes and fast
 
         groups = [count for count in groups if any(pays(count, parts) for parts in mixed)]

@@ -33,9 +33,12 @@ KRONECKER_UP_TO = 8192
 """Values of the mix as a matrix up to which it is one product behind a grouped one (PReLU between) …"""
 NARROW = 10
 """… for groups no wider than this: of 16 channels each they were as slow for one image, and half as fast for 64."""
-PRELU_PAYS_FROM = {"grouped": 80_000, "batched": 250_000}
-"""Weights of the dense layer from which PReLU between groups and mix is no slower than that layer, for one image:
-1152→64 in 16 groups of 8 was 0.95×, 2048→40 in 4 of 10 1.1×, in 16 of 5 1.26×; 1024→128 0.9×, 512→512 1.2×."""
+GROUPED_PAYS_FROM = 80_000
+"""Weights of the dense layer from which PReLU in such groups is no slower than that layer, for one image: 1024→64 was
+0.92×, 1152→64 0.95×; 2048→40 in 4 groups 1.1–1.3×, 3072→32 1.0×, 4096→64 1.7×."""
+BATCHED_PAYS_FROM = 190_000
+"""Weights saved from which PReLU in wider groups is not: 784→120 by quarters (71,000) was 0.8×, 1024→128 (98,000)
+0.93×, 512→512 by halves (131,000) 0.76×, by quarters (197,000) 1.0–1.3×."""
 WIDE = 64
 """Width of a group's result from which PReLU is written as two ReLU parts: ONNX Runtime's own was 4× slower there."""
 
@@ -246,9 +249,12 @@ def prelu_form(outputs: int, results: int, width: int) -> Literal["grouped", "ba
     return "grouped" if small else "batched"
 
 
-def prelu_pays(inputs: int, outputs: int, results: int, mixed: int) -> bool:
+def prelu_pays(inputs: int, outputs: int, groups: int, mixed: int, ranks: int = 1) -> bool:
     """Whether a linear layer with PReLU is no slower than the dense one in its place."""
-    return inputs * outputs >= PRELU_PAYS_FROM[prelu_form(outputs, results, outputs // mixed)]
+    dense = inputs * outputs
+    if prelu_form(outputs, groups * ranks, outputs // mixed) == "grouped":
+        return dense >= GROUPED_PAYS_FROM
+    return dense - ranks * dense // mixed >= BATCHED_PAYS_FROM
 
 
 class MetaConv2d(MetaLayer):
