@@ -44,10 +44,17 @@ def floats(*shape: int) -> NDArray[np.float32]:
 SIGNS = {"zero": np.zeros((), np.float32), "u2": np.array(2, np.uint8), "u0": np.array(0, np.uint8)}
 BYTES = [node("GreaterOrEqual", "x", "zero", to="g"), node("Where", "g", "u2", "u0", to="u")]
 CONV: Constants = {
-    **SIGNS, "one": np.array(1, np.float32), "z1": np.array(1, np.uint8),
-    "w": RNG.integers(-9, 9, (5, 4, 3, 3), np.int8), "zw": np.array(0, np.int8), "step": np.array(2.7, np.float32), "z3": np.array(3, np.uint8),
-    "b": RNG.integers(-50, 50, 5).astype(np.int32), "a": floats(5), "z5": RNG.integers(0, 9, 5).astype(np.uint8),
-}  # fmt: skip
+    **SIGNS,
+    "one": np.array(1, np.float32),
+    "z1": np.array(1, np.uint8),
+    "w": RNG.integers(-9, 9, (5, 4, 3, 3), np.int8),
+    "zw": np.array(0, np.int8),
+    "step": np.array(2.7, np.float32),
+    "z3": np.array(3, np.uint8),
+    "b": RNG.integers(-50, 50, 5).astype(np.int32),
+    "a": floats(5),
+    "z5": RNG.integers(0, 9, 5).astype(np.uint8),
+}
 CONVOLVE = node("QLinearConv", "u", "one", "z1", "w", "one", "zw", "step", "z3", "b", to="q", pads=[1] * 4)
 CASES: dict[str, tuple[list[onnx.NodeProto], Constants, tuple[int, ...]]] = {
     "signs per channel": (
