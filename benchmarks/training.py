@@ -39,7 +39,7 @@ from compressor.models import find
 from compressor.train.batches import Batches
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
-from compressor.train.layout import channels_last
+from compressor.train.layout import channels_last, laid
 from compressor.train.optimizers import make_optimizer
 from compressor.train.precision import autocast, usable
 from compressor.train.spec import Augmentation, Precision, TrainingSpec
@@ -133,7 +133,7 @@ def train(variant: Variant, network: Network, data: Data, count: int) -> None:
         optimizer = _optimizer(variant, network.train().module)
         for images, labels in batches(variant, data, count):
             with autocast(network.device, precision):
-                logits = network(images)
+                logits = network(laid(images) if variant.layout else images)
             optimizer.zero_grad()
             torch.autograd.backward(F.cross_entropy(logits.float(), labels))
             optimizer.step()

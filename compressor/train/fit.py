@@ -64,11 +64,11 @@ def _run(
         stack.enter_context(seeded(seed, device))
         batches = Batches(data, spec.batch, spec.augmentation, seed, device)
         precision = usable(spec.precision, network)
-        stack.enter_context(channels_last(network, precision))
+        laid = stack.enter_context(channels_last(network, precision))
         distiller = _distiller(network, teacher, data, spec, precision)
         if distiller is not None:
             stack.enter_context(distiller)
-        return Loop(network, data, spec, batches, distiller, precision).run(progress)
+        return Loop(network, data, spec, batches, distiller, precision, laid).run(progress)
 
 
 def _distiller(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from compressor.train.batches import Batches, TrainingBatch
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import evaluate
 from compressor.train.history import EpochReport, History, Progress
+from compressor.train.layout import laid
 from compressor.train.losses import loss_function
 from compressor.train.optimizers import make_optimizer
 from compressor.train.precision import autocast
@@ -60,6 +61,7 @@ class Loop:
         batches: Batches,
         distiller: Distiller | None,
         precision: Precision = "float32",
+        channels_last: bool = False,
     ) -> None:
         self._network = network
         self._data = data
@@ -67,6 +69,7 @@ class Loop:
         self._stream: Iterator[TrainingBatch] = iter(batches)
         self._distiller = distiller
         self._precision: Precision = precision
+        self._channels_last = channels_last
         self._parameters = [p for p in network.module.parameters() if p.requires_grad]
         self._optimizer = make_optimizer(spec, self._parameters)
         self._loss = loss_function(spec)
@@ -103,7 +106,7 @@ class Loop:
         loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
         seen = 0
         for index in range(self._steps):
-            batch = next(self._stream)
+            batch = self._next_batch()
             batch_loss, logits = self._train_on(batch)
             loss += batch_loss * len(batch.labels)
             right += (logits.argmax(1) == batch.labels).sum()
@@ -122,6 +125,10 @@ class Loop:
             lr=self._rate,
             seconds=time.perf_counter() - started,
         )
+
+    def _next_batch(self) -> TrainingBatch:
+        batch = next(self._stream)
+        return replace(batch, images=laid(batch.images)) if self._channels_last else batch
 
     def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """One optimizer step; the loss and the logits it was computed from, detached."""
