@@ -49,5 +49,6 @@ def test_the_file_of_a_rewritten_network_can_be_read(name: str, tmp_path: Path) 
     with torch.no_grad():
         expected, found, before = rewritten(x), again(x), original.eval()(x)
     assert paths
+    assert {path for path, leaf in again.leaves() if isinstance(leaf, nn.Linear)} == {"10", "12"}
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
     assert not torch.allclose(found, before, rtol=1e-3, atol=1e-3 * float(before.abs().max()))

@@ -100,7 +100,9 @@ class State:
             None,
         )
         if path is None:
-            base = name.strip("/").rpartition("/")[2] or operator.lower()
+            parts = name.strip("/").split("/")
+            numbered = len(parts) > 1 and parts[-1].isdigit()  # "conv1/3": one of several operators of a layer
+            base = parts[-2 if numbered else -1] or operator.lower()
             path = self.build.paths.fresh(safe_path(base.replace(".", "_")))
         self.build.add(path, module)
         return path
