@@ -21,28 +21,27 @@ PyTorch and ONNX Runtime run 3-D convolutions 2 to 9 times slower than the 2-D o
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compressor.errors import GraphError
-from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
+from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.affine_leaf import AffineLeaf
+from compressor_plugins.geometry import Geometry
 from compressor_plugins.toeplitz import emit_toeplitz, places, toeplitz
 
 Pair = tuple[int, int]
 
 
-class ChannelConv3d(Leaf):
+class ChannelConv3d(AffineLeaf):
     """What both modes share. ``weight``: (kernels, volumes, depth, kh, kw); ``bias``: (kernels,) or None."""
 
-    scale: Tensor | None
-    shift: Tensor | None
     depth_padding: int
 
     def __init__(
@@ -61,10 +60,8 @@ class ChannelConv3d(Leaf):
         super().__init__()
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
-        self.register_buffer("scale", None)
-        self.register_buffer("shift", None)
         self.channels, self.positions = channels, positions
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.geometry = Geometry(stride, padding, dilation)
 
     @property
     def volume(self) -> int:
@@ -82,10 +79,8 @@ class ChannelConv3d(Leaf):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self._per_output(self.bias)
-        y = F.conv2d(x, self.weight2d(), bias, self.stride, self.padding, self.dilation)
-        if self.scale is not None and self.shift is not None:
-            y = y * self.scale.view(-1, 1, 1) + self.shift.view(-1, 1, 1)
-        return y
+        g = self.geometry
+        return self.affine(F.conv2d(x, self.weight2d(), bias, g.stride, g.padding, g.dilation))
 
     def reset_parameters(self) -> None:
         """Weights and bias anew, uniform within ±1/√(values each output reads)."""
@@ -104,21 +99,13 @@ class ChannelConv3d(Leaf):
     def output_shape(self, *inputs: Shape) -> Shape:
         if len(inputs) != 1 or len(inputs[0]) != 3 or inputs[0][0] != self.channels:
             raise GraphError(f"a convolution over {self.channels} channels got {inputs}")
-        sizes = zip(inputs[0][1:], self.weight.shape[3:], self.stride, self.padding, self.dilation, strict=True)
-        return (self.outputs, *((size + 2 * pad - gap * (k - 1) - 1) // step + 1 for size, k, step, pad, gap in sizes))
+        return (self.outputs, *self.geometry.outputs(inputs[0][1:], self.weight.shape[3:]))
 
     def cost(self, *inputs: Shape) -> Cost:
         """Multiply-accumulates of the 3-D convolution, products with depth padding included."""
         bias = 0 if self.bias is None else len(self.bias)
         positions = math.prod(self.output_shape(*inputs)[1:])
         return Cost({32: self.weight.numel() + bias}, {32: self.weight.numel() * self.places * positions})
-
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> ChannelConv3d:
-        folded = copy.copy(self)
-        folded._buffers = dict(self._buffers)
-        folded.scale = scale if self.scale is None else self.scale * scale
-        folded.shift = shift if self.shift is None else self.shift * scale + shift
-        return folded
 
     # --- the file ------------------------------------------------------------------------------------------------
 
@@ -134,25 +121,13 @@ class ChannelConv3d(Leaf):
 
     def _bias_values(self) -> Tensor | None:
         """One per output, of the whole."""
-        bias = None if self.bias is None else self._per_output(self.bias.detach())
-        if self.shift is None or self.scale is None:
-            return bias
-        return self.shift if bias is None else bias * self.scale + self.shift
+        return self.affine_bias(None if self.bias is None else self._per_output(self.bias.detach()))
 
     def _conv(
         self, builder: OnnxBuilder, x: OnnxValue, weight: OnnxValue, bias: Tensor | None, groups: int = 1
     ) -> OnnxValue:
         operands = [x, weight] if bias is None else [x, weight, builder.constant(bias, "b")]
-        settings: dict[str, Any] = {"kernel_shape": self.weight.shape[3:]}
-        if any(step > 1 for step in self.stride):
-            settings["strides"] = self.stride
-        if any(self.padding):
-            settings["pads"] = self.padding * 2
-        if any(gap > 1 for gap in self.dilation):
-            settings["dilations"] = self.dilation
-        if groups > 1:
-            settings["group"] = groups
-        return builder.op("Conv", operands, **settings)
+        return replace(self.geometry, groups=groups).emit(builder, operands, self.weight.shape[3:])
 
 
 class SameConv3d(ChannelConv3d):

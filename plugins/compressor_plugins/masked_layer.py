@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.geometry import Geometry
 from compressor_plugins.sparse_weights import emit_sparse
-from compressor_plugins.weighted import Geometry, WeightedLayer
+from compressor_plugins.weighted import WeightedLayer
 
 
 class MaskedLayer(WeightedLayer):

@@ -9,11 +9,11 @@ is a linear one whose weight is a sum of Kronecker products, Σ_v A[v]ᵀ ⊗ W[
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from compressor.errors import GraphError
-from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
+from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.affine_leaf import AffineLeaf
+from compressor_plugins.geometry import Geometry
 
 Normalise = Literal["none", "softmax"]
 FOLD_BELOW = 150_000
@@ -43,11 +45,8 @@ WIDE = 64
 """Width of a group's result from which PReLU is written as two ReLU parts: ONNX Runtime's own was 4× slower there."""
 
 
-class MetaLayer(Leaf):
+class MetaLayer(AffineLeaf):
     """What both kinds share. ``weight`` (V, L, …), ``bias`` (V, L) or None, ``mix`` (V, M), ``slope`` (V,) or None."""
-
-    scale: Tensor | None
-    shift: Tensor | None
 
     def __init__(
         self,
@@ -62,8 +61,6 @@ class MetaLayer(Leaf):
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.mix = nn.Parameter(mix.detach().clone())
-        self.register_buffer("scale", None)
-        self.register_buffer("shift", None)
         self.groups, self.normalise = groups, normalise
 
     @property
@@ -85,19 +82,6 @@ class MetaLayer(Leaf):
             else:
                 nn.init.uniform_(parameter, -bound, bound)
 
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> MetaLayer:
-        folded = copy.copy(self)
-        folded._buffers = dict(self._buffers)
-        folded.scale = scale if self.scale is None else self.scale * scale
-        folded.shift = shift if self.shift is None else self.shift * scale + shift
-        return folded
-
-    def _affine(self, y: Tensor) -> Tensor:
-        if self.scale is None or self.shift is None:
-            return y
-        axes = (-1, *[1] * (y.dim() - 2))
-        return y * self.scale.view(axes) + self.shift.view(axes)
-
     def _parameter_cost(self) -> dict[int, int]:
         return {32: sum(parameter.numel() for parameter in self.parameters())}
 
@@ -106,9 +90,7 @@ class MetaLayer(Leaf):
     def _dense_bias(self) -> Tensor | None:
         """The bias of the equal dense layer (φ the identity): (outputs,)."""
         bias = None if self.bias is None else (self.mixing().detach().t() @ self.bias.detach()).flatten()
-        if self.scale is None or self.shift is None:
-            return bias
-        return self.shift if bias is None else bias * self.scale + self.shift
+        return self.affine_bias(bias)
 
     def _emit_dense_weight(self, builder: OnnxBuilder) -> OnnxValue:
         """Weight of the equal dense layer (φ the identity), (outputs, inputs · taps), from the groups' own."""
@@ -165,7 +147,7 @@ class MetaLinear(MetaLayer):
         h = h if self.bias is None else h + self.bias
         h = h if self.slope is None else F.prelu(h, self.slope)
         h = F.dropout(h, self.dropout, self.training)
-        return self._affine((self.mixing().t() @ h).flatten(1))
+        return self.affine((self.mixing().t() @ h).flatten(1))
 
     def output_shape(self, *inputs: Shape) -> Shape:
         wanted = (self.groups * self.weight.shape[2],)
@@ -276,20 +258,20 @@ class MetaConv2d(MetaLayer):
         """``positions``: of an output image, by which the file chooses among equal forms."""
         super().__init__(weight, bias, mix, groups, normalise=normalise)
         self.positions = positions
-        self.stride, self.padding, self.dilation = stride, padding, dilation
+        self.geometry = Geometry(stride, padding, dilation, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.flatten()
-        h = F.conv2d(x, self.weight.flatten(0, 1), bias, self.stride, self.padding, self.dilation, self.groups)
+        g = self.geometry
+        h = F.conv2d(x, self.weight.flatten(0, 1), bias, g.stride, g.padding, g.dilation, g.groups)
         mixed = self.mixing().t() @ h.reshape(h.shape[0], self.weight.shape[0], -1)
-        return self._affine(mixed.view(h.shape[0], self.outputs, *h.shape[2:]))
+        return self.affine(mixed.view(h.shape[0], self.outputs, *h.shape[2:]))
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels = self.groups * self.weight.shape[2]
         if len(inputs) != 1 or len(inputs[0]) != 3 or inputs[0][0] != channels:
             raise GraphError(f"a convolution in groups for {channels} channels got {inputs}")
-        sizes = zip(inputs[0][1:], self.weight.shape[3:], self.stride, self.padding, self.dilation, strict=True)
-        return (self.outputs, *((size + 2 * pad - gap * (k - 1) - 1) // step + 1 for size, k, step, pad, gap in sizes))
+        return (self.outputs, *self.geometry.outputs(inputs[0][1:], self.weight.shape[3:]))
 
     def cost(self, *inputs: Shape) -> Cost:
         positions = math.prod(self.output_shape(*inputs)[1:])
@@ -348,16 +330,7 @@ class MetaConv2d(MetaLayer):
         self, builder: OnnxBuilder, x: OnnxValue, weight: OnnxValue, bias: Tensor | None, groups: int
     ) -> OnnxValue:
         operands = [x, weight] if bias is None else [x, weight, builder.constant(bias, "b")]
-        settings: dict[str, Any] = {"kernel_shape": self.weight.shape[3:]}
-        if any(step > 1 for step in self.stride):
-            settings["strides"] = self.stride
-        if any(self.padding):
-            settings["pads"] = self.padding * 2
-        if any(gap > 1 for gap in self.dilation):
-            settings["dilations"] = self.dilation
-        if groups > 1:
-            settings["group"] = groups
-        return builder.op("Conv", operands, **settings)
+        return replace(self.geometry, groups=groups).emit(builder, operands, self.weight.shape[3:])
 
 
 def integers(builder: OnnxBuilder, *values: int) -> OnnxValue:

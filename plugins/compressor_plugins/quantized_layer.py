@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.geometry import Geometry
 from compressor_plugins.nibbles import pack_nibbles, unpack_nibbles
-from compressor_plugins.weighted import Geometry, WeightedLayer
+from compressor_plugins.weighted import WeightedLayer
 
 _FLOAT = 1
 """``TensorProto.FLOAT``."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -19,24 +18,7 @@ from torch import Tensor, nn
 
 from compressor.errors import GraphError
 from compressor.graph.leaf import Leaf, OnnxBuilder, OnnxValue, Shape
-from compressor_plugins.replaceable import pair, symmetric_padding
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a 2-D convolution slides; zeros are padded on both sides alike."""
-
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    @staticmethod
-    def of(layer: nn.Linear | nn.Conv2d) -> Geometry | None:
-        """None for a linear layer. Raises ``ValueError`` for padding that is unequal on the two sides."""
-        if isinstance(layer, nn.Linear):
-            return None
-        return Geometry(pair(layer.stride), symmetric_padding(layer), pair(layer.dilation), layer.groups)
+from compressor_plugins.geometry import Geometry
 
 
 class WeightedLayer(Leaf):
@@ -79,8 +61,7 @@ class WeightedLayer(Leaf):
         g = self.geometry
         if len(inputs) != 1 or len(inputs[0]) != 3 or inputs[0][0] != channels * g.groups:
             raise GraphError(f"a convolution for {channels * g.groups} channels got {inputs}")
-        sizes = zip(inputs[0][1:], kernel, g.stride, g.padding, g.dilation, strict=True)
-        return (outputs, *((size + 2 * pad - dil * (k - 1) - 1) // step + 1 for size, k, step, pad, dil in sizes))
+        return (outputs, *g.outputs(inputs[0][1:], kernel))
 
     def mac_count(self, *inputs: Shape) -> int:
         """Multiply-accumulates of the dense layer, which is what runs: zeros and narrow weights are not skipped."""
@@ -92,16 +73,7 @@ class WeightedLayer(Leaf):
             operands.append(builder.constant(self.bias.detach().float(), "bias"))
         if self.geometry is None:
             return builder.op("Gemm", operands, transB=1)
-        g = self.geometry
-        return builder.op(
-            "Conv",
-            operands,
-            kernel_shape=list(self.weight.shape[2:]),
-            strides=list(g.stride) if g.stride != (1, 1) else None,
-            pads=[*g.padding, *g.padding] if g.padding != (0, 0) else None,
-            dilations=list(g.dilation) if g.dilation != (1, 1) else None,
-            group=g.groups if g.groups != 1 else None,
-        )
+        return self.geometry.emit(builder, operands, self.weight.shape[2:])
 
     def keep_outputs(self, channels: Tensor) -> None:
         self._refuse_groups()

@@ -36,8 +36,8 @@ def rewritten(conv: nn.Conv2d, mode: str, count: int, size: int = 9) -> tuple[Ch
     """The leaf without data, and torch's own 3-D convolution with the same weights."""
     leaf = substitute(conv, mode, count, Moments.unknown(conv.in_channels), size**2)
     kernels, volumes, depth, *kernel = leaf.weight.shape
-    settings = [(1 if name == "stride" else leaf.depth_padding if name == "padding" else 1, *getattr(leaf, name))
-                for name in ("stride", "padding", "dilation")]  # fmt: skip
+    g = leaf.geometry
+    settings = [(1, *g.stride), (leaf.depth_padding, *g.padding), (1, *g.dilation)]
     conv3d = nn.Conv3d(volumes, kernels, (depth, *kernel), *settings, bias=leaf.bias is not None)
     conv3d.weight = leaf.weight
     conv3d.bias = leaf.bias
