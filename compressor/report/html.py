@@ -52,7 +52,7 @@ def _parts(facts: Facts) -> list[str]:
         _front(facts),
         _changes(facts),
         _structure(facts),
-        _section("Trials", draw(trials_table(facts.trials, facts.result.baseline.metrics))),
+        _trials(facts),
         _controls(facts),
         _section("How it was measured", "".join(f"<p>{escape(line)}</p>" for line in method(facts))),
         _section("Recipe as run", f"<details><summary>recipe.toml</summary>{_code(facts.recipe)}</details>"),
@@ -152,6 +152,12 @@ def _structure(facts: Facts) -> str:
     )
     history = draw(history_table(structure.history)) if structure.history else ""
     return _section("Structure", note + draw(stages_table(structure)) + history)
+
+
+def _trials(facts: Facts) -> str:
+    if not facts.trials:  # the probe ended the run
+        return ""
+    return _section("Trials", draw(trials_table(facts.trials, facts.result.baseline.metrics)))
 
 
 def _controls(facts: Facts) -> str:
