@@ -11,7 +11,7 @@ from compressor.graph.network import Network
 from compressor.measure.accuracy import onnx_accuracy
 from compressor.measure.latency import compare
 from compressor.train.evaluate import evaluate
-from papers.arms import Arm, Figure, mean_std
+from papers.arms import Arm, Arms, Budget, Figure, mean_std
 
 
 def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure]:
@@ -54,3 +54,9 @@ def speed(arms: Sequence[Arm]) -> str:
         return ""
     first = arms[0].figures
     return f"{float(first['speedup']):.2f} [{float(first['low']):.2f}, {float(first['high']):.2f}]"
+
+
+def missing(arms: Arms, wanted: Sequence[tuple[str, Budget]], seeds: int = 3) -> list[str]:
+    """A line about the arms with fewer seeds than a page should have; none when all are there."""
+    few = [name for name, budget in wanted if len(arms.of(name, budget)) < seeds]
+    return [f"{seeds} seeds of: {'; '.join(few)}."] if few else []
