@@ -13,34 +13,33 @@ the composed one what the first would give beyond the edge of its image. Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-Pair = tuple[int, int]
+from compressor_plugins.replaceable import pair, symmetric_padding
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """Of a convolution without dilation: (height, width) each."""
+class Window:
+    """Of a convolution without dilation: (vertical, horizontal) each."""
 
-    kernel: Pair
-    stride: Pair
-    padding: Pair
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
 
 
-def composed_geometry(first: nn.Conv2d, second: nn.Conv2d) -> Geometry:
-    """Of the one convolution; paddings are numbers, not names."""
+def composed_window(first: nn.Conv2d, second: nn.Conv2d) -> Window:
+    """Of the one convolution. Raises ``ValueError`` where one of the two pads its sides differently."""
     kernel, stride, padding = [], [], []
     for axis in (0, 1):
         step = first.stride[axis]
         reach = (first.kernel_size[axis] - 1) * first.dilation[axis]
         kernel.append(reach + (second.kernel_size[axis] - 1) * second.dilation[axis] * step + 1)
         stride.append(step * second.stride[axis])
-        padding.append(padding_of(first)[axis] + padding_of(second)[axis] * step)
-    return Geometry(_pair(kernel), _pair(stride), _pair(padding))
+        padding.append(symmetric_padding(first)[axis] + symmetric_padding(second)[axis] * step)
+    return Window(pair(kernel), pair(stride), pair(padding))
 
 
 @torch.no_grad()
@@ -52,7 +51,7 @@ def composed(
     ``scale`` and ``shift`` are given per channel between the two.
     """
     weight, bias = _scaled(first, scale, shift)
-    form = composed_geometry(first, second)
+    form = composed_window(first, second)
     total = weight.new_zeros(second.out_channels, first.in_channels, *form.kernel)
     (high, wide), (down, right) = first.kernel_size, first.dilation
     for row in range(second.kernel_size[0]):
@@ -66,18 +65,6 @@ def composed(
     offset = torch.einsum("omkl,m->o", second.weight.to(bias), bias)
     joined.bias.copy_(offset if second.bias is None else offset + second.bias)  # type: ignore[union-attr]
     return joined
-
-
-def padding_of(layer: nn.Conv2d) -> Pair:
-    """Zeros on either side; raises ``ValueError`` for "same" padding that differs between the sides."""
-    if layer.padding == "valid":
-        return 0, 0
-    if layer.padding == "same":
-        reach = [(size - 1) * step for size, step in zip(layer.kernel_size, layer.dilation, strict=True)]
-        if any(total % 2 for total in reach):
-            raise ValueError("an even kernel with padding 'same' pads one side more")
-        return _pair([total // 2 for total in reach])
-    return _pair([int(width) for width in layer.padding])
 
 
 @torch.no_grad()
@@ -97,8 +84,3 @@ def _scaled(first: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) -> tup
     if scale is not None:
         weight, bias = weight * scale.to(weight)[:, None, None, None], bias * scale.to(weight)
     return weight, bias if shift is None else bias + shift.to(weight)
-
-
-def _pair(values: Sequence[int]) -> Pair:
-    height, width = values
-    return height, width

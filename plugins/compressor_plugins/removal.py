@@ -25,9 +25,10 @@ from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor.graph.shapes import input_shapes
 from compressor_plugins.calibration import activations
-from compressor_plugins.compose import affine_between, composed, composed_geometry
+from compressor_plugins.compose import affine_between, composed, composed_window
 from compressor_plugins.least_squares import fit_affine, pixels
 from compressor_plugins.neighbours import behind, leaf_at, only_user
+from compressor_plugins.replaceable import symmetric_padding
 from compressor_plugins.spans import Span, is_activation
 
 MOST_COMPOSED_MACS = 0.75
@@ -203,7 +204,7 @@ def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | Non
     alone = calls[str(span.nodes[0].target)] == calls[str(user.target)] == 1
     if not alone or not (_composable(first) and _composable(second)):
         return None
-    form = composed_geometry(first, second)
+    form = composed_window(first, second)
     weights = second.out_channels * first.in_channels * math.prod(form.kernel)
     places = math.prod(network.shape(user)[1:])
     added = Cost({32: weights + second.out_channels}, {32: weights * places})
@@ -215,7 +216,11 @@ def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | Non
 def _composable(layer: nn.Conv2d) -> bool:
     if type(layer) is not nn.Conv2d or layer.groups != 1 or layer.padding_mode != "zeros":
         return False
-    return layer.padding != "same" or all(size % 2 for size in layer.kernel_size)
+    try:
+        symmetric_padding(layer)
+    except ValueError:
+        return False
+    return True
 
 
 def _merged_cost(network: Network, span: Span, user: fx.Node) -> Cost:

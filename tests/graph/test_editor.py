@@ -191,6 +191,17 @@ def test_remove_with_a_repair_of_ones_own() -> None:
     assert_consistent(network)
 
 
+def test_a_repair_without_a_name_takes_over_the_path_at_the_end_of_the_span() -> None:
+    network = plain()
+    editor = Editor(network)
+    joined = nn.Conv2d(3, 8, 5, padding=2)
+    editor.remove_span(network.input_node, network.node("_3"), [("", joined)])
+    editor.commit()
+    assert [path for path, _ in network.leaves()][:2] == ["3", "4"]
+    assert network.leaf("3") is joined
+    assert_consistent(network)
+
+
 def test_remove_keeps_a_leaf_that_is_called_elsewhere() -> None:
     network = traced(TwoCalls(), (3, 6, 6))
     editor = Editor(network)
@@ -229,6 +240,9 @@ REFUSED = {
     "a chain that breaks": lambda e: e.replace_by_chain("fc", [("a", nn.Linear(32, 4)), ("b", nn.Linear(5, 10))]),
     "an insertion that does not fit": lambda e: e.insert_after(e.network.node("conv1"), nn.Linear(5, 5), "x"),
     "an empty span": lambda e: e.remove_span(e.network.node("conv1"), e.network.node("conv1")),
+    "a path that is called twice": lambda e: e.remove_span(
+        e.network.node("layer1_0_conv1"), e.network.node("layer1_0_relu"), [("", nn.ReLU())]
+    ),
     "backwards": lambda e: e.remove_span(e.network.node("bn1"), e.network.node("conv1")),
     "a path around the source": lambda e: e.remove_span(e.network.node("layer1_0_bn1"), e.network.node("add")),
     "used outside": _leak,

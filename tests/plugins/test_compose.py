@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
-from compressor_plugins.compose import affine_between, composed, composed_geometry, padding_of
+from compressor_plugins.compose import affine_between, composed, composed_window
 from compressor_plugins.layer_removal import LayerRemoval
+from compressor_plugins.replaceable import symmetric_padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import apply, chain, correlation, evidence, named, parity, site
@@ -51,15 +51,14 @@ def test_with_padding_it_is_exact_but_for_the_rim(first: nn.Conv2d, second: nn.C
     x = images(first)
     expected, found = second(first(x)), composed(first, second)(x)
     assert found.shape == expected.shape
-    rim = [-(-wide // step) for wide, step in zip(padding_of(second), second.stride, strict=True)]
+    rim = [-(-wide // step) for wide, step in zip(symmetric_padding(second), second.stride, strict=True)]
     inner = [slice(width, size - width) for width, size in zip(rim, expected.shape[2:], strict=True)]
-    # on the far side the last outputs may end before the padding does, never the other way round
     assert torch.allclose(found[:, :, *inner], expected[:, :, *inner], atol=1e-9)
 
 
 @given(convolutions(1, 1), convolutions(1, 1))
 def test_the_geometry_is_that_of_the_source(first: nn.Conv2d, second: nn.Conv2d) -> None:
-    form = composed_geometry(first, second)
+    form = composed_window(first, second)
     for axis in (0, 1):
         if first.dilation[axis] == second.dilation[axis] == 1:
             expected = first.kernel_size[axis] + (second.kernel_size[axis] - 1) * first.stride[axis]
@@ -75,13 +74,6 @@ def test_the_rim_is_another() -> None:
     off = (composed(first, second)(x) - second(first(x))).abs()
     assert float(off[:, :, 0].max()) > 1e-2
     assert float(off[:, :, 1:-1, 1:-1].max()) < 1e-5
-
-
-def test_named_paddings_are_widths() -> None:
-    assert padding_of(nn.Conv2d(1, 1, 3, padding="valid")) == (0, 0)
-    assert padding_of(nn.Conv2d(1, 1, (3, 5), padding="same", dilation=(2, 1))) == (2, 2)
-    with pytest.raises(ValueError, match="one side"):
-        padding_of(nn.Conv2d(1, 1, 2, padding="same"))
 
 
 def test_the_line_between_is_the_least_squares_one() -> None:
