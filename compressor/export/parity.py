@@ -5,7 +5,8 @@ share of samples that both put into the same class.
 
 A network with sign functions inside (binary activations) jumps: values that rounding alone pushes over a threshold
 change its output visibly, in ONNX Runtime and in torch alike. So where the plain comparison fails, the network is
-compared with itself at inputs moved by one part in a million; samples may differ as often as they do there.
+compared with itself at inputs moved by one part in a million; samples may differ as often as they do there. Several
+times, in other directions: a value that sits on its threshold stays on its side of it every other time.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from compressor.measure.session import OnnxModel
 
 ROUNDING = 1e-6
 """Relative size of the nudge that shows whether a network jumps: some float32 rounding errors in a row."""
+NUDGES = 8
+"""How often it is moved; one sample on a threshold stays unnoticed once in 256."""
 ALLOWANCE = 0.02
 """Share of samples that may differ beyond what the nudge makes differ, once a network is known to jump."""
 
@@ -89,11 +92,15 @@ def acceptable(errors: NDArray[np.float64], network: Network, images: Sequence[T
     outside = float((errors > tolerance).mean())
     if outside == 0 or outside >= 0.5:
         return outside == 0
-    generator = torch.Generator().manual_seed(0)
-    nudged = [batch * (1 + ROUNDING * torch.randn(batch.shape, generator=generator).to(batch)) for batch in images]
-    moved = relative_errors(network_outputs(network, images), network_outputs(network, nudged))
-    own = float((moved > tolerance).mean())
-    return own > 0 and outside <= 2 * own + ALLOWANCE
+    expected, generator = network_outputs(network, images), torch.Generator().manual_seed(0)
+    own = 0.0
+    for _ in range(NUDGES):
+        nudged = [batch * (1 + ROUNDING * torch.randn(batch.shape, generator=generator).to(batch)) for batch in images]
+        moved = relative_errors(expected, network_outputs(network, nudged))
+        own = max(own, float((moved > tolerance).mean()))
+        if own > 0 and outside <= 2 * own + ALLOWANCE:
+            return True
+    return False
 
 
 def _rows(outputs: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from compressor.errors import InputError
 from compressor.export import crosscheck
 from compressor.export.crosscheck import cross_check
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity, relative_errors
+from compressor.export.parity import acceptable, numeric_parity, relative_errors
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 
@@ -81,6 +81,24 @@ def disturbed_linear(network: Network) -> Network:
     with torch.no_grad():
         next(other.module.parameters())[:30].mul_(-1)
     return other
+
+
+class Threshold(nn.Module):
+    """The sign of the difference of two values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x[:, :1] - x[:, 1:]) * 1e9).clamp(-1, 1).flatten(1)
+
+
+def test_one_sample_on_a_threshold_is_found_whichever_way_the_first_nudge_goes() -> None:
+    network = capture(Threshold(), (2, 1, 1))
+    for sample in range(20):
+        images = torch.rand(20, 2, 1, 1) + torch.tensor([2.0, 0.0]).view(2, 1, 1)
+        errors = np.where(np.arange(20) == sample, 2.0, 0.0)
+        assert not acceptable(errors, network, [images], 1e-4)
+        images[sample] = 1.0 + 1e-7  # close to equal: rounding decides
+        images[sample, 1] = 1.0
+        assert acceptable(errors, network, [images], 1e-4)
 
 
 def test_errors_are_relative_to_the_largest_output_and_infinite_where_one_side_is_not_finite() -> None:
