@@ -53,7 +53,7 @@ def sentence(event: Event, trials: int, baseline: Metrics | None) -> str:
             return f"baseline: {figures(metrics, None)}"
         case ProbeStarted():
             resumed = f", {event.finished} finished already" if event.finished else ""
-            return f"probe: {text.plural(event.arms, 'training')}{resumed}"
+            return f"probe: {text.plural(event.arms, 'training')}{resumed}; data: {event.data}"
         case ArmProgress():
             return f"arm {event.name}: {event.stage}, {event.share:.0%}"
         case ArmEnded():

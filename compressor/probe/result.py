@@ -55,6 +55,11 @@ class ProbeResult:
     """The data stand in for others: those of ``spec.stand_in_for``, or a set that could not be had."""
 
     @property
+    def origin(self) -> str:
+        """The data, and what they stand in for."""
+        return self.spec.origin(self.data, self.stand_in)
+
+    @property
     def redundant(self) -> tuple[TilingName, ...]:
         """The tilings that passed."""
         return tuple(variant.name for variant in self.variants if variant.redundant)

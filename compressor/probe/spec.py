@@ -38,6 +38,12 @@ class ProbeSpec:
     stand_in_for: str = ""
     """The data these stand in for; the report says so wherever it shows results."""
 
+    def origin(self, data: str, stand_in: bool = False) -> str:
+        """The data, and what they stand in for. ``stand_in``: they were loaded in place of the set asked for."""
+        if self.stand_in_for:
+            return f"{data}, a stand-in for {self.stand_in_for}: the figures say nothing about {self.stand_in_for}"
+        return f"{data}, itself a stand-in" if stand_in else data
+
     def __post_init__(self) -> None:
         if REFERENCE not in self.tilings or len(set(self.tilings)) < 2:
             raise InputError(f"probe.tilings: give {REFERENCE!r} and at least one other, each once")

@@ -82,8 +82,13 @@ def _head(facts: Facts) -> str:
     return (
         f"<h1>{escape(str(environment.get('model') or facts.folder.name))}</h1>"
         f'<p class="soft">compressor {escape(str(environment.get("compressor", __version__)))}, begun {began}, '
-        f"{text.duration(facts.result.seconds)} of work. Trials: {ended or 'none'}.</p>"
+        f"{text.duration(facts.result.seconds)} of work. Trials: {ended or 'none'}.{_data(facts)}</p>"
     )
+
+
+def _data(facts: Facts) -> str:
+    probe = facts.result.probe
+    return "" if probe is None else f" Data: {escape(text.clean(probe.origin))}."
 
 
 def _verdict(facts: Facts) -> str:

@@ -51,16 +51,6 @@ def sections(facts: Facts) -> list[Section]:
     return found
 
 
-def origin(probe: ProbeResult) -> str:
-    """The data, and what they stand in for: ``cifar-10, a stand-in for Caltech-256: …``"""
-    if probe.spec.stand_in_for:
-        return (
-            f"{probe.data}, a stand-in for {probe.spec.stand_in_for}: "
-            f"the figures say nothing about {probe.spec.stand_in_for}"
-        )
-    return f"{probe.data}, itself a stand-in" if probe.stand_in else probe.data
-
-
 # --- stage 1 -----------------------------------------------------------------------------------------------------
 
 
@@ -90,7 +80,7 @@ def _tiling_row(variant: Variant) -> tuple[str, ...]:
 
 def _probe_lines(probe: ProbeResult) -> Iterator[str]:
     spec = probe.spec
-    yield f"Data: {origin(probe)}."
+    yield f"Data: {probe.origin}."
     yield (
         f"{text.plural(probe.arms, 'training')}: {text.plural(len(probe.variants), 'tiling')} × "
         f"{text.plural(spec.sets, 'set')} of {spec.draw} × {text.plural(spec.repeats, 'repeat')}, "

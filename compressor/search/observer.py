@@ -60,6 +60,8 @@ class ProbeStarted:
     finished: int
     trials: int
     """Trials to come, should the method apply."""
+    data: str
+    """The data, and what they stand in for."""
     trial_cost: float
     """Samples a trial trains on, as a multiple of an arm's: to guess how long the trials will take."""
 

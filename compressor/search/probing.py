@@ -69,6 +69,7 @@ class _Probing:
             arms=len(arms),
             finished=self._ended,
             trials=self.prepared.recipe.search.trials,
+            data=self.spec.origin(self.prepared.data.name, self.prepared.data.stand_in),
             trial_cost=trial_cost(self.prepared, self.spec),
         )
 

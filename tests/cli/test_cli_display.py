@@ -184,7 +184,7 @@ PROBE = judge_probe(
 )
 IN_PROBE: list[Event] = [
     BaselineMeasured(BASE),
-    ProbeStarted(arms=6, finished=2, trials=4, trial_cost=3.0),
+    ProbeStarted(arms=6, finished=2, trials=4, data="a, a stand-in for b", trial_cost=3.0),
     Stage("probe", "stage 1 of 3"),
     ArmProgress("GRI0-set1-repeat1", "epoch 1/4", 0.25),
 ]
@@ -226,7 +226,7 @@ def test_a_probe_in_plain_lines_says_where_it_is_and_how_long_it_takes() -> None
     lines.notify(ProbeEnded(PROBE))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "probe: 6 trainings, 2 finished already" in text
+    assert "probe: 6 trainings, 2 finished already; data: a, a stand-in for b" in text
     assert "stage 1 of 3" in text
     assert "arm GRI0-set1-repeat1: error 30.0 %, loss 1.00 [3/6], about 2:30 left" in text
     assert "probe: 75% of the pixels are not needed: GRI0" in text

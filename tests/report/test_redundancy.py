@@ -15,7 +15,7 @@ from compressor.probe.result import ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
 from compressor.report.gather import Facts, Trial, gather
 from compressor.report.html import page
-from compressor.report.redundancy import origin, pixels_dropped, sections
+from compressor.report.redundancy import pixels_dropped, sections
 from compressor.search.result import Verdict
 
 SPEC = ProbeSpec(tilings=("DN", "MH", "CHB0", "GRI1"), sets=2, stand_in_for="Caltech-256")
@@ -88,9 +88,9 @@ def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts
 def test_a_stand_in_is_called_one(facts: Facts) -> None:
     (first, *_) = sections(facts)
     assert "cifar-10, a stand-in for Caltech-256: the figures say nothing about Caltech-256" in first.lines[0]
-    assert "a stand-in for Caltech-256" in page(facts)
-    assert "stand-in" not in origin(replace(probed(), spec=ProbeSpec(), stand_in=False))
-    assert "itself a stand-in" in origin(replace(probed(), spec=ProbeSpec(), stand_in=True))
+    assert page(facts).count("a stand-in for Caltech-256") >= 2
+    assert ProbeSpec().origin("cifar-10") == "cifar-10"
+    assert ProbeSpec().origin("digits", stand_in=True) == "digits, itself a stand-in"
 
 
 def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> None:

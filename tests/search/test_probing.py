@@ -121,7 +121,7 @@ def test_every_arm_is_run_and_the_search_follows(probing: RunFolder) -> None:
     assert finished.result.trials.complete == 2
     assert [event.finished for event in seen.of(ArmEnded) if isinstance(event, ArmEnded)] == [1, 2, 3, 4, 5, 6]
     (started,) = seen.of(ProbeStarted)
-    assert started == ProbeStarted(arms=6, finished=0, trials=2, trial_cost=200 / 20)
+    assert started == ProbeStarted(arms=6, finished=0, trials=2, data="digits", trial_cost=200 / 20)
     assert RESULT.validate_json((probing.path / "result.json").read_bytes()) == finished.result
 
 
