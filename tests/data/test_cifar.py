@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import functools
+import hashlib
+import http.server
 import json
+import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +16,7 @@ from PIL import Image
 
 from compressor.data.cifar import read_cifar10_split, read_cifar100_split
 from compressor.data.parts import MissingFile
+from compressor.data.sources import OfficialAddress, Unavailable
 from compressor.errors import DataError
 
 RANDOM = np.random.default_rng(0)
@@ -56,3 +63,42 @@ def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
     Image.new("RGB", (1024, 2)).save(tmp_path / "test_batch.png")
     with pytest.raises(DataError, match=r"test_lables\.json is damaged"):
         read_cifar10_split(tmp_path, "test")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
+    """A server on this machine with a small archive laid out like the published one, and the archive's MD5."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    inside, served = tmp_path / "cifar-100-binary", tmp_path / "served"
+    inside.mkdir()
+    served.mkdir()
+    for split in ("train", "test"):
+        write_binary(inside / f"{split}.bin", LABELS, LABELS + 50, pixels=PIXELS)
+    archive = served / "cifar-100-binary.tar.gz"
+    with tarfile.open(archive, "w:gz") as content:
+        content.add(inside, "cifar-100-binary")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served)) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/", hashlib.md5(archive.read_bytes()).hexdigest()
+        server.shutdown()
+
+
+def test_cifar_100_is_read_from_the_archive_of_its_authors(tmp_path: Path, address: tuple[str, str]) -> None:
+    where, md5 = address
+    source = OfficialAddress(where, {"cifar-100-binary.tar.gz": md5}, "cifar-100-binary")
+    target = tmp_path / "target"
+    target.mkdir()
+    split = read_cifar100_split(source.provide(target), "train")
+    assert np.array_equal(split.images.numpy(), PIXELS)
+    assert split.labels.tolist() == (LABELS + 50).tolist()
+
+
+def test_an_archive_with_another_checksum_is_not_read(tmp_path: Path, address: tuple[str, str]) -> None:
+    source = OfficialAddress(address[0], {"cifar-100-binary.tar.gz": "0" * 32}, "cifar-100-binary")
+    with pytest.raises(Unavailable, match=r"the checksum of cifar-100-binary\.tar\.gz is not the published one"):
+        source.provide(tmp_path)
