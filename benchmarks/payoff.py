@@ -14,10 +14,12 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from _report import RESULTS, write_report
@@ -47,7 +49,9 @@ def main() -> None:
     table = kept()
     rows = [row for plugin in PLUGINS for row in table.get(plugin, ())]
     command = "python benchmarks/payoff.py"
-    write_report("payoff", "What every plugin saves", command, [row.cells() for row in rows], notes(rows))
+    missing = [plugin for plugin in PLUGINS if plugin not in table]
+    lines = [*notes(rows), *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    write_report("payoff", "What every plugin saves", command, [row.cells() for row in rows], lines)
 
 
 def shown(rows: Iterable[PayoffRow]) -> list[PayoffRow]:
@@ -71,8 +75,8 @@ def notes(rows: Sequence[PayoffRow]) -> list[str]:
         + (f"; missed: {'; '.join(missed)}." if missed else "."),
         f"n = {FULL.sessions} fresh pairs of ONNX Runtime sessions of {FULL.min_rounds} to {FULL.max_rounds} rounds "
         "per line, one thread, thread CPU times paired; in brackets the 95 % interval.",
-        f"A requirement is met when the estimate is; {SAME_SPEED}× stands for 1.00×, which is met as far as a "
-        "measurement of a few percent can tell.",
+        f"A requirement is met when the estimate reaches it; {SAME_SPEED}× stands for 1.00× and for “never slower”, as "
+        "far as a measurement can tell. On a busy machine shares of a shared cache move ratios by some percent.",
         "÷: bytes of the ONNX file, before and after; layer ÷: of the one layer's stored values alone, without "
         "the file's header and nodes. A required ratio is the layer's where there is one.",
         "Weights are seeded and untrained: what a rewrite does to accuracy is on the plugins' own pages.",
@@ -85,16 +89,19 @@ def keep(plugin: str, rows: Sequence[PayoffRow], path: Path = KEPT) -> None:
     entries = json.loads(path.read_text()) if path.exists() else {}
     entries[plugin] = {"made": time.strftime("%F"), "rows": [asdict(row) for row in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    temporary.replace(path)
 
 
 def kept(path: Path = KEPT) -> Mapping[str, list[PayoffRow]]:
     """All rows kept, by plugin."""
     entries = json.loads(path.read_text())
-    return {
-        plugin: [PayoffRow(**{**row, "speed": Comparison(**row["speed"])}) for row in entry["rows"]]
-        for plugin, entry in entries.items()
-    }
+    return {plugin: [_row(**row) for row in entry["rows"]] for plugin, entry in entries.items()}
+
+
+def _row(speed: dict[str, Any], **values: Any) -> PayoffRow:
+    return PayoffRow(speed=Comparison(**{**speed, "notes": tuple(speed["notes"])}), **values)
 
 
 if __name__ == "__main__":
