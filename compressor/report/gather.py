@@ -10,6 +10,7 @@ from typing import Any
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
+from compressor.engine.sensitivity import Sensitivities
 from compressor.report.layers import LayerChange, layer_changes
 from compressor.report.structure import Structure, read_structure
 from compressor.search.result import Result
@@ -44,6 +45,7 @@ class Facts:
     """Both, stage by stage; None where there is no best candidate or it cannot be rebuilt."""
     controls: Mapping[str, Outcome] = field(default_factory=dict)
     """How the control arms of the best candidate ended, by name."""
+    sensitivities: Sensitivities = field(default_factory=Sensitivities)
 
 
 def gather(run: RunFolder) -> Facts:
@@ -58,6 +60,7 @@ def gather(run: RunFolder) -> Facts:
         changes=_changes(run, result),
         structure=read_structure(run.baseline, run.candidate(result.best.digest)) if result.best else None,
         controls=_controls(run, result),
+        sensitivities=_sensitivities(run),
     )
 
 
@@ -79,6 +82,12 @@ def _trial(folder: Path, outcome: Outcome) -> Trial:
     except FileNotFoundError:
         number = None
     return Trial(number, folder.name, about, outcome, plan)
+
+
+def _sensitivities(run: RunFolder) -> Sensitivities:
+    if not run.sensitivities.is_file():
+        return Sensitivities()
+    return Sensitivities.from_json(run.sensitivities.read_bytes())
 
 
 def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:

@@ -13,6 +13,7 @@ from compressor.report.layers import changes_table
 from compressor.report.method import method
 from compressor.report.plots import size_plot, speed_plot
 from compressor.report.redundancy import sections
+from compressor.report.sites import sites_tables
 from compressor.report.structure import history_table, stages_table
 from compressor.report.table import Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
@@ -52,6 +53,7 @@ def _parts(facts: Facts) -> list[str]:
         _front(facts),
         _changes(facts),
         _structure(facts),
+        _sites(facts),
         _trials(facts),
         _controls(facts),
         _section("How it was measured", "".join(f"<p>{escape(line)}</p>" for line in method(facts))),
@@ -157,6 +159,15 @@ def _structure(facts: Facts) -> str:
     )
     history = draw(history_table(structure.history)) if structure.history else ""
     return _section("Structure", note + draw(stages_table(structure)) + history)
+
+
+def _sites(facts: Facts) -> str:
+    parts = [f"<h3>{escape(text.clean(each.title))}</h3>{draw(each)}" for each in sites_tables(facts.sensitivities)]
+    note = (
+        "<p>Measured before the first trial, one site at a time and without training: what the loss on calibration "
+        "images gains, what goes, and how fast the file is then.</p>"
+    )
+    return _section("Every site alone", note + "".join(parts)) if parts else ""
 
 
 def _trials(facts: Facts) -> str:
