@@ -191,6 +191,25 @@ def test_binary_linear_layers_run_as_integers_in_the_file() -> None:
     assert parity(network, data).ok
 
 
+def test_binary_convolutions_in_a_row_compute_no_floats_between() -> None:
+    """Conv, BatchNorm and ReLU thrice, a pooling among them: in the file one comparison, then integers to the last."""
+    layers: list[nn.Module] = []
+    for channels in (8, 16, 24):
+        layers += [nn.Conv2d(channels, channels + 8, 3, padding=1, bias=False), nn.BatchNorm2d(channels + 8), nn.ReLU()]
+        layers += [nn.MaxPool2d(2)] * (channels == 16)
+    network = chain(*layers, nn.Flatten(), nn.Linear(800, 10), shape=(8, 10, 10))
+    data = evidence(network)
+    plugin = Binarize(activations="binary", first_activations=True)
+    for found in sites_of(plugin, network):
+        apply(plugin, network, found.path, data)
+    kept = [node.op_type for node in onnx.load_from_string(to_onnx(network)).graph.node]
+    unlike = ("Conv", "BatchNormalization", "Relu", "Gemm", "DequantizeLinear")
+    assert kept.count("QLinearConv") == 3
+    assert kept.count("GreaterOrEqual") == 1
+    assert not set(kept) & set(unlike)
+    assert parity(network, data).ok
+
+
 # --- training, and the kit -------------------------------------------------------------------------------------------
 
 
