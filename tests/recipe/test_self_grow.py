@@ -63,7 +63,7 @@ def test_it_searches_the_loop_on_the_network_it_is_for() -> None:
     assert loop.phases[0].limits is not None
     removal = loop.phases[1].steps[0]
     assert isinstance(removal, Decision)
-    assert (removal.policy, removal.values) == ("threshold", {"tau": 0.1})
+    assert (removal.policy, removal.values) == ("threshold", {"tau": 0.02})
 
 
 def test_in_miniature_it_grows_in_every_round_and_can_be_replayed(tmp_path: Path) -> None:
