@@ -13,7 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -296,7 +296,7 @@ def page(arms: Arms, *, full: bool) -> Page:
             _line((*WIDE, "--epochs", str(budgets.wide.epochs), "--out", "wide.pt")),
             *(f"compressor optimize wide.pt --recipe recipes/{recipe}.toml" for recipe in GOALS),
         ),
-        tables=(_joint_table(arms, budgets), _plans(arms, budgets), _small_table(arms, budgets)),
+        tables=(_joint_table(arms, budgets), *_plans(arms, budgets), _small_table(arms, budgets)),
         claims=(*_joint_claims(arms, budgets), *_goal_claims(arms, budgets)),
         not_run=() if full else NOT_RUN,
     )
@@ -321,14 +321,15 @@ def _joint_table(arms: Arms, budgets: Budgets) -> Table:
             "Accuracy: mean ± standard deviation over the seeds, each with a LeNet of its own. Bytes: from least to "
             "most. Speed: median over the seeds. *Theirs*: one run each, before this page existed. LeNet: "
             f"{budgets.lenet}. Torch-Pruning halves every width and is trained "
-            f"{budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, {budgets.peers.epochs} epochs with shifted images "
-            "and the LeNet as teacher, which is what every candidate of the joint search gets in two phases; *int8* is "
-            "ONNX Runtime's dynamic quantization of the dense layers.",
+            f"{budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, "
+            f"{budgets.peers.epochs} epochs with the LeNet as teacher, which is what every candidate of the joint "
+            "search gets in two phases; *int8* is ONNX Runtime's dynamic quantization of the dense layers.",
         ),
     )
 
 
-def _plans(arms: Arms, budgets: Budgets) -> Table:
+def _plans(arms: Arms, budgets: Budgets) -> Iterator[Table]:
+    """What was chosen, where the search has been run."""
     found = _found(arms, "joint", budgets.joint)
     rows = [
         (
@@ -341,7 +342,8 @@ def _plans(arms: Arms, budgets: Budgets) -> Table:
         )
         for arm in found
     ]
-    return Table("What the joint search chose", ("seed", "test %", "bytes", "batch 1", "batch 64", "plan"), rows)
+    if rows:
+        yield Table("What the joint search chose", ("seed", "test %", "bytes", "batch 1", "batch 64", "plan"), rows)
 
 
 def _small_table(arms: Arms, budgets: Budgets) -> Table:
