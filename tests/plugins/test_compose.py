@@ -56,6 +56,7 @@ def test_with_padding_it_is_exact_but_for_the_rim(first: nn.Conv2d, second: nn.C
     assert torch.allclose(found[:, :, *inner], expected[:, :, *inner], atol=1e-9)
 
 
+@settings(max_examples=40, deadline=None)
 @given(convolutions(1, 1), convolutions(1, 1))
 def test_the_geometry_is_that_of_the_source(first: nn.Conv2d, second: nn.Conv2d) -> None:
     form = composed_window(first, second)
