@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from compressor_plugins.tiled_conv import TiledConv2d
 from torch import nn
 
 from compressor.engine.apply import apply_edit
@@ -37,8 +38,9 @@ def rows() -> Iterator[PayoffRow]:
     for channels, filters, size, kernel in TILES:
         network = stem(channels, filters, size, kernel=kernel, stride=1)
         for mask in _masks(network, TILE)[::4]:
-            name = f"{channels}→{filters} {kernel}×{kernel} {size}², stride 1, tile"
-            yield _row(name, network, mask, TILE, SAME_SPEED)
+            yield _row(
+                f"{channels}→{filters} {kernel}×{kernel} {size}², stride 1, tile", network, mask, TILE, SAME_SPEED
+            )
 
 
 def _masks(network: Network, options: dict[str, str]) -> list[str]:
@@ -50,6 +52,8 @@ def _row(about: str, network: Network, mask: str, options: dict[str, str], requi
     masked = network.fork()
     (site,) = sites_of(make("input-mask", options), network)
     apply_edit(masked, Edit("input-mask", site.path, {"mask": mask}, options), None)
+    if options and not isinstance(masked.leaf(site.path), TiledConv2d):  # a product more, to see what pixels are worth
+        about, required = f"{about} as a product", 0.0
     return measured(f"input-mask {mask}, {about}", network, masked, required=required)
 
 
