@@ -2,7 +2,7 @@
 
 Every line of the first table adds one thing to the line above it. The first is a loop as one writes it: a Dataset, a
 DataLoader, random crops and mirroring per sample, Adam. The second table is about trials of a search: all begin with
-the weights of one trained network, which is rewritten, and not with new ones. Seven minutes on a quiet core:
+the weights of one trained network, which is rewritten, and not with new ones. Three minutes on a quiet core:
 
     python benchmarks/training.py [repeats]
 """
@@ -47,9 +47,9 @@ from compressor.train.spec import Augmentation, Precision, TrainingSpec
 BATCH = 64
 SHIFT = 2
 NETWORKS = {
-    "LeNet": ("lenet", "fashion-mnist", 3_200),
-    "small CNN (A2)": ("a2", "fashion-mnist", 3_200),
-    "ResNet-8": ("resnet8", "cifar-10", 1_280),
+    "LeNet": ("lenet", "fashion-mnist", 960),
+    "small CNN (A2)": ("a2", "fashion-mnist", 960),
+    "ResNet-8": ("resnet8", "cifar-10", 384),
 }
 """Name → network of the zoo, data, images per repetition."""
 
@@ -198,7 +198,7 @@ def ladder(repeats: int) -> Table:
 
 HALVED = [Edit("magnitude-prune", path, {"ratio": 0.5}, {"block": 0}) for path in ("conv1", "conv2", "fc1", "fc2")]
 """What the trial does to LeNet: half of all channels and features go."""
-SAMPLES = 6_000
+SAMPLES = 3_000
 QUARTER = SAMPLES // BATCH // 4
 LONGEST = 40
 """Quarters of an epoch after which a network that has not arrived is given up."""
