@@ -148,6 +148,16 @@ def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
     assert not [path for path in file.parent.iterdir() if path != file]
 
 
+def test_train_changes_its_images_where_asked(run: Run, tmp_path: Path) -> None:
+    arguments = ("train", "digits-cnn", "--data", "digits", "--epochs", 1, "--limit", 100, "--batch", 32, "--json")
+    ways = ((), ("--shift", 2), ("--flip",), ("--weight-decay", 0.5))
+    losses = [
+        run(*arguments, *words, "--out", tmp_path / f"{index}.pt").json["epochs"][0]["train_loss"]
+        for index, words in enumerate(ways)
+    ]
+    assert len(set(losses)) == len(losses)
+
+
 def test_data_may_be_a_name_a_folder_a_file_or_a_function(tmp_path: Path) -> None:
     assert data_spec("mnist", fallback=True).name == "mnist"
     assert data_spec(str(tmp_path)).folder == str(tmp_path)
