@@ -20,6 +20,7 @@ from compressor.search.result import Candidate
 
 MASKING, MASK = "input-mask", "mask"
 """The plugin whose edits stage 2 is about, and the knob that names the mask."""
+_STUDENT_COLUMNS = "arm, >validation, >test, >parameters, >change, >speed, >95 %"
 _ARMS = {
     "undistilled": "student, labels",
     "scratch": "student, scratch",
@@ -48,6 +49,9 @@ def sections(facts: Facts) -> list[Section]:
         found.append(Section("Stage 2: masks", tuple(_mask_lines(facts, probe)), masks))
     if facts.result.best is not None:
         found.append(Section("Stage 3: the student", tuple(_student_lines(facts)), student_table(facts)))
+    elif probe.applies and (students := _beyond_limits(facts)):
+        line = "No student keeps within the limits. The nearest, by validation accuracy:"
+        found.append(Section("Stage 3: the student", (line,), _table_of_students(facts, students)))
     return found
 
 
@@ -187,7 +191,24 @@ def student_table(facts: Facts) -> Table:
         _arm_row(_ARMS.get(name, name), accuracy, sizes.get(name, best), base)
         for name, accuracy in result.controls.items()
     ]
-    return table("arm, >validation, >test, >parameters, >change, >speed, >95 %", rows, marked=1)
+    return table(_STUDENT_COLUMNS, rows, marked=1)
+
+
+def _beyond_limits(facts: Facts) -> list[Candidate]:
+    """Students that were trained to the end, the most accurate first."""
+    ended = [
+        Candidate.of(trial.outcome.metrics, trial.plan, digest=trial.digest, trial=trial.number)
+        for trial in facts.trials
+        if trial.outcome.status == "complete" and trial.outcome.metrics is not None
+    ]
+    return sorted(ended, key=lambda candidate: -candidate.accuracy.validation)[:3]
+
+
+def _table_of_students(facts: Facts, students: list[Candidate]) -> Table:
+    base = facts.result.baseline
+    rows = [_arm_row("teacher", base.accuracy, base, base)]
+    rows += [_arm_row(f"trial {student.trial}", student.accuracy, student, base) for student in students]
+    return table(_STUDENT_COLUMNS, rows)
 
 
 def _arm_row(name: str, accuracy: Accuracy, size: Candidate, base: Candidate) -> tuple[str, ...]:

@@ -114,6 +114,17 @@ def test_the_third_stage_sets_the_student_beside_its_controls(facts: Facts) -> N
     assert rows["student"][4] == "1.24×"
 
 
+def test_students_beyond_the_limits_are_shown_too(facts: Facts, plain: Facts) -> None:
+    result = replace(facts.result, best=None, front=(), controls={})
+    third = sections(replace(facts, result=result, trials=plain.trials))[-1]
+    assert third.title.startswith("Stage 3")
+    assert "No student keeps within the limits" in third.lines[0]
+    assert third.content.rows[0][0] == "teacher"
+    shown = [row[1] for row in third.content.rows[1:]]
+    assert shown == sorted(shown, reverse=True)
+    assert 1 <= len(shown) <= 3
+
+
 def test_all_three_are_in_the_page_in_order(facts: Facts) -> None:
     html = page(facts)
     places = [html.index(f"<h3>Stage {number}") for number in (1, 2, 3)]
