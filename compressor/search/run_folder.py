@@ -12,7 +12,7 @@
     controls/            control arms, like candidates
     result.json          the verdict and the figures
     report.html          the same for people
-    best/                the best candidate: model.onnx, plan.json, final.json, and the weights its plan is replayed with
+    best/                the best candidate: model.onnx, plan.json, final.json, the weights its plan needs
 
 Every file is whole or absent, and what makes a group of files valid is written last. The folder itself is made under
 another name and then renamed.
