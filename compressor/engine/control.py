@@ -12,6 +12,7 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.plan import Plan
+from compressor.errors import TrialError
 from compressor.graph.network import Network
 from compressor.train.evaluate import Score, evaluate
 from compressor.train.fit import fit
@@ -32,10 +33,15 @@ def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int) -> Scor
 
 
 def reinitialise(network: Network, seed: int) -> None:
-    """Draw every weight anew by the leaves' own ``reset_parameters``."""
+    """Draw every weight anew by the leaves' own ``reset_parameters``.
+
+    Raises ``TrialError`` for a leaf that has parameters and no such method: it would keep what it was trained to be.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for _, leaf in network.leaves():
-            reset = getattr(leaf, "reset_parameters", None)
+        for path, leaf in network.leaves():
+            reset = getattr(leaf, "reset_parameters", None) or getattr(leaf, "_reset_parameters", None)
             if callable(reset):
                 reset()
+            elif any(True for _ in leaf.parameters()):
+                raise TrialError(f"{path}: a {type(leaf).__name__} has no reset_parameters to draw its weights anew by")

@@ -1,7 +1,8 @@
 """Small networks: four for MNIST with a few thousand parameters, and one for the 8×8 digits.
 
 ``a1`` to ``a3`` follow "How to reduce training parameters in CNNs while keeping accuracy > 99 %": valid 3×3
-convolutions with bias, each followed by ReLU and BatchNorm. Their totals count the running statistics of BatchNorm as well.
+convolutions with bias, each followed by ReLU and BatchNorm. Their totals count the running statistics of BatchNorm
+as well.
 """
 
 from __future__ import annotations

@@ -81,6 +81,16 @@ class BinaryLayer(SignLeaf):
         self.register_parameter("bias", _parameter(bias))
         self.binary_input = binary_input
 
+    def reset_parameters(self) -> None:
+        """As a rewrite starts from a new layer: latent weights and scale from weights uniform within ±1/√(inputs)."""
+        bound = 1 / math.sqrt(self.reach())
+        with torch.no_grad():
+            nn.init.uniform_(self.latent, -1.0, 1.0)
+            if self.scale is not None:
+                self.scale.copy_(bound * self.latent.abs().flatten(1).mean(1))
+            if self.bias is not None:
+                nn.init.uniform_(self.bias, -bound, bound)
+
     def weight(self) -> Tensor:
         """The weights the layer computes with: ±α, shaped as the latent ones."""
         bits = sign(self.latent)

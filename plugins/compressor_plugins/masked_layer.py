@@ -9,7 +9,6 @@ standard deviation of zero. The mask is a buffer: rewinding the weights to first
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -40,12 +39,8 @@ class MaskedLayer(WeightedLayer):
         return int(self.mask.sum())
 
     def reset_parameters(self) -> None:
-        """Weights and bias as ``nn.Linear`` and ``nn.Conv2d`` draw theirs; the mask stays."""
-        bound = 1 / math.sqrt(self.weight[0].numel())
-        with torch.no_grad():
-            for values in (self.weight, self.bias):
-                if values is not None:
-                    values.uniform_(-bound, bound)
+        """Weight and bias anew under the same mask."""
+        super().reset_parameters()
         self.after_step()
 
     def effective_weight(self) -> Tensor:

@@ -61,6 +61,13 @@ class QuantizedLayer(WeightedLayer):
         self.gain = nn.Parameter(gain.detach().clone())
         self.register_buffer("step", step.detach().clone())
 
+    def reset_parameters(self) -> None:
+        """Weight and bias anew, the steps from the new weight, the gains back to 1."""
+        super().reset_parameters()
+        with torch.no_grad():
+            self.step.copy_(channel_steps(self.weight, self.bits, optimal_clip=True))
+            self.gain.fill_(1.0)
+
     @property
     def largest(self) -> int:
         """The largest integer a weight can be."""

@@ -13,6 +13,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,6 +38,14 @@ class WeightedLayer(Leaf):
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
         self.geometry = geometry
         """None: a linear layer."""
+
+    def reset_parameters(self) -> None:
+        """Weight and bias as ``nn.Linear`` and ``nn.Conv2d`` draw theirs."""
+        bound = 1 / math.sqrt(self.weight[0].numel())
+        with torch.no_grad():
+            for values in (self.weight, self.bias):
+                if values is not None:
+                    values.uniform_(-bound, bound)
 
     @abstractmethod
     def effective_weight(self) -> Tensor:
