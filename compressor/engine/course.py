@@ -26,7 +26,7 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Constraints, StageFigures
 from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
-from compressor.engine.policy import POLICIES
+from compressor.engine.policy import POLICIES, admitting
 from compressor.engine.resolve import resolve_phase
 from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
 from compressor.errors import Refusal
@@ -157,16 +157,17 @@ class Course:
 
     def _sensitivities(self, phase: Phase) -> Sensitivities:
         """Of the plugins whose sites are chosen by measurement, on the network as it is now."""
-        uses = [
-            (step.plugin, step.options)
-            for step in phase.steps
-            if isinstance(step, Decision) and POLICIES[step.policy].measured
-        ]
-        if not uses:
+        asking = [step for step in phase.steps if isinstance(step, Decision) and POLICIES[step.policy].measured]
+        if not asking:
             return Sensitivities()
         self._progress("sensitivity", self._share())
-        timer = onnx_timer(to_onnx(self.network), self._batch) if phase.timed else None
-        return measure_sensitivities(self.network, uses, self._evidence, timer=timer)
+        return measure_sensitivities(
+            self.network,
+            [(step.plugin, step.options) for step in asking],
+            self._evidence,
+            admits=admitting([(step.plugin, step.options, step.only, step.skip) for step in asking]),
+            timer=onnx_timer(to_onnx(self.network), self._batch) if phase.timed else None,
+        )
 
     def _within(self, limits: Constraints) -> Callable[[Network, Edit, Evidence], object]:
         """``apply_edit_checked`` that refuses what takes the network over a limit, measured on a fork."""

@@ -15,10 +15,10 @@ import fnmatch
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from compressor.engine.plan import Decision, Edit
-from compressor.engine.sensitivity import SiteSensitivity, rank
+from compressor.engine.sensitivity import Admits, SiteSensitivity, rank
 from compressor.knobs import Choice, Choices, FloatRange, IntRange, Knob, Value
 from compressor.plugin import Site
 
@@ -128,12 +128,23 @@ POLICIES: Mapping[str, Policy] = {"spread": Spread(), "threshold": Threshold(), 
 
 def admitted(sites: Sequence[Site], only: Sequence[str], skip: Sequence[str]) -> list[Site]:
     """The sites whose path matches a pattern of ``only`` and none of ``skip`` (shell patterns)."""
-    return [
-        site
-        for site in sites
-        if any(fnmatch.fnmatchcase(site.path, pattern) for pattern in only)
-        and not any(fnmatch.fnmatchcase(site.path, pattern) for pattern in skip)
-    ]
+    return [site for site in sites if admits(site.path, only, skip)]
+
+
+def admits(path: str, only: Sequence[str], skip: Sequence[str]) -> bool:
+    """Whether ``path`` matches a pattern of ``only`` and none of ``skip``."""
+    return any(fnmatch.fnmatchcase(path, pattern) for pattern in only) and not any(
+        fnmatch.fnmatchcase(path, pattern) for pattern in skip
+    )
+
+
+def admitting(uses: Sequence[tuple[str, Mapping[str, Any], Sequence[str], Sequence[str]]]) -> Admits:
+    """Whether any of these uses of a plugin (name, options, only, skip) admits a site."""
+
+    def asked(name: str, options: Mapping[str, Any], site: Site) -> bool:
+        return any(use[:2] == (name, options) and admits(site.path, use[2], use[3]) for use in uses)
+
+    return asked
 
 
 def edit_at(decision: Decision, site: Site, values: Choices) -> Edit:

@@ -39,7 +39,7 @@ from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Cost
 from compressor.graph.network import Network
 from compressor.measure.latency import QUICK, compare
-from compressor.plugin import Promise, sites_of
+from compressor.plugin import Promise, Site, sites_of
 from compressor.registry import make
 
 
@@ -59,6 +59,10 @@ class Speedup:
 
 Timer = Callable[[Network], Speedup | None]
 """How many times as fast a network is as the one it comes from; None where that cannot be said."""
+
+
+Admits = Callable[[str, Mapping[str, Any], Site], bool]
+"""Whether anybody may act on a site of the plugin with this name and these options."""
 
 
 @dataclass(frozen=True)
@@ -149,19 +153,23 @@ def measure_sensitivities(
     plugins: Sequence[tuple[str, Mapping[str, Any]]],
     evidence: Evidence,
     *,
+    admits: Admits = lambda name, options, site: True,
     latency_shares: Mapping[str, float] | None = None,
     timer: Timer | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Sensitivities:
     """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, with default knobs, and measure.
 
-    A plugin may keep some sites only (``Plugin.worth_measuring``). Where ``timer`` says nothing, ``latency_shares`` of
-    the layers that vanish stand in.
+    Sites that nobody ``admits`` are left out, and a plugin may keep some only (``Plugin.worth_measuring``). Where
+    ``timer`` says nothing, ``latency_shares`` of the layers that vanish stand in.
     """
     todo: list[tuple[str, Mapping[str, Any], str]] = []
-    for name, options in plugins:
+    for index, (name, options) in enumerate(plugins):
+        if (name, options) in plugins[:index]:
+            continue
         plugin = make(name, options)
-        sites = plugin.worth_measuring(network, sites_of(plugin, network), evidence)
+        admitted = [site for site in sites_of(plugin, network) if admits(name, options, site)]
+        sites = plugin.worth_measuring(network, admitted, evidence)
         todo += [(name, options, site.path) for site in sites]
     entries: dict[str, dict[str, SiteSensitivity]] = {_key(name, options): {} for name, options in plugins}
     before = _Before(network, evidence, evidence.mean_loss(network), latency_shares or {}, timer)

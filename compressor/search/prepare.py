@@ -4,17 +4,16 @@ sensitivities. What was measured once is read back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
-from compressor.engine.policy import POLICIES
+from compressor.engine.policy import POLICIES, admitting
 from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
-from compressor.engine.space import SearchSpace, build_space, uses_of
+from compressor.engine.space import PluginUse, SearchSpace, build_space, uses_of
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
@@ -77,10 +76,12 @@ def _sensitivities(prepared: Prepared, observer: Observer) -> Sensitivities:
     if run.sensitivities.exists():
         return Sensitivities.from_json(run.sensitivities.read_bytes())
     observer.notify(Stage("sensitivity"))
+    uses = _ranked(prepared.space)
     measured = measure_sensitivities(
         baseline.network,
-        _ranked(prepared.space),
+        [(use.name, use.options) for use in uses],
         prepared.evidence,
+        admits=admitting([(use.name, use.options, use.only, use.skip) for use in uses]),
         timer=onnx_timer(baseline.onnx, recipe.measure.batch),
         progress=_reporter(observer),
     )
@@ -88,10 +89,9 @@ def _sensitivities(prepared: Prepared, observer: Observer) -> Sensitivities:
     return measured
 
 
-def _ranked(space: SearchSpace) -> list[tuple[str, Mapping[str, Any]]]:
-    """The plugins whose sites are chosen by what was measured, each with its options once."""
-    uses = [(use.name, use.options) for _, use in uses_of(space.phases) if POLICIES[use.policy].measured]
-    return [use for index, use in enumerate(uses) if use not in uses[:index]]
+def _ranked(space: SearchSpace) -> list[PluginUse]:
+    """The plugins whose sites are chosen by what was measured."""
+    return [use for _, use in uses_of(space.phases) if POLICIES[use.policy].measured]
 
 
 def _reporter(observer: Observer) -> Callable[[str, float], None]:

@@ -10,6 +10,7 @@ from compressor_plugins.layer_removal import LayerRemoval
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
+from compressor.engine.policy import admitting
 from compressor.engine.sensitivity import Sensitivities, Speedup, measure_sensitivities, onnx_timer, rank
 from compressor.evidence import Evidence
 from compressor.graph.network import Network
@@ -68,3 +69,11 @@ def test_a_plugin_may_say_which_sites_are_worth_it(
     known = measure_sensitivities(baseline.network, USE, evidence).of(*USE[0])
     assert list(known) == everything[-1:]
     assert rank(everything, known, 1.0)[0] == everything[-1]
+
+
+def test_what_no_use_admits_is_not_measured(baseline: Baseline, data: Data) -> None:
+    evidence, (name, options) = baseline.evidence(data, 64), USE[0]
+    everything = list(measure_sensitivities(baseline.network, USE, evidence).of(name, options))
+    twice = [(name, options, everything[:1], ()), (name, options, everything[-1:], ())]
+    known = measure_sensitivities(baseline.network, USE * 2, evidence, admits=admitting(twice)).of(name, options)
+    assert list(known) == [everything[0], everything[-1]]
