@@ -119,7 +119,7 @@ def _reason(spec: ProbeSpec, variants: Sequence[Variant], dropped: float) -> str
     within = f"within {100 * spec.error_tolerance:g} points of error and {spec.loss_tolerance:g} of loss"
     if dropped:
         names = ", ".join(v.name for v in variants if v.redundant and v.dropped == dropped)
-        return f"{dropped:.0%} of the pixels are not needed: {names} does as well as the whole image, {within}"
+        return f"{dropped:.0%} of the pixels are not needed: {names} did as well as the whole image, {within}"
     others = [variant for variant in variants if variant.name != REFERENCE]
     if not others:
         return f"{NOT_APPLICABLE}: no tiling could be trained"

@@ -123,7 +123,7 @@ class MaskedConv2d(Leaf):
         """The convolutions the file sums up; empty for one dense convolution."""
         filters, inputs, _ = self.kept.shape
         rows, columns = self._axes()
-        return products(self.mask, rows, columns, macs(self.mask.numel(), filters, inputs, rows, columns))
+        return products(self.mask, rows, columns, inputs, macs(self.mask.numel(), filters, inputs, rows, columns))
 
     def _axes(self) -> tuple[Axis, Axis]:
         (height, width), (top, left, bottom, right) = self.size, self.padding
