@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["held", "did not hold", "misprinted", "not tested"]
+Verdict = Literal["held", "did not hold", "not decided", "misprinted", "not tested"]
+"""Not decided: tested, and what was found lies within two standard errors of the other answer."""
 
 
 @dataclass(frozen=True)

@@ -493,7 +493,7 @@ def _tiling_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     return [
         Claim(
             "A quarter of the pixels can be dropped (black) at no cost in error.",
-            _verdict(black["MH"] <= 0.01, *change.values()),
+            _verdict(black["MH"] <= 0.01, *change.values(), doubt=_doubt(change["MH0"], 0.01)),
             f"On the stand-in MH0 changes the error by {100 * black['MH']:+.1f} points against DN "
             f"({mean_std([100 * value for value in change['MH0']], digits=1)}), CHB0 by {100 * black['CHB']:+.1f}, "
             f"GRI0 by {100 * black['GRI']:+.1f}.",
@@ -596,8 +596,17 @@ def _size_claims(arms: Arms) -> list[Claim]:
     ]
 
 
-def _verdict(held: bool, *behind: Sequence[float]) -> Verdict:
+def _verdict(held: bool, *behind: Sequence[float], doubt: bool = False) -> Verdict:
     """Trainings ``behind`` it are judged from three seeds on."""
     if any(len(values) < 3 for values in behind):
         return "not tested"
+    if doubt:
+        return "not decided"
     return "held" if held else "did not hold"
+
+
+def _doubt(values: Sequence[float], limit: float) -> bool:
+    """Whether the limit lies within two standard errors of the mean."""
+    if len(values) < 2:
+        return True
+    return abs(statistics.fmean(values) - limit) < 2 * statistics.stdev(values) / len(values) ** 0.5
