@@ -1,4 +1,4 @@
-"""Every test runs on one thread, offline, from a fixed seed."""
+"""Every test runs on one thread, offline, from a fixed seed; property-based tests on the same examples every time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
