@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _report import RESULTS, write_report
+from _report import RESULTS, surroundings, write_report
 from payoffs._rows import SAME_SPEED, PayoffRow
 
 from compressor.measure.latency import FULL, Comparison
@@ -50,7 +50,7 @@ def main() -> None:
     rows = [row for plugin in PLUGINS for row in table.get(plugin, ())]
     command = "python benchmarks/payoff.py"
     missing = [plugin for plugin in PLUGINS if plugin not in table]
-    lines = [*notes(rows), *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    lines = [*notes(rows), *machines(), *([f"Not measured: {', '.join(missing)}."] if missing else [])]
     write_report("payoff", "What every plugin saves", command, [row.cells() for row in rows], lines)
 
 
@@ -79,15 +79,28 @@ def notes(rows: Sequence[PayoffRow]) -> list[str]:
         "far as a measurement can tell. On a busy machine shares of a shared cache move ratios by some percent.",
         "÷: bytes of the ONNX file, before and after; layer ÷: of the one layer's stored values alone, without "
         "the file's header and nodes. A required ratio is the layer's where there is one.",
+        "Nothing is required of a line without a requirement: a form that is measured but not chosen by itself "
+        "(`allow_slower`, `tile as a product`, *not offered*), a small PReLU head or a binary convolution for many "
+        "images, and what makes a network larger.",
         "Weights are seeded and untrained: what a rewrite does to accuracy is on the plugins' own pages.",
         f"Load average over one minute while measuring: {min(loads):.1f} to {max(loads):.1f}.",
     ]
 
 
+def machines(path: Path = KEPT) -> Sequence[str]:
+    """Where the lines of each plugin were measured, if not all of them here."""
+    entries = json.loads(path.read_text())
+    found = {plugin: entry.get("where", "") for plugin, entry in entries.items()}
+    if set(found.values()) == {surroundings()}:
+        return ()
+    places = sorted(set(found.values()))
+    return [f"{', '.join(p for p in PLUGINS if found.get(p) == place)}: {place or 'elsewhere'}" for place in places]
+
+
 def keep(plugin: str, rows: Sequence[PayoffRow], path: Path = KEPT) -> None:
     """The rows of one plugin in the place of its earlier ones."""
     entries = json.loads(path.read_text()) if path.exists() else {}
-    entries[plugin] = {"made": time.strftime("%F"), "rows": [asdict(row) for row in rows]}
+    entries[plugin] = {"made": time.strftime("%F"), "where": surroundings(), "rows": [asdict(row) for row in rows]}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n")

@@ -17,13 +17,16 @@ from compressor.registry import make
 from payoffs._rows import SAME_SPEED, PayoffRow, measured
 
 LAYER_BYTES = 28.0
-LARGE, LONG = 10_000, 440
-"""Required of layers of that many weights. Scale and bias are 8 bytes per output, so that K one-bit weights per output
-come to (4K + 4) / (K/8 + 8), which is 28 from K = 440 on: a linear layer 120→84 of 10,080 weights cannot get beyond 21.
+LARGE = 10_000
+"""Weights from which on that ratio is required. Scale and bias are 8 bytes per output, so that K one-bit weights per
+output come to (4K + 4) / (K/8 + 8), which is 28 from K = 440 on: a linear layer 120→84 of 10,080 weights cannot get
+beyond 21, and misses it.
 """
 FAST_PRODUCT, FAST_CHAIN = 2.8, 3.0
-WIDE_PRODUCT, WIDE_CHAIN = 30_000, 64
-"""Weights, and channels, from which on these are required: below, comparing and scaling take as long as the product."""
+"""Required of every linear layer at batch 64, and of every chain, also where comparing and scaling take as long as the
+product: below some 30,000 weights, and below 64 channels."""
+POOLED = 64
+"""Channels of the chain that is also measured with a pooling."""
 CHAINS = ((32, 28, 1), (64, 32, 1), (128, 16, 1), (64, 16, 8))
 """Channels, image size, batch."""
 
@@ -36,16 +39,14 @@ def rows() -> Iterator[PayoffRow]:
             yield _weights(name, network, batch)
             yield _activations(name, network, batch, linear)
     for channels, size, batch in CHAINS:
-        for pooling in (False, True) if channels == WIDE_CHAIN and batch == 1 else (False,):
+        for pooling in (False, True) if channels == POOLED and batch == 1 else (False,):
             network = chain(channels, size, pooling)
             title = f"binarize four layers{' with a pooling' * pooling}, {channels} channels, {size}², batch {batch}"
-            required = FAST_CHAIN if channels >= WIDE_CHAIN else 0.0
-            yield measured(title, network, binarized(network, "binary"), batch=batch, required=required)
+            yield measured(title, network, binarized(network, "binary"), batch=batch, required=FAST_CHAIN)
 
 
 def _weights(name: str, network: Network, batch: int) -> PayoffRow:
-    weight = network.leaf("0").get_parameter("weight")
-    large = weight.numel() >= LARGE and weight[0].numel() >= LONG
+    large = network.leaf("0").get_parameter("weight").numel() >= LARGE
     return measured(
         f"binarize weights, {name}, batch {batch}",
         network,
@@ -64,7 +65,7 @@ def _activations(name: str, network: Network, batch: int, linear: bool) -> Payof
     """
     required = 0.0 if batch > 1 else SAME_SPEED
     if linear:
-        required = FAST_PRODUCT if batch > 1 and network.parameter_count >= WIDE_PRODUCT else 0.0
+        required = FAST_PRODUCT if batch > 1 else 0.0
     title = f"binarize activations too, {name}, batch {batch}"
     return measured(title, network, binarized(network, "binary"), batch=batch, required=required, layer="0")
 
