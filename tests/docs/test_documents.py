@@ -29,7 +29,10 @@ BUDGET = {
 }
 """What is added to a command so that it takes seconds."""
 
-COLOUR = {"train": "--limit 40 --epochs 1 --force", "optimize": "--dry-run"}
+COLOUR = {
+    "train": "--limit 40 --epochs 1 --force",
+    "optimize": "--dry-run --set data.name= --set data.npz=colour.npz --set data.validation=0.2 --set data.limit=40",
+}
 """The same for networks that read colour images, made up here. The tests of the recipe itself run it whole."""
 
 
