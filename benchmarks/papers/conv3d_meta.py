@@ -370,7 +370,7 @@ def _compared(arms: Arms, budget: Budget | None, theirs: str, name: str, plain: 
     difference, error = statistics.mean(pairs), statistics.stdev(pairs) / len(pairs) ** 0.5
     ours = f"{difference:+.2f} ± {error:.2f} points (paired, standard error, n = {len(pairs)})"
     if abs(difference) <= 2 * error:
-        return Claim(theirs, "did not hold", f"{ours}: no difference that shows.")
+        return Claim(theirs, "not decided", f"{ours}: no difference that shows.")
     return Claim(theirs, _verdict((difference > 0) == better), f"{ours}.")
 
 

@@ -109,7 +109,7 @@ DEFAULT = Budgets(
     plain=Budget("default", 5),
     peers=Budget("default", 10),
     joint=Budget("default", 5),
-    small=Budget("default", 30),
+    small=Budget("default", 45),
 )
 FULL = Budgets(
     lenet=Budget("full", 10),
@@ -117,7 +117,7 @@ FULL = Budgets(
     plain=Budget("full", 5),
     peers=Budget("full", 30),
     joint=Budget("full", 15),
-    small=Budget("full", 90),
+    small=Budget("full", 135),
     more=3,
     trials=40,
 )

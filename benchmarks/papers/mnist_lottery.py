@@ -65,8 +65,8 @@ class Budgets:
     tiny: Budget
 
 
-DEFAULT = Budgets(Budget("default", 8, train=20_000), Budget("recipe", 52))
-FULL = Budgets(Budget("full", 40), Budget("recipe", 52))
+DEFAULT = Budgets(Budget("default", 8, train=20_000), Budget("recipe", 62))
+FULL = Budgets(Budget("full", 40), Budget("recipe", 62))
 
 
 def training(budget: Budget) -> TrainingSpec:
@@ -206,7 +206,7 @@ def _channels(network: Network) -> int:
 # --- the toolkit's own ------------------------------------------------------------------------------------------------
 
 TINY = (
-    "compressor train mnist-cnn --data mnist --epochs 12 --shift 2 --precision bfloat16 --seed {seed} "
+    "compressor train mnist-cnn --data mnist --epochs 12 --shift 2 --rotate 10 --precision bfloat16 --seed {seed} "
     "--out {folder}/mnist.pt",
     "compressor optimize {folder}/mnist.pt --recipe recipes/mnist_tiny.toml --seed {seed} --out {folder}/run",
 )
@@ -226,9 +226,10 @@ def _tiny(seed: int) -> Figures:
 def tiny_figures(folder: Path) -> Figures:
     """The figures of a run folder's best candidate."""
     result = RESULT.validate_json((folder / "result.json").read_bytes())
-    best, weights = result.best, load_file(folder / "best" / "weights.safetensors")
+    best = result.best
     if best is None:
         raise SystemExit(f"{folder}: no candidate within the limits")
+    weights = load_file(folder / "best" / "weights.safetensors")
     assert best.accuracy.onnx is not None
     assert result.baseline.accuracy.onnx is not None
     return {
@@ -282,11 +283,11 @@ def _tiny_table(arms: Arms, budget: Budget) -> Table:
         columns,
         rows,
         (
-            f"`{commands}`, and so for every seed. The start, `mnist-cnn`, has 12,828 weights, and 162 values of "
-            "BatchNorm and bias, as many as A2. The recipe takes 19 % of the weights before each of eight epochs and "
-            "trains what is left for 32 more, on shifted and turned images, with the dense network as teacher; the "
-            "best validation epoch stays. *Trainable* counts everything that is left. Speed-up over the dense file: "
-            "zeros within a filter buy none.",
+            f"`{commands}`, and so for every seed. The start, `mnist-cnn`, has 28,824 weights. The recipe takes 22 % of "
+            "them before each of ten epochs and trains what is left for 40 more, on shifted and turned images, with the "
+            "dense network as teacher; the best validation epoch stays. *Trainable* counts everything that is left, two "
+            "values of BatchNorm per channel included; the file holds one, since BatchNorm goes into the kernels. "
+            "Speed-up over the dense file: zeros within a filter buy none.",
         ),
     )
 

@@ -71,6 +71,7 @@ def train(
     schedule: Annotated[Schedule, typer.Option("--schedule")] = Schedule.cosine,
     weight_decay: Annotated[float, typer.Option("--weight-decay", min=0.0)] = 0.0,
     shift: Annotated[int, typer.Option("--shift", min=0, help="Shift images by up to this many pixels.")] = 0,
+    rotate: Annotated[float, typer.Option("--rotate", min=0.0, help="Turn images by up to this many degrees.")] = 0.0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror every other image.")] = False,
     precision: Annotated[Precision, typer.Option("--precision")] = Precision.float32,
     seed: Annotated[int, typer.Option("--seed", help="Seeds the weights and the training.")] = 0,
@@ -95,7 +96,7 @@ def train(
             optimizer=optimizer.value,
             schedule=schedule.value,
             weight_decay=weight_decay,
-            augmentation=Augmentation(flip=flip, shift=shift),
+            augmentation=Augmentation(flip=flip, shift=shift, rotate=rotate),
             precision=precision.value,
         )
         trained = _train(name, data_spec(data, limit, fallback), spec, seed, test, out)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.errors import ExportError
+from compressor.export.borders import drop_spare_rows, merge_pads
 from compressor.graph.leaf import OnnxValue, Shape
 
 MINIMUM_OPSET = 18
@@ -60,6 +61,7 @@ class GraphBuilder:
         self._value_count = 0
         self._reserved: set[str] = set()
         self._domains: set[str] = {""}
+        self._spare: dict[ir.Value, Sequence[int]] = {}
 
     @contextmanager
     def scope(self, path: str) -> Iterator[None]:
@@ -132,6 +134,10 @@ class GraphBuilder:
         """Samples reshaped to ``shape``, whatever the batch size."""
         return self.op("Reshape", [value, self.integers([0, *shape])])
 
+    def spare(self, value: OnnxValue, rows: Sequence[int]) -> None:
+        """Say of a value, as its reader, that its last rows, so many per spatial axis, are not read."""
+        self._spare[cast("ir.Value", value)] = rows
+
     # --- the model -----------------------------------------------------------------------------------------------
 
     def input(self, name: str, shape: Shape) -> OnnxValue:
@@ -147,7 +153,9 @@ class GraphBuilder:
         result.name = "output" if "output" not in self._reserved else "output_"
         result.shape = ir.Shape(["batch", *shape])
         result.type = ir.TensorType(ir.DataType.FLOAT)
-        used = {id(value) for node in self._nodes for value in node.inputs}
+        nodes = merge_pads(self._nodes, result)
+        drop_spare_rows(self._spare, result)
+        used = {id(value) for node in nodes for value in node.inputs}
         constants = [value for value in self._constants if id(value) in used]
         size = sum(value.const_value.nbytes for value in constants if value.const_value is not None)
         if size > MAXIMUM_BYTES:
@@ -155,7 +163,7 @@ class GraphBuilder:
         graph = ir.Graph(
             [cast("ir.Value", value) for value in inputs],
             [result],
-            nodes=self._nodes,
+            nodes=nodes,
             initializers=constants,
             opset_imports={domain: self.opset if domain == "" else 1 for domain in sorted(self._domains)},
             name="compressor",

@@ -34,12 +34,13 @@ def a3(classes: int = 10) -> nn.Module:
 
 
 def mnist_cnn(classes: int = 10) -> nn.Module:
-    """12,990 parameters, a network to prune: wide in channels, small in space. Input ``(N, 1, 28, 28)``.
+    """29,074 parameters, a network to prune: wide in channels, small in space. Input ``(N, 1, 28, 28)``.
 
-    BatchNorm takes the place of biases, so that what pruning leaves alone is little: 162 values, as many as in ``a2``.
+    BatchNorm takes the place of biases and goes into the kernels in the end: what pruning leaves alone is one value per
+    channel then, 130 in all.
     """
-    layers = [*_biasless(1, 12, 5, stride=2), *_biasless(12, 16), *_biasless(16, 24), *_biasless(24, 24)]
-    return _named([*layers, nn.Conv2d(24, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
+    layers = [*_biasless(1, 24, 5, stride=2), *_biasless(24, 32), *_biasless(32, 32), *_biasless(32, 32)]
+    return _named([*layers, nn.Conv2d(32, classes, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()])
 
 
 def digits_cnn(classes: int = 10) -> nn.Module:

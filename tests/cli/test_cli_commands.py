@@ -151,7 +151,7 @@ def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
 
 def test_train_changes_its_images_where_asked(run: Run, tmp_path: Path) -> None:
     arguments = ("train", "digits-cnn", "--data", "digits", "--epochs", 1, "--limit", 100, "--batch", 32, "--json")
-    ways = ((), ("--shift", 2), ("--flip",), ("--weight-decay", 0.5))
+    ways = ((), ("--shift", 2), ("--rotate", 15), ("--flip",), ("--weight-decay", 0.5))
     losses = [
         run(*arguments, *words, "--out", tmp_path / f"{index}.pt").json["epochs"][0]["train_loss"]
         for index, words in enumerate(ways)

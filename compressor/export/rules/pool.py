@@ -40,6 +40,8 @@ def max_pool(b: GraphBuilder, layer: nn.MaxPool2d, x: Operand) -> OnnxValue:
     if any(pad >= size for pad, size in zip([*padding, *end], kernel * 2, strict=True)):
         value = pad_value(b, value, padding, end, fill=-math.inf)
         padding = end = [0] * len(kernel)
+    else:
+        b.spare(value, _spare(x.sample[1:], kernel, stride, padding, end, dilation))
     return b.op(
         "MaxPool",
         [value],
@@ -61,6 +63,8 @@ def average_pool(b: GraphBuilder, layer: nn.AvgPool2d, x: Operand) -> OnnxValue:
         value = pad_value(b, value, padding, padding)
         end = [max(0, e - p) for e, p in zip(end, padding, strict=True)]
         padding, counted = [0] * len(padding), False
+    else:
+        b.spare(value, _spare(x.sample[1:], kernel, stride, padding, end, [1] * len(kernel)))
     pads = [*padding, *end]
     value = b.op(
         "AveragePool",
@@ -129,6 +133,22 @@ def _average_by_matrices(b: GraphBuilder, x: Operand, targets: Shape) -> OnnxVal
         shape[axis] = target
         value = b.reshape(value, tuple(shape)) if axis < len(shape) - 1 else value
     return value
+
+
+def _spare(
+    sizes: Shape,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    end: Sequence[int],
+    dilation: Sequence[int],
+) -> list[int]:
+    """Rows at the end of each axis that no window reaches."""
+    rows = []
+    for size, k, step, before, behind, gap in zip(sizes, kernel, stride, padding, end, dilation, strict=True):
+        beyond_first = size + before - gap * (k - 1) - 1
+        rows.append(beyond_first % step if behind == 0 else 0)
+    return rows
 
 
 def _geometry(layer: nn.MaxPool2d | nn.AvgPool2d, x: Operand, dilation: int | Sequence[int]) -> tuple[list[int], ...]:
