@@ -31,7 +31,7 @@ from compressor.models import find
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures
-from papers.measured import count, percent
+from papers.measured import count, paired, percent, settled, standard_error
 from papers.page import Claim, Page, Table, Verdict
 
 TRAINING = TrainingSpec(batch=128, lr=1e-3, precision="bfloat16")
@@ -364,19 +364,12 @@ def _accuracy_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
 
 def _compared(arms: Arms, budget: Budget | None, theirs: str, name: str, plain: str, better: bool) -> Claim:
     """Seeds are paired; a difference within two standard errors settles nothing, and is said to."""
-    pairs = [] if budget is None else _paired(arms, budget, name, plain)
+    pairs = [] if budget is None else paired(arms, budget, f"built: {name}", f"built: {plain}")
     if len(pairs) < 2:
         return Claim(theirs, "not tested", "Fewer than two seeds of each.")
-    difference, error = statistics.mean(pairs), statistics.stdev(pairs) / len(pairs) ** 0.5
-    ours = f"{difference:+.2f} ± {error:.2f} points (paired, standard error, n = {len(pairs)})"
-    if abs(difference) <= 2 * error:
-        return Claim(theirs, "not decided", f"{ours}: no difference that shows.")
-    return Claim(theirs, _verdict((difference > 0) == better), f"{ours}.")
-
-
-def _paired(arms: Arms, budget: Budget, name: str, plain: str) -> list[float]:
-    one, two = ({a.seed: float(a.figures["test"]) for a in arms.of(f"built: {n}", budget)} for n in (name, plain))
-    return [100 * (one[seed] - two[seed]) for seed in sorted(one.keys() & two.keys())]
+    verdict = settled(pairs if better else [-points for points in pairs])
+    difference, error = statistics.mean(pairs), standard_error(pairs)
+    return Claim(theirs, verdict, f"{difference:+.2f} ± {error:.2f} points (paired, standard error, n = {len(pairs)}).")
 
 
 def _slips() -> list[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from compressor.data.dataset import Data
@@ -12,6 +13,7 @@ from compressor.measure.accuracy import onnx_accuracy
 from compressor.measure.latency import compare
 from compressor.train.evaluate import evaluate
 from papers.arms import Arm, Arms, Budget, Figure, mean_std
+from papers.page import Verdict
 
 
 def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure]:
@@ -54,6 +56,27 @@ def speed(arms: Sequence[Arm]) -> str:
         return ""
     first = arms[0].figures
     return f"{float(first['speedup']):.2f} [{float(first['low']):.2f}, {float(first['high']):.2f}]"
+
+
+def paired(arms: Arms, budget: Budget, one: str, other: str, figure: str = "test") -> list[float]:
+    """Points that ``one`` is above ``other``, for every seed that both have."""
+    first, second = ({arm.seed: float(arm.figures[figure]) for arm in arms.of(name, budget)} for name in (one, other))
+    return [100 * (first[seed] - second[seed]) for seed in sorted(first.keys() & second.keys())]
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Of their mean; at least two are needed."""
+    return statistics.stdev(values) / len(values) ** 0.5
+
+
+def settled(values: Sequence[float], *, above: float = 0.0) -> Verdict:
+    """Whether their mean lies above a bound, by more than two standard errors one way or the other."""
+    if len(values) < 2:
+        return "not tested"
+    distance, doubt = statistics.mean(values) - above, 2 * standard_error(values)
+    if abs(distance) <= doubt:
+        return "not decided"
+    return "held" if distance > 0 else "did not hold"
 
 
 def missing(arms: Arms, wanted: Sequence[tuple[str, Budget]], seeds: int = 3) -> list[str]:

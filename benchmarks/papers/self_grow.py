@@ -43,8 +43,8 @@ from compressor.registry import make
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures
-from papers.measured import count, measured, percent, speed
-from papers.page import Claim, Page, Table, Verdict
+from papers.measured import count, measured, paired, percent, settled, speed, standard_error
+from papers.page import Claim, Page, Table
 
 TAU, MIN_GAIN = 0.05, 0.005
 GROWTH, REMOVAL = "self-grow", "layer-removal"
@@ -295,19 +295,14 @@ def _course_table(arms: Arms, setup: Setup) -> Table:
 
 
 def _claim(text: str, arms: Arms, budget: Budget, better: str, worse: str) -> Claim:
-    """Test accuracies, seed by seed: held where the mean difference is above twice its standard error."""
-    found = {arm.seed: float(arm.figures["test"]) for arm in arms.of(better, budget)}
-    gains = [
-        100 * (found[arm.seed] - float(arm.figures["test"])) for arm in arms.of(worse, budget) if arm.seed in found
-    ]
+    """Test accuracies, seed by seed."""
+    gains = paired(arms, budget, better, worse)
     if len(gains) < 2:
         return Claim(text, "not tested", "Fewer than two seeds.")
-    mean, error = statistics.mean(gains), statistics.stdev(gains) / len(gains) ** 0.5
-    verdict: Verdict = "held" if mean > 2 * error else "did not hold"
     each = ", ".join(f"{gain:+.2f}" for gain in gains)
     sizes = [count(arms.of(name, budget), "parameters") for name in (better, worse)]
     ours = (
-        f"*{better}* ({sizes[0]} parameters) against *{worse}* ({sizes[1]}), test: {mean:+.2f} points in the mean, "
-        f"standard error {error:.2f} ({each})."
+        f"*{better}* ({sizes[0]} parameters) against *{worse}* ({sizes[1]}), test: {statistics.mean(gains):+.2f} "
+        f"points in the mean, standard error {standard_error(gains):.2f} ({each})."
     )
-    return Claim(text, verdict, ours)
+    return Claim(text, settled(gains), ours)
