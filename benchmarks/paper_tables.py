@@ -19,7 +19,7 @@ from _report import RESULTS, surroundings
 from papers.arms import Arms
 from papers.page import Page
 
-RECIPES = ("vgg_redundancy", "conv3d_meta", "lenet_binarize", "mnist_lottery", "self_grow", "joint")
+RECIPES = ("vgg_redundancy", "conv3d_meta", "lenet_binarize", "mnist_lottery", "self_grow", "joint", "cifar_resnet")
 
 
 def main() -> None:

@@ -8,15 +8,10 @@ small    ``compact-wide`` through ``recipes/fashion_tiny.toml`` and ``recipes/fa
 from __future__ import annotations
 
 import functools
-import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -34,11 +29,11 @@ from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figure, Figures, mean_std
+from papers.commands import ROOT, line, longer, optimized, recipe_path, trained
 from papers.measured import count, percent
 from papers.page import Claim, Page, Table, Verdict
 from papers.peers import dynamic_int8, half
 
-ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "papers" / "joint"
 """Trained models and run folders: what is there is used, or resumed."""
 BATCHES = (1, 64)
@@ -142,49 +137,39 @@ def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
 
 def _file_figures(words: Sequence[str], seed: int, budget: Budget) -> Figures:
     """Of a network trained by the command."""
-    return _network_figures(_load(_trained(words, seed, budget)))
+    return _network_figures(_load(trained(words, seed, budget, WORK)))
 
 
 def _small(recipe: str, seed: int, budgets: Budgets) -> Figures:
-    return _optimized(_trained(WIDE, 0, budgets.wide), recipe, seed, budgets)
+    return _optimized(trained(WIDE, 0, budgets.wide, WORK), recipe, seed, budgets)
 
 
 def _joint(seed: int, budgets: Budgets) -> Figures:
-    return _optimized(_trained(LENET, seed, budgets.lenet), "joint", seed, budgets)
+    return _optimized(trained(LENET, seed, budgets.lenet, WORK), "joint", seed, budgets)
 
 
 def _optimized(model: Path, recipe: str, seed: int, budgets: Budgets) -> Figures:
-    """One run of the recipe as a user would start it, or go on with it; figures of its best candidate."""
-    out = WORK / f"{recipe}-{budgets.joint.name}-{seed}"
-    words = _longer(recipe, budgets.more) if budgets.more > 1 else []
+    """Figures of the best candidate of a run of the recipe."""
+    more = longer(recipe, budgets.more) if budgets.more > 1 else []
     if budgets.trials and recipe == "joint":
-        words += ["--trials", str(budgets.trials)]
-    if (out / "study.db").exists():
-        _command("resume", str(out))
-    else:
-        _command("optimize", str(model), "--recipe", str(_path(recipe)), "--seed", str(seed), "--out", str(out), *words)
-    result = json.loads((out / "result.json").read_text())
-    best: dict[str, Any] | None = result["best"]
+        more += ["--trials", str(budgets.trials)]
+    out = WORK / f"{recipe}-{budgets.joint.name}-{seed}"
+    result = optimized(model, recipe, seed, out, *more)
+    best = result.best
     if best is None:
-        return {"found": 0, "why": "; ".join(result["verdict"]["reasons"])}
+        return {"found": 0, "why": "; ".join(result.verdict.reasons)}
+    assert best.accuracy.onnx is not None
     file = (out / "best" / "model.onnx").read_bytes()
     return {
         "found": 1,
-        "validation": best["accuracy"]["validation"],
-        "test": best["accuracy"]["onnx"],
-        "parameters": best["params"],
-        "macs": best["macs"],
+        "validation": best.accuracy.validation,
+        "test": best.accuracy.onnx,
+        "parameters": best.params,
+        "macs": best.macs,
         "bytes": len(file),
-        "plan": best["about"],
+        "plan": best.about,
         **_speeds(file),
     }
-
-
-def _longer(recipe: str, times: int) -> list[str]:
-    """Settings that train every phase of a recipe so many times as long."""
-    known = read_recipe(_path(recipe))
-    tables = {"training": known.training, **{f"phases.{phase.name}.training": phase.training for phase in known.phases}}
-    return [f"--set={table}.epochs={spec.epochs * times}" for table, spec in tables.items() if spec is not None]
 
 
 def _pruned(seed: int, budgets: Budgets, *, ours: bool, int8: bool) -> Figures:
@@ -208,9 +193,9 @@ PEER_ARMS: Mapping[str, Callable[[int, Budgets], Figures]] = {
 @functools.lru_cache(2)  # the file in float and the one in 8 bits are of one network
 def _finetuned(kind: str, ours: bool, seed: int, budgets: Budgets) -> Network:
     """The LeNet of this seed, whole or halved, trained on: as the peers' users do, or as the joint recipe does."""
-    teacher = _load(_trained(LENET, seed, budgets.lenet))
+    teacher = _load(trained(LENET, seed, budgets.lenet, WORK))
     network = half(teacher) if kind == "half" else teacher.fork()
-    spec, budget = (read_recipe(_path("joint")).training, budgets.peers) if ours else (PLAIN, budgets.plain)
+    spec, budget = (read_recipe(recipe_path("joint")).training, budgets.peers) if ours else (PLAIN, budgets.plain)
     fit(network, _data(), replace(spec, epochs=budget.epochs), teacher=teacher if ours else None, seed=seed)
     return network
 
@@ -239,23 +224,6 @@ def _speeds(file: bytes) -> dict[str, Figure]:
 # --- what they are made with -----------------------------------------------------------------------------------------
 
 
-def _trained(words: Sequence[str], seed: int, budget: Budget) -> Path:
-    """The file the command leaves, trained where it is missing."""
-    file = WORK / f"{words[1]}-{budget.name}-{seed}.pt"
-    if not file.exists():
-        _command(*words, "--epochs", str(budget.epochs), "--seed", str(seed), "--out", str(file))
-    return file
-
-
-def _command(*words: str) -> None:
-    """One command of the toolkit on one thread. A run that did not help exits with 1 and is a result too."""
-    print("$ compressor", *words, flush=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-m", "compressor.cli.main", *words], check=False, env=environment)
-    if done.returncode not in (0, 1):
-        raise SystemExit(done.returncode)
-
-
 def _load(file: Path) -> Network:
     return load_model(str(file))
 
@@ -270,10 +238,6 @@ def _reference() -> bytes:
     """LeNet: its weights do not matter to its speed."""
     torch.manual_seed(0)
     return to_onnx(capture(build("lenet"), find("lenet").input_shape, "lenet"))
-
-
-def _path(recipe: str) -> Path:
-    return ROOT / "recipes" / f"{recipe}.toml"
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -291,19 +255,15 @@ def page(arms: Arms, *, full: bool) -> Page:
         "ONNX file in ONNX Runtime. Speed is that over LeNet, one thread, paired, for one image and for 64.",
         commands=(
             "python benchmarks/paper_tables.py --recipe joint --seeds 5" + (" --full" if full else ""),
-            _line((*LENET, "--out", "lenet.pt")),
+            line((*LENET, "--out", "lenet.pt")),
             "compressor optimize lenet.pt --recipe recipes/joint.toml",
-            _line((*WIDE, "--epochs", str(budgets.wide.epochs), "--out", "wide.pt")),
+            line((*WIDE, "--epochs", str(budgets.wide.epochs), "--out", "wide.pt")),
             *(f"compressor optimize wide.pt --recipe recipes/{recipe}.toml" for recipe in GOALS),
         ),
         tables=(_joint_table(arms, budgets), *_plans(arms, budgets), _small_table(arms, budgets)),
         claims=(*_joint_claims(arms, budgets), *_goal_claims(arms, budgets)),
         not_run=() if full else NOT_RUN,
     )
-
-
-def _line(words: Sequence[str]) -> str:
-    return "compressor " + " ".join(words)
 
 
 COLUMNS = ("", "test %, theirs", "test %", "bytes, theirs", "bytes", "batch 1, theirs", "batch 1", "64, theirs", "64")

@@ -1,0 +1,142 @@
+"""ResNet-20 on CIFAR-10 at half its multiply-accumulates, by ``recipes/cifar_resnet.toml``; no document has it."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from papers.arms import Arm, Arms, Budget, Figures, mean_std
+from papers.commands import ROOT, line, longer, optimized, trained
+from papers.measured import count, missing, percent, speed
+from papers.page import Claim, Page, Table, Verdict
+
+WORK = ROOT / "runs" / "papers" / "cifar_resnet"
+"""Trained models and run folders: what is there is used, or resumed."""
+RESNET = (
+    *("train", "resnet20", "--data", "cifar-10", "--optimizer", "sgd", "--lr", "0.2", "--schedule", "one-cycle"),
+    *("--weight-decay", "5e-4", "--shift", "4", "--flip", "--precision", "bfloat16"),
+)
+DROP, MACS, SPEED = 0.3, 0.5, 1.6
+"""What may be lost on test images (points), what may be left (share), how much faster it has to be."""
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """``halved`` counts the epochs of the recipe; a full budget has ``more`` times as many."""
+
+    dense: Budget
+    halved: Budget
+    more: int = 1
+
+
+DEFAULT = Budgets(Budget("default", 10), Budget("default", 10))
+FULL = Budgets(Budget("full", 100), Budget("full", 100), more=10)
+
+
+def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
+    """Trains and optimizes what is missing, seed by seed."""
+    budgets = FULL if full else DEFAULT
+    for seed in seeds:
+        arms.get("halved", seed, budgets.halved, functools.partial(_halved, seed, budgets))
+
+
+def _halved(seed: int, budgets: Budgets) -> Figures:
+    model = trained(RESNET, seed, budgets.dense, WORK)
+    more = longer("cifar_resnet", budgets.more) if budgets.more > 1 else []
+    result = optimized(model, "cifar_resnet", seed, WORK / f"{budgets.halved.name}-{seed}", *more)
+    best, dense = result.best, result.baseline
+    if best is None:
+        return {"found": 0, "why": "; ".join(result.verdict.reasons)}
+    assert best.accuracy.onnx is not None
+    assert dense.accuracy.onnx is not None
+    return {
+        "found": 1,
+        "dense": dense.accuracy.onnx,
+        "dense validation": dense.accuracy.validation,
+        "dense bytes": dense.size_bytes,
+        "dense macs": dense.macs,
+        "validation": best.accuracy.validation,
+        "test": best.accuracy.onnx,
+        "bytes": best.size_bytes,
+        "macs": best.macs,
+        "speedup": best.latency.speedup,
+        "low": best.latency.low,
+        "high": best.latency.high,
+        "plan": best.about,
+    }
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def page(arms: Arms, *, full: bool) -> Page:
+    budgets = FULL if full else DEFAULT
+    found = [arm for arm in arms.of("halved", budgets.halved) if arm.figures["found"]]
+    return Page(
+        name="cifar_resnet",
+        title="ResNet-20 at half its multiply-accumulates, CIFAR-10",
+        about="Whole residual blocks go, the widest layers of those that stay lose half of their hidden channels, and "
+        "what is left is trained with the whole network as teacher. 45,000 of the 50,000 training images are trained "
+        "on and 5,000 choose between the candidates; the 10,000 test images are scored once per run, by the ONNX files "
+        f"in ONNX Runtime. The whole network is trained for {budgets.dense.epochs} epochs, what is left of it for "
+        f"{budgets.halved.epochs} more; ResNet-20 is known for 91 to 92 % after 200.",
+        commands=(
+            "python benchmarks/paper_tables.py --recipe cifar_resnet" + (" --full" if full else ""),
+            line((*RESNET, "--epochs", str(budgets.dense.epochs), "--out", "resnet20.pt")),
+            "compressor optimize resnet20.pt --recipe recipes/cifar_resnet.toml",
+        ),
+        tables=(_table(found), _plans(found)),
+        claims=[_goal(found)],
+        not_run=[
+            *missing(arms, [("halved", budgets.halved)]),
+            *([] if full else [f"`--full`: {FULL.dense.epochs} epochs, and {FULL.halved.epochs} more."]),
+        ],
+    )
+
+
+def _table(found: Sequence[Arm]) -> Table:
+    rows = [
+        ("whole", percent(found, "dense validation"), percent(found, "dense"), *_sizes(found, "dense "), "1"),
+        ("halved", percent(found, "validation"), percent(found, "test"), *_sizes(found, ""), speed(found)),
+    ]
+    return Table(
+        "Whole and halved",
+        ("", "validation %", "test %", "MACs", "ONNX bytes", "speed-up, batch 1"),
+        rows,
+        ("Mean ± standard deviation over the seeds. Speed-up: of the first seed, paired, one thread, 95 % interval.",),
+    )
+
+
+def _sizes(found: Sequence[Arm], prefix: str) -> tuple[str, str]:
+    return count(found, f"{prefix}macs"), count(found, f"{prefix}bytes")
+
+
+def _plans(found: Sequence[Arm]) -> Table:
+    rows = [
+        (str(arm.seed), f"{_drop(arm):+.2f}", f"{_left(arm):.2f}", speed([arm]), str(arm.figures["plan"]))
+        for arm in found
+    ]
+    return Table("What was done", ("seed", "test, points", "MACs left", "speed-up", "plan"), rows)
+
+
+def _drop(arm: Arm) -> float:
+    """Points of test accuracy that the halved network has above the whole one."""
+    return 100 * (float(arm.figures["test"]) - float(arm.figures["dense"]))
+
+
+def _left(arm: Arm) -> float:
+    return float(arm.figures["macs"]) / float(arm.figures["dense macs"])
+
+
+def _goal(found: Sequence[Arm]) -> Claim:
+    text = f"Within {DROP} points of the whole network at {MACS:g} of its MACs, and at least {SPEED}× as fast."
+    if not found:
+        return Claim(text, "not tested", "Not run.")
+    drops, left = [_drop(arm) for arm in found], max(map(_left, found))
+    fast = statistics.median(float(arm.figures["speedup"]) for arm in found)
+    met = statistics.mean(drops) >= -DROP and left <= MACS and fast >= SPEED
+    verdict: Verdict = "held" if met else "did not hold"
+    few = "" if len(found) >= 3 else f" Only {len(found)} of 3 seeds were run."
+    return Claim(text, verdict, f"{mean_std(drops)} points, {left:.2f} of the MACs at most, {fast:.2f}×.{few}")
