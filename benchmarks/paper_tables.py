@@ -15,7 +15,7 @@ import argparse
 import importlib
 
 import torch
-from _report import RESULTS, surroundings
+from _report import RESULTS
 from papers.arms import Arms
 from papers.page import Page
 
@@ -37,7 +37,7 @@ def main() -> None:
             paper.run(arms, range(options.seeds), full=options.full)
         page: Page = paper.page(arms, full=options.full)
         path = RESULTS / f"{page.name}.md"
-        path.write_text(page.markdown(surroundings()), encoding="utf-8")
+        path.write_text(page.markdown(arms.places()), encoding="utf-8")
         print(path)
 
 

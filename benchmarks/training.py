@@ -272,7 +272,7 @@ def main(repeats: int = 5) -> None:
         claims=[],
     )
     path = RESULTS / f"{page.name}.md"
-    path.write_text(page.markdown(surroundings()), encoding="utf-8")
+    path.write_text(page.markdown([surroundings()]), encoding="utf-8")
     print(path.read_text(encoding="utf-8"))
 
 

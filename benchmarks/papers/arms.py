@@ -10,9 +10,12 @@ import json
 import os
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from _report import surroundings
 
 Figure = float | int | str
 Figures = Mapping[str, Figure]
@@ -42,6 +45,8 @@ class Arm:
     seconds: float
     made: str
     """Day, ISO 8601."""
+    where: str = ""
+    """Packages and machine."""
 
 
 class Arms:
@@ -62,7 +67,8 @@ class Arms:
         print(f"{name}, seed {seed}, {budget}", flush=True)
         start = time.perf_counter()
         figures = run()
-        self._keep(Arm(name, seed, str(budget), figures, round(time.perf_counter() - start, 1), time.strftime("%F")))
+        seconds = round(time.perf_counter() - start, 1)
+        self._keep(Arm(name, seed, str(budget), figures, seconds, time.strftime("%F"), surroundings()))
         return figures
 
     def of(self, name: str, budget: Budget) -> list[Arm]:
@@ -73,6 +79,11 @@ class Arms:
     def values(self, name: str, budget: Budget, figure: str) -> list[float]:
         """One figure over the seeds of an arm."""
         return [float(arm.figures[figure]) for arm in self.of(name, budget) if figure in arm.figures]
+
+    def places(self) -> list[str]:
+        """Where the arms were run, and how many of them in each place."""
+        counts = Counter(arm.where or "Somewhere else." for arm in self._arms)
+        return [f"{number} of {len(self._arms)} figures kept: {where}" for where, number in sorted(counts.items())]
 
     def _keep(self, arm: Arm) -> None:
         self._arms = [*Arms(self.path), arm]  # another process may have added to the page meanwhile
