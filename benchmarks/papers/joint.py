@@ -1,4 +1,4 @@
-"""LeNet on Fashion-MNIST by all plugins in one search, beside other tools; and networks of 19 and 11 KiB in LeNet's time.
+"""LeNet on Fashion-MNIST by all plugins in one search, beside other tools; and networks of 19 and 11 KiB as fast as it.
 
 peers    LeNet halved by Torch-Pruning, then 8-bit dense layers by ONNX Runtime, with their training and with ours
 joint    the same LeNet through ``recipes/joint.toml``
