@@ -89,6 +89,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         ),
         tables=(_table(found), _plans(found)),
         claims=[_goal(found)],
+        claims_title="What it was to reach",
         not_run=[
             *missing(arms, [("halved", budgets.halved)]),
             *([] if full else [f"`--full`: {FULL.dense.epochs} epochs, and {FULL.halved.epochs} more."]),

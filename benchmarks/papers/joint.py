@@ -262,6 +262,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         ),
         tables=(_joint_table(arms, budgets), *_plans(arms, budgets), _small_table(arms, budgets)),
         claims=(*_joint_claims(arms, budgets), *_goal_claims(arms, budgets)),
+        claims_title="What it was to reach",
         not_run=() if full else NOT_RUN,
     )
 

@@ -51,13 +51,14 @@ class Page:
     tables: Sequence[Table]
     claims: Sequence[Claim]
     not_run: Sequence[str] = ()
+    claims_title: str = "Their claims"
 
     def markdown(self, places: Sequence[str]) -> str:
         """``places``: where it was measured, a line each."""
         parts = [f"# {self.title}", self.about, "```\n" + "\n".join(self.commands) + "\n```"]
         parts += [table.markdown() for table in self.tables]
         if self.claims:
-            parts.append("## Their claims\n\n" + "\n".join(claim.markdown() for claim in self.claims))
+            parts.append(f"## {self.claims_title}\n\n" + "\n".join(claim.markdown() for claim in self.claims))
         if self.not_run:
             parts.append("## Not run\n\n" + "\n".join(f"- {line}" for line in self.not_run))
         return "\n\n".join([*parts, *places]) + "\n"
