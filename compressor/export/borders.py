@@ -40,7 +40,8 @@ def merge_pads(nodes: Sequence[ir.Node], output: ir.Value) -> list[ir.Node]:
         if around is None or len(users) != 1 or users[0].op_type != "Conv" or users[0].inputs[0] is not node.outputs[0]:
             kept.append(node)
             continue
-        _set_pads(users[0], [own + more for own, more in zip(_pads(users[0]), around, strict=True)])
+        own = _pads(users[0], len(around) // 2)
+        _set_pads(users[0], [amount + more for amount, more in zip(own, around, strict=True)])
         users[0].replace_input_with(0, node.inputs[0])
         node.replace_input_with(0, None)
     return kept
@@ -59,7 +60,8 @@ def _source(value: ir.Value, output: ir.Value) -> ir.Node | None:
 
 
 def _shorten(convolution: ir.Node, rows: Sequence[int]) -> None:
-    pads, axes = _pads(convolution), len(rows)
+    axes = len(rows)
+    pads = _pads(convolution, axes)
     strides = _integers(convolution, "strides") or [1] * axes
     behind = [
         pad - min(spare, pad // stride) * stride for pad, spare, stride in zip(pads[axes:], rows, strides, strict=True)
@@ -81,8 +83,7 @@ def _zeros_around(pad: ir.Node) -> list[int] | None:
     return [*before[2:], *behind[2:]] if fine else None
 
 
-def _pads(convolution: ir.Node) -> list[int]:
-    axes = len(_integers(convolution, "kernel_shape"))
+def _pads(convolution: ir.Node, axes: int) -> list[int]:
     return _integers(convolution, "pads") or [0] * 2 * axes
 
 

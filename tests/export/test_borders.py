@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compressor.export.emit import to_onnx
-from compressor.graph.leaf import Shape
+from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
 
 
 def nodes(model: bytes, kind: str) -> list[dict[str, Any]]:
@@ -64,6 +65,30 @@ def test_zeros_around_the_image_are_the_convolutions_own_and_go_where_they_are_s
     model = emitted(net, (2, 8, 8))
     assert nodes(model, "Pad") == []
     assert nodes(model, "Conv")[0]["pads"] == [2, 2, 0, 2]  # 9 rows, of which 8 are read; 11 columns, of which 10
+
+
+class _Bare(Leaf):
+    """A 1×1 convolution that writes its node without a single attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 2, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight)
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return (4, *inputs[0][1:])
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        return builder.op("Conv", [*inputs, builder.constant(self.weight)])
+
+    def cost(self, *inputs: Shape) -> Cost:
+        return Cost({32: 8}, {})
+
+
+def test_a_convolution_need_not_say_its_kernel() -> None:
+    emitted(nn.Sequential(_Bare(), nn.ReLU(), nn.MaxPool2d(2)), (2, 7, 7))
 
 
 @pytest.mark.parametrize("pad", [nn.ConstantPad2d(1, 0.5), nn.ReflectionPad2d(1)])
