@@ -1,8 +1,8 @@
 """Work at the border of an image that nobody needs, taken out of a finished graph.
 
 A pooling of size k and step k on n rows reads ⌊n / k⌋ · k of them. The rows behind come from a convolution and an
-activation that nobody else sees: the convolution need not compute them. With p zeros behind the image and a step of s
-it makes one row less for every s zeros less,
+activation that nobody else sees: the convolution need not compute them. On h rows with p' zeros before and p behind, a
+kernel that reaches over r rows and a step of s, it makes one row less for every s zeros less,
 
     ⌊(h + p' + p − r) / s⌋ + 1 − m = ⌊(h + p' + (p − m·s) − r) / s⌋ + 1,
 
