@@ -24,7 +24,8 @@ class SearchSpec:
     """How long and how to search: the ``[search]`` table."""
 
     trials: int = 20
-    """Trials to finish in all, resumed runs included. Duplicates and proposals that change nothing do not count."""
+    """Trials to train in all, resumed runs included. What a limit screens out before training, duplicates and proposals
+    that change nothing do not count."""
     seed: int = 0
     """Seeds the proposals, and the training of every trial."""
     sampler: Sampler = "tpe"
@@ -36,7 +37,8 @@ class SearchSpec:
     timeout: float = 0.0
     """Seconds a trial may take before it is ended as failed; 0 means no limit."""
     patience: int = 30
-    """The search ends early when this many proposals in a row were tried before or change nothing."""
+    """The search ends early when this many proposals in a row came to no training: over a limit that is known before,
+    tried before, or without a change."""
     seeds: tuple[Mapping[str, Value], ...] = ()
     """Known good settings by parameter name, tried first. Naming a knob switches its plugin on."""
     automatic_seeds: bool = True

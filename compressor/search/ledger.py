@@ -58,8 +58,8 @@ class Ledger:
 
     @property
     def finished(self) -> int:
-        """Trials that count: everything that was run, whatever came of it."""
-        return sum(self._counts[status] for status in ("complete", "screened", "stopped", "failed"))
+        """Trials that count: everything that was trained, whatever came of it. What is screened out costs a second."""
+        return sum(self._counts[status] for status in ("complete", "stopped", "failed"))
 
     @property
     def counts(self) -> Counts:

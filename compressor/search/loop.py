@@ -51,7 +51,7 @@ class _Message:
 
 
 class Loop:
-    """Runs trials until enough are finished, nothing new is proposed, or the user interrupts."""
+    """Runs trials until enough are finished, proposals in a row come to nothing, or the user interrupts."""
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class Loop:
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._nothing_new = 0
         """Proposals in a row that were tried before or change nothing."""
+        self._in_vain = 0
+        """Proposals in a row that came to no finished trial: those, and what a limit screened out."""
         self._front: tuple[str, ...] = ()
         self._cancelled = False
 
@@ -84,10 +86,8 @@ class Loop:
             if not self._running:
                 break
             self._listen()
-        if self._nothing_new >= self._search.patience:
-            self._observer.notify(
-                Note(f"space exhausted: {self._nothing_new} proposals in a row were tried before or change nothing")
-            )
+        if self._in_vain >= self._search.patience:
+            self._observer.notify(Note(self._exhausted()))
 
     # --- propose -------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,16 @@ class Loop:
             not self._interrupts.stop
             and len(self._running) < self._executor.slots
             and self._ledger.finished + len(self._running) < self._search.trials
-            and self._nothing_new < self._search.patience
+            and self._in_vain < self._search.patience
+        )
+
+    def _exhausted(self) -> str:
+        """Why no more is proposed."""
+        if self._nothing_new >= self._search.patience:
+            return f"space exhausted: {self._nothing_new} proposals in a row were tried before or change nothing"
+        return (
+            f"search ended: {self._in_vain} proposals in a row overstep a limit before training, were tried before or "
+            "change nothing; [search] patience allows more"
         )
 
     def _propose(self) -> None:
@@ -106,7 +115,7 @@ class Loop:
             plan = prepared.space.plan(proposal.values)
             plan = resolve(plan, prepared.baseline.network, prepared.sensitivities, prepared.evidence)
         except Refusal as refusal:
-            self._nothing_new += 1
+            self._count_nothing_new()
             self._study.tell_refused(proposal.number, str(refusal))
             self._ledger.add_refused()
             return
@@ -121,14 +130,18 @@ class Loop:
         self._study.note_candidate(proposal.number, digest, about)
         tried = self._ledger.tried(digest)
         if tried is not None:
-            self._nothing_new += 1
+            self._count_nothing_new()
             self._settle_same(proposal.number, digest, about, *tried)
         elif any(running.digest == digest for running in self._running.values()):
-            self._nothing_new += 1
+            self._count_nothing_new()
             self._same[digest].append(proposal)
         else:
             self._nothing_new = 0
             self._start(_Running(proposal.number, digest, about, time.monotonic()), plan)
+
+    def _count_nothing_new(self) -> None:
+        self._nothing_new += 1
+        self._in_vain += 1
 
     def _start(self, running: _Running, plan: Plan) -> None:
         run = self._prepared.run
@@ -186,6 +199,7 @@ class Loop:
         seconds = round(time.monotonic() - running.started, 3)
         self._study.tell(running.number, outcome, self._prepared.baseline.metrics, seconds=seconds)
         self._ledger.add(running.number, running.digest, outcome)
+        self._in_vain = self._in_vain + 1 if outcome.status == "screened" else 0
         finished = self._ledger.finished
         self._observer.notify(
             TrialEnded(running.number, running.digest, running.about, outcome, None, finished),

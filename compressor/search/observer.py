@@ -118,7 +118,7 @@ class TrialEnded:
     outcome: Outcome
     duplicate_of: int | None
     finished: int
-    """Trials finished so far; duplicates do not count."""
+    """Trials finished so far; duplicates and what was screened out do not count."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,19 @@ def end(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
     return dict(trial.user_attrs.get("end", {}))
 
 
+def screening(limits: Constraints) -> Callable[[TrialSpec], Outcome]:
+    """Trials with a limit on size that is known before training."""
+
+    def answer(spec: TrialSpec) -> Outcome:
+        found = figures(spec.plan)
+        excess = limits.excess(found, BASELINE)
+        if excess["max_size"] > 0:
+            return Outcome("screened", found, {"max_size": excess["max_size"]})
+        return Outcome("complete", found, excess)
+
+    return answer
+
+
 def test_no_candidate_is_run_twice(tmp_path: Path) -> None:
     executor = Scripted()
     session = Session(tmp_path, SearchSpec(trials=15)).run(executor)
@@ -109,15 +122,7 @@ def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
 
 def test_every_told_trial_carries_constraints(tmp_path: Path) -> None:
     limits = Constraints(max_accuracy_drop=0.05, max_size=0.8)
-
-    def answer(spec: TrialSpec) -> Outcome:
-        found = figures(spec.plan)
-        excess = limits.excess(found, BASELINE)
-        if excess["max_size"] > 0:
-            return Outcome("screened", found, {"max_size": excess["max_size"]})
-        return Outcome("complete", found, excess)
-
-    Session(tmp_path, SearchSpec(trials=25), limits).run(Scripted(answer))
+    Session(tmp_path, SearchSpec(trials=25), limits).run(Scripted(screening(limits)))
     for trial in trials(tmp_path):
         assert trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         assert "plan" in trial.constraints
@@ -126,6 +131,26 @@ def test_every_told_trial_carries_constraints(tmp_path: Path) -> None:
         else:
             assert set(trial.constraints) == {"plan", "max_size", "max_accuracy_drop"}
     assert {end(trial)["status"] for trial in trials(tmp_path)} >= {"complete", "screened"}
+
+
+def test_what_is_screened_out_does_not_use_up_the_trials(tmp_path: Path) -> None:
+    limits = Constraints(max_size=0.65)
+    executor = Scripted(screening(limits))
+    session = Session(tmp_path, SearchSpec(trials=8, automatic_seeds=False), limits).run(executor)
+    assert session.ledger.counts.complete == session.ledger.finished == 8
+    assert session.ledger.counts.screened > 0
+    assert len(executor.submitted) == 8 + session.ledger.counts.screened
+
+
+def test_a_search_that_stays_over_its_limits_ends_and_says_so(tmp_path: Path) -> None:
+    limits = Constraints(max_size=0.1)
+    executor = Scripted(screening(limits))
+    session = Session(tmp_path, SearchSpec(trials=5, patience=12), limits).run(executor)
+    assert session.ledger.finished == 0
+    assert session.ledger.counts.screened == len(executor.submitted) <= 12
+    (note,) = session.seen.of(Note)
+    assert isinstance(note, Note)
+    assert note.text.startswith("search ended: 12 proposals in a row overstep a limit")
 
 
 def test_a_plan_that_changes_nothing_is_infeasible_not_failed(tmp_path: Path) -> None:
