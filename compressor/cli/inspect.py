@@ -104,7 +104,7 @@ def _layers(anatomy: Anatomy) -> Table:
     ]
     if anatomy.other_share >= 0.0005:
         rows.append(("(other)", "", "", "", "", "", text.percent(anatomy.other_share, 1)))
-    return table("layer, kind, >output, >parameters, >MACs, >bytes, >time", rows)
+    return table("layer, kind, >output, >params, >MACs, >bytes, >time", rows)
 
 
 def _sites(plugin: str, sites: Sequence[Site]) -> Table:
