@@ -121,7 +121,7 @@ class _Trial:
                 return latency
             metrics = replace(metrics, latency=latency)
             excess = free.excess(metrics, base)
-        reason = f"before training, over {overstepped(excess)}"
+        reason = f"over {overstepped(excess)}"
         return Outcome("screened", metrics, excess, reason, self.course.seconds)
 
     # --- the figures ---------------------------------------------------------------------------------------------

@@ -21,12 +21,18 @@ from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate
 from compressor.train.spec import Distillation
 
+DRAWS = 8
+"""How often sites are drawn by chance before it is believed that there are no others."""
+
 
 def run_controls(
     prepared: Prepared, best: Candidate, executor: Executor, observer: Observer
 ) -> Iterator[tuple[str, Accuracy]]:
     """Every control arm the recipe asks for, by name, with its validation accuracy. Finished ones are not run again."""
     for name, spec in _specs(prepared, best):
+        if spec is None:
+            observer.notify(Note(f"control {name} left out: the edits have nowhere else to go"))
+            continue
         observer.notify(Stage("control", name))
         outcome = prepared.run.outcome_in(Path(spec.folder))
         try:
@@ -40,7 +46,8 @@ def run_controls(
         yield name, outcome.metrics.accuracy
 
 
-def _specs(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, TrialSpec]]:
+def _specs(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, TrialSpec | None]]:
+    """Every arm asked for; None for one that would be the candidate itself."""
     run, recipe = prepared.run, prepared.recipe
     common = TrialSpec(
         run=str(run.path),
@@ -56,13 +63,26 @@ def _specs(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, TrialSpec
         folder = str(run.control(best.digest, "scratch"))
         yield "scratch", replace(common, folder=folder, kind="scratch", source=str(run.candidate(best.digest)))
     if recipe.controls.random:
-        plan = at_random(best.plan, prepared.baseline.network, prepared.evidence, seed=recipe.search.seed)
-        yield "random", replace(common, folder=str(run.control(best.digest, "random")), plan=plan)
+        plan = _other(best.plan, prepared)
+        folder = str(run.control(best.digest, "random"))
+        yield "random", None if plan is None else replace(common, folder=folder, plan=plan)
     if recipe.controls.undistilled:
         plan = undistilled(best.plan)
         yield "undistilled", replace(common, folder=str(run.control(best.digest, "undistilled")), plan=plan)
     if recipe.controls.unchanged:
         yield "unchanged", replace(common, folder=str(run.control(best.digest, "unchanged")), plan=unchanged(best.plan))
+
+
+def _other(plan: Plan, prepared: Prepared) -> Plan | None:
+    """The first plan drawn by chance that acts elsewhere."""
+    seed, network, evidence = prepared.recipe.search.seed, prepared.baseline.network, prepared.evidence
+    drawn = (at_random(plan, network, evidence, seed=seed + attempt) for attempt in range(DRAWS))
+    return next((other for other in drawn if _places(other) != _places(plan)), None)
+
+
+def _places(plan: Plan) -> list[set[tuple[str, str]]]:
+    """By phase, in which order does not matter."""
+    return [{(step.plugin, step.site) for step in phase.steps if isinstance(step, Edit)} for phase in plan.phases]
 
 
 def undistilled(plan: Plan) -> Plan:

@@ -78,7 +78,7 @@ def test_what_cannot_meet_a_limit_is_never_trained(run: Callable[..., Outcome], 
     assert outcome.status == "screened"
     assert "train" not in outcome.seconds
     assert max(outcome.excess.values()) > 0
-    assert outcome.reason.startswith("before training, over max_")
+    assert outcome.reason.startswith("over max_")
 
 
 def test_a_limit_on_accuracy_is_told_not_screened(run: Callable[..., Outcome]) -> None:

@@ -14,7 +14,9 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import build_space
+from compressor.plugin import sites_of
 from compressor.recipe.model import ControlsSpec
+from compressor.registry import make
 from compressor.search.controls import at_random, run_controls, unchanged, undistilled
 from compressor.search.executor import TrialSpec
 from compressor.search.observer import Event, Note
@@ -93,3 +95,14 @@ def test_an_arm_that_fails_is_told_and_left_out(prepared: Prepared) -> None:
     assert dict(run_controls(prepared, best, executor, seen)) == {}
     assert seen.notes == [f"control {name} gave nothing: no luck" for name in ALL]
     assert Path(executor.submitted[0].source).name == "x"
+
+
+def test_edits_with_nowhere_else_to_go_have_no_random_arm(prepared: Prepared) -> None:
+    prepared = replace(prepared, recipe=replace(prepared.recipe, controls=ControlsSpec(random=True)))
+    everywhere = [site.path for site in sites_of(make("binarize"), prepared.baseline.network)]
+    plan = Plan((Phase("p", tuple(Edit("binarize", path) for path in everywhere), TRAINING),))
+    best = Candidate.of(prepared.baseline.metrics, plan, digest="x", trial=0)
+    seen, executor = Notes(), Scripted()
+    assert dict(run_controls(prepared, best, executor, seen)) == {}
+    assert seen.notes == ["control random left out: the edits have nowhere else to go"]
+    assert executor.submitted == []
