@@ -114,6 +114,23 @@ class CrashingSites(Sound):
         raise KeyError("lost")
 
 
+class StrangeShortlist(Sound):
+    def worth_measuring(self, network, sites, evidence):
+        return [Site("elsewhere")]
+
+
+class TwinShortlist(Sound):
+    def worth_measuring(self, network, sites, evidence):
+        return [*sites, *sites]
+
+
+class MeddlingShortlist(Sound):
+    def worth_measuring(self, network, sites, evidence):
+        with torch.no_grad():
+            next(network.module.parameters()).add_(0.1)
+        return sites
+
+
 class EmptyPromise(Sound):
     def rewrite(self, editor, site, choice):
         raise Refusal("changed my mind", path=site.path)
@@ -287,6 +304,7 @@ BROKEN: dict[str, tuple[type[Plugin], ...]] = {
     "sites-are-deterministic": (MovingSites,),
     "sites-leave-the-network-alone": (MeddlingSites,),
     "sites-are-well-formed": (TwinSites, UnknownNodes, SilentRefusal, CrashingSites),
+    "shortlists-are-sites": (StrangeShortlist, TwinShortlist, MeddlingShortlist),
     "sites-can-be-rewritten": (EmptyPromise,),
     "knobs-are-useful": (DeadKnob, LoneKnob, RefusedKnob),
     "refusals-come-before-edits": (LateRefusal, StaleCrash),

@@ -27,6 +27,7 @@ from compressor.testing.site_checks import (
     Messages,
     knobs_are_useful,
     refusals_come_before_edits,
+    shortlists_are_sites,
     sites_are_deterministic,
     sites_are_well_formed,
     sites_can_be_rewritten,
@@ -39,6 +40,7 @@ CHECKS: Mapping[str, Callable[[Case], Messages]] = {
         sites_are_deterministic,
         sites_leave_the_network_alone,
         sites_are_well_formed,
+        shortlists_are_sites,
         sites_can_be_rewritten,
         knobs_are_useful,
         refusals_come_before_edits,
@@ -102,6 +104,9 @@ class PluginContract:
 
     def test_sites_are_well_formed(self) -> None:
         self._hold("sites-are-well-formed")
+
+    def test_shortlists_are_sites(self) -> None:
+        self._hold("shortlists-are-sites")
 
     def test_sites_can_be_rewritten(self) -> None:
         self._hold("sites-can-be-rewritten")

@@ -50,6 +50,20 @@ def sites_are_well_formed(case: Case) -> Messages:
             yield place.path, f"names a node the network does not have: {missing!r}"
 
 
+def shortlists_are_sites(case: Case) -> Messages:
+    """What is worth measuring are sites that were offered, each once, and asking changes nothing."""
+    offered = sites_of(case.plugin, case.network)
+    before = case.network.fork()
+    shortlist = list(case.plugin.worth_measuring(case.network, offered, case.evidence))
+    for site in shortlist:
+        if site not in offered:
+            yield getattr(site, "path", ""), "worth_measuring() names a site that was not offered"
+    if len({site.path for site in shortlist}) < len(shortlist):
+        yield "", "worth_measuring() names a site twice"
+    if not same(before, case.network, case.images):
+        yield "", "worth_measuring() changed the network"
+
+
 def knobs_are_useful(case: Case) -> Messages:
     """Every knob has several values, and different values lead to different networks."""
     for site in case.sites:
