@@ -19,7 +19,16 @@ from _report import RESULTS
 from papers.arms import Arms
 from papers.page import Page
 
-RECIPES = ("vgg_redundancy", "conv3d_meta", "lenet_binarize", "mnist_lottery", "self_grow", "joint", "cifar_resnet")
+RECIPES = (
+    "vgg_redundancy",
+    "conv3d_meta",
+    "lenet_binarize",
+    "mnist_lottery",
+    "self_grow",
+    "joint",
+    "joint_cifar",
+    "cifar_resnet",
+)
 
 
 def main() -> None:

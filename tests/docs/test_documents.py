@@ -121,3 +121,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{name(page)} links to {target}"
+
+
+REACHED = re.compile(r"^\| \[\w+\]\(recipes/\w+\.toml\) \|.*%.*$", re.MULTILINE)
+FIGURE = re.compile(r"\d+\.\d+ ± \d+\.\d+|\d+\.\d+(?= %)|\d+,\d+(?:,\d+)?|\d+\.\d+×")
+
+
+def test_what_recipes_reach_by_the_readme_stands_on_the_pages_of_results() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "results").glob("*.md"))
+    figures = FIGURE.findall("\n".join(REACHED.findall((ROOT / "README.md").read_text(encoding="utf-8"))))
+    assert figures
+    assert [figure for figure in figures if figure not in pages] == []
