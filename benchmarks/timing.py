@@ -117,14 +117,15 @@ def main(repeats: int = 20) -> None:
         "Coverage: share of comparisons whose 95 % interval holds the true ratio. Half-widths and errors are relative.",
         "The true ratio of the doubled body was measured beforehand without hogs (24 sessions of 30 rounds).",
         "The quick protocol (one session, 21 rounds) serves the trials of a search; reports use the full one.",
-        "Other work ran on the machine throughout; load average over one minute, median (least…most): "
+        "Load average of the machine over one minute, median (least…most): "
         + "; ".join(
             f"{name} {statistics.median(values):.1f} ({min(values):.1f}…{max(values):.1f})"
             for name, values in loads.items()
         )
         + f"; {start:.1f} before the start.",
     ]
-    write_report("timing", "Does the timing protocol tell the truth?", "python benchmarks/timing.py", rows, notes)
+    command = f"python benchmarks/timing.py {repeats}"
+    write_report("timing", "Does the timing protocol tell the truth?", command, rows, notes)
 
 
 if __name__ == "__main__":
