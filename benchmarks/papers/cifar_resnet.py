@@ -42,6 +42,8 @@ class Budgets:
 
 
 DEFAULT = Budgets(Budget("default", 8), Budget("default", 24))
+SHORT = Budget("default", 8)
+"""What the recipe gave the halved network at first; the figures kept of it stay on the page."""
 FULL = Budgets(Budget("full", 96), Budget("full", 96), more=4)
 
 
@@ -110,7 +112,10 @@ def page(arms: Arms, *, full: bool) -> Page:
             line((*RESNET, "--epochs", str(budgets.dense.epochs), "--out", "resnet20.pt")),
             "compressor optimize resnet20.pt --recipe recipes/cifar_resnet.toml",
         ),
-        tables=(_table(found, arms.of(CONTROL, budgets.halved)), _plans(found)),
+        tables=(
+            _table(found, arms.of("halved", SHORT), arms.of(CONTROL, budgets.halved)),
+            _plans(found),
+        ),
         claims=[_goal(found), _beside_control(arms, budgets.halved)],
         claims_title="What it was to reach",
         not_run=[
@@ -120,10 +125,17 @@ def page(arms: Arms, *, full: bool) -> Page:
     )
 
 
-def _table(found: Sequence[Arm], control: Sequence[Arm]) -> Table:
+def _table(found: Sequence[Arm], short: Sequence[Arm], control: Sequence[Arm]) -> Table:
     rows = [
         ("whole", percent(found, "dense validation"), percent(found, "dense"), *_sizes(found, "dense "), "1"),
         ("halved", percent(found, "validation"), percent(found, "test"), *_sizes(found, ""), speed(found)),
+        (
+            f"halved, only {SHORT.epochs} epochs more",
+            percent(short, "validation"),
+            percent(short, "test"),
+            *_sizes(short, ""),
+            speed(short),
+        ),
         (
             "whole, trained on as long",
             percent(control, "validation"),
@@ -136,7 +148,11 @@ def _table(found: Sequence[Arm], control: Sequence[Arm]) -> Table:
         "Whole and halved",
         ("", "validation %", "test %", "MACs", "ONNX bytes", "speed-up, batch 1"),
         rows,
-        ("Mean ± standard deviation over the seeds. Speed-up: of the first seed, paired, one thread, 95 % interval.",),
+        (
+            "Mean ± standard deviation over the seeds. Speed-up: of the first seed, paired, one thread, 95 % interval. "
+            f"The recipe trained the halved network for {SHORT.epochs} epochs first, and was lengthened when that test "
+            "figure was known: the gain is the training's as much as the method's.",
+        ),
     )
 
 
