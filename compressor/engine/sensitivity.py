@@ -4,7 +4,9 @@
 
 The loss is the mean over the calibration batches after BatchNorm has been recalibrated; the saving is the sum of the
 relative savings in weight bytes, in multiply-accumulates and in time: measured on the ONNX file of the network with
-this rewrite alone, or, where nothing is timed, the share of latency of the layers that vanish.
+this rewrite alone, or, where nothing is timed, the share of latency of the layers that vanish. Sites that save the same
+bytes and the same multiply-accumulates do the same work; their median saving of time is taken for each of them, so that
+the noise of a measurement does not choose between equal blocks.
 Measuring the bypass itself is the most reliable criterion for removing layers (document S4); the same measurement ranks
 the sites of any plugin, so a third party's gets it for nothing.
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -74,7 +77,8 @@ class SiteSensitivity:
     macs_saved: float
     latency_saved: float = 0.0
     speedup: float = 0.0
-    """Measured on the ONNX file of the network with this site alone rewritten; 0 where nobody timed it."""
+    """Measured on the ONNX file of the network with this site alone rewritten; 0 where nobody timed it. What counts is
+    ``latency_saved``."""
     gain: float = 0.0
     """Of an exact rewrite that enlarges the network: the squared gradient it adds to what training can follow."""
 
@@ -179,7 +183,20 @@ def measure_sensitivities(
         entry = _measure_site(before, Edit(name, path, options=options))
         if entry is not None:
             entries[_key(name, options)][path] = entry
-    return Sensitivities(entries)
+    return Sensitivities({key: _same_time_for_same_work(found) for key, found in entries.items()})
+
+
+def _same_time_for_same_work(found: Mapping[str, SiteSensitivity]) -> dict[str, SiteSensitivity]:
+    """Sites without multiply-accumulates (activations, pools) are as they were: nothing says that they are alike."""
+    alike: dict[tuple[float, float], list[float]] = {}
+    for entry in found.values():
+        alike.setdefault((entry.bytes_saved, entry.macs_saved), []).append(entry.latency_saved)
+    return {
+        path: replace(entry, latency_saved=statistics.median(alike[entry.bytes_saved, entry.macs_saved]))
+        if entry.macs_saved
+        else entry
+        for path, entry in found.items()
+    }
 
 
 def onnx_timer(baseline: bytes, batch: int = 1) -> Timer:

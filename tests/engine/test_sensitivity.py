@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pytest
 import torch
 from compressor_plugins.layer_removal import LayerRemoval
+from torch import nn
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
 from compressor.engine.policy import admitting
 from compressor.engine.sensitivity import Sensitivities, Speedup, measure_sensitivities, onnx_timer, rank
 from compressor.evidence import Evidence
+from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.plugin import Site
 
@@ -37,6 +39,25 @@ def test_the_speed_of_each_rewrite_is_kept_and_counts_where_it_is_certain(
     assert all(entry.speedup == found.estimate for entry in entries.values())
     assert all(entry.latency_saved == pytest.approx(saved) for entry in entries.values())
     assert Sensitivities.from_json(known.to_json()) == known
+
+
+def test_equal_work_counts_the_same_and_unequal_work_does_not() -> None:
+    """Of four equal convolutions the last is followed by a 1×1, which takes it in; the timer says what it likes."""
+    layers = [nn.Conv2d(8, 8, 3, padding=1) for _ in range(4)]
+    other = [nn.Conv2d(8, 4, 1), nn.Conv2d(4, 4, 3, padding=1)]
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 8, 3), *layers, *other, nn.Flatten(), nn.Linear(4 * 36, 10))
+    network = capture(module.eval(), (1, 8, 8), "row")
+    evidence = Evidence([(torch.randn(4, 1, 8, 8), torch.arange(4))])
+    speedups = iter((5.0, 1.1, 2.0, 1.25, 2.5, 4.0))
+
+    def timer(network: Network) -> Speedup:
+        found = next(speedups)
+        return Speedup(found, 0.99 * found, 1.01 * found)
+
+    entries = measure_sensitivities(network, USE, evidence, timer=timer).of(*USE[0])
+    assert [entry.speedup for entry in entries.values()] == [5.0, 1.1, 2.0, 1.25, 2.5, 4.0]
+    assert [entry.latency_saved for entry in entries.values()] == pytest.approx([0.8, 0.2, 0.2, 0.2, 0.6, 0.75])
 
 
 def test_where_nothing_was_timed_the_share_of_what_vanished_stands_in(baseline: Baseline, data: Data) -> None:
