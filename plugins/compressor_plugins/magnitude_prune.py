@@ -1,18 +1,19 @@
 """Magnitude pruning: what has the smallest weights goes.
 
     channels        the least important channels of each coupled group, widths in whole blocks     smaller and faster
-    weights         the smallest |w| of the whole network, in rounds                               smaller, not faster
+    weights         the smallest of all weights of the whole network, in rounds                    smaller, not faster
     empty-filters   channels that ``weights`` has left without any weight                          smaller and faster
 
-One round over n surviving weights prunes the ⌊f · n⌋ smallest of all layers together (see ``pruning_schedule``); masks
-hold them at zero in training, survive a rewind to the first weights, and know the number of the round: a phase with
-``rounds = 3`` and ``rewind = "initial"`` is the lottery-ticket procedure. Biases and BatchNorm are never pruned.
+One round over n surviving weights prunes the ⌊f · n⌋ smallest of all layers together (see ``pruning_schedule`` for f,
+``weight_pruning`` for what makes a weight small); masks hold them at zero in training, survive a rewind to the first
+weights, and know the number of the round: a phase with ``rounds = 3`` and ``rewind = "initial"`` is the lottery-ticket
+procedure. Biases and BatchNorm are never pruned.
 
 The promise is ``TRAINED`` for all three: half the channels, or nine tenths of the weights, may be gone at once, and
 nothing bounds what that does to the output.
 
 Sources: S3; Frankle & Carbin (arXiv:1803.03635); Li et al., filter norms (arXiv:1608.08710); Fang et al., coupled
-groups (DepGraph, arXiv:2301.12900).
+groups (DepGraph, arXiv:2301.12900); Lee et al., LAMP (arXiv:2010.07611).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins import channel_pruning, empty_filters, weight_pruning
 from compressor_plugins.channel_groups import Importance
 from compressor_plugins.pruning_schedule import RANGES, Schedule
+from compressor_plugins.weight_pruning import Score
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class MagnitudePrune(Plugin):
     """How much each round prunes (``weights``); the knob ``fraction`` is P or p of the schedule."""
     rounds: int = 1
     """In how many rounds ``total`` reaches its fraction: as many as the phase has."""
+    score: Score = "magnitude"
+    """What makes a weight small (``weights``): ``lamp`` is blind to the scale of its layer."""
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
         match self.structure:
@@ -65,6 +69,6 @@ class MagnitudePrune(Plugin):
                 if site.path != weight_pruning.SITE:
                     raise Refusal(f"weights are pruned at the site {weight_pruning.SITE!r} only", path=site.path)
                 fraction = float(choice.get(weight_pruning.KNOB, RANGES[self.schedule].default))
-                weight_pruning.prune(editor, self.schedule, fraction, self.rounds)
+                weight_pruning.prune(editor, self.schedule, fraction, self.rounds, self.score)
             case "empty-filters":
                 empty_filters.remove(editor, site.path, self.block)

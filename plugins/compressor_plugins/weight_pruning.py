@@ -1,4 +1,10 @@
-"""Unstructured pruning of a whole network: one ranking of |w| over all surviving weights of all layers.
+"""Unstructured pruning of a whole network: one ranking over all surviving weights of all layers.
+
+    magnitude   |w|
+    lamp        w² / Σ v² over the survivors v of the same layer with |v| ≥ |w|
+
+LAMP (Lee et al., arXiv:2010.07611) ranks within a layer as |w| does, and is the same for a layer and for any multiple
+of it. Before BatchNorm the scale of a layer says nothing, and |w| takes it for importance.
 
 A threshold for the whole network cannot be honoured layer by layer, so the network is one site: a rewrite masks all
 layers. Which round it is, the masked layers know.
@@ -6,7 +12,8 @@ layers. Which round it is, the masked layers know.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +30,7 @@ from compressor_plugins.replaceable import foreign_layers, weight_layers
 SITE = "all"
 KNOB = "fraction"
 
+Score = Literal["magnitude", "lamp"]
 Prunable = dict[str, nn.Linear | nn.Conv2d | MaskedLayer]
 """Layers by path, in order of execution."""
 
@@ -41,7 +49,7 @@ def places(network: Network, schedule: Schedule) -> Iterator[Site | Refused]:
     yield from refused
 
 
-def prune(editor: Editor, schedule: Schedule, fraction: float, rounds: int) -> None:
+def prune(editor: Editor, schedule: Schedule, fraction: float, rounds: int, score: Score = "magnitude") -> None:
     """Mask the next round's weights. Raises ``Refusal`` where no weight would go."""
     layers, _ = _split(editor.network)
     reason = _why_not(editor.network, layers)
@@ -51,30 +59,44 @@ def prune(editor: Editor, schedule: Schedule, fraction: float, rounds: int) -> N
     count = pruned_count(survivors, schedule, fraction, _round(layers), rounds)
     if count == 0:
         raise Refusal(f"{fraction:g} of {survivors} weights is none", path=SITE)
-    masks = smallest_out(list(layers.values()), count)
+    masks = smallest_out(list(layers.values()), count, score)
     for (path, leaf), mask in zip(layers.items(), masks, strict=True):
         editor.replace(path, masked_layer(leaf, mask))
 
 
 @torch.no_grad()
-def smallest_out(leaves: Sequence[nn.Linear | nn.Conv2d | MaskedLayer], count: int) -> list[Tensor]:
-    """New masks without the ``count`` smallest surviving weights of all; the largest of every layer stays.
+def smallest_out(
+    leaves: Sequence[nn.Linear | nn.Conv2d | MaskedLayer], count: int, score: Score = "magnitude"
+) -> list[Tensor]:
+    """New masks without the ``count`` surviving weights of the least score; the largest of every layer stays.
 
     A layer that lost every weight would pass nothing on. Of equal weights the first go first.
     """
-    magnitudes = []
+    scores = []
     for leaf in leaves:
         surviving = (leaf.weight.abs() * _mask(leaf)).flatten()
-        magnitude = torch.where(_mask(leaf).flatten(), surviving, torch.inf)
-        magnitude[surviving.argmax()] = torch.inf
-        magnitudes.append(magnitude)
-    ranking = torch.cat(magnitudes)
+        ranked = torch.where(_mask(leaf).flatten(), _SCORES[score](surviving), torch.inf)
+        ranked[surviving.argmax()] = torch.inf
+        scores.append(ranked)
+    ranking = torch.cat(scores)
     count = min(count, int(ranking.isfinite().sum()))
     gone = torch.sort(ranking, stable=True).indices[:count]
     keep = torch.ones_like(ranking, dtype=torch.bool)
     keep[gone] = False
-    parts = torch.split(keep, [len(magnitude) for magnitude in magnitudes])
+    parts = torch.split(keep, [len(ranked) for ranked in scores])
     return [part.view_as(leaf.weight) & _mask(leaf) for part, leaf in zip(parts, leaves, strict=True)]
+
+
+def _lamp(magnitudes: Tensor) -> Tensor:
+    """Of one layer's magnitudes, zero where a weight is gone; 0…1."""
+    squares, order = magnitudes.double().square().sort()
+    as_large = squares.flip(0).cumsum(0).flip(0)
+    scores = torch.empty_like(squares)
+    scores[order] = squares / as_large.clamp_min(torch.finfo(squares.dtype).tiny)
+    return scores
+
+
+_SCORES: Mapping[Score, Callable[[Tensor], Tensor]] = {"magnitude": Tensor.double, "lamp": _lamp}
 
 
 def _split(network: Network) -> tuple[Prunable, list[Refused]]:

@@ -115,6 +115,47 @@ def test_the_threshold_is_one_for_the_whole_network() -> None:
         assert torch.equal(leaf.effective_weight(), torch.where(leaf.mask, weight, 0.0))
 
 
+LAMP = MagnitudePrune(structure="weights", score="lamp")
+
+
+def scaled(factor: float) -> Network:
+    """Two layers of which the first is as large as its factor says; BatchNorm behind it takes the factor out again."""
+    torch.manual_seed(0)
+    network = chain(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 10, 3), shape=(3, 8, 8))
+    with torch.no_grad():
+        network.leaf("0").weight.mul_(factor)
+    return network
+
+
+def masks_of(plugin: MagnitudePrune, network: Network, fraction: float) -> list[torch.Tensor]:
+    return [leaf.mask for leaf in masked(apply(plugin, network, "all", choice={"fraction": fraction}))]
+
+
+@pytest.mark.parametrize("factor", [1e-3, 0.1, 8.0])
+def test_lamp_is_blind_to_the_scale_of_a_layer_and_magnitude_is_not(factor: float) -> None:
+    for plugin, same in ((LAMP, True), (WEIGHTS, False)):
+        pairs = zip(masks_of(plugin, scaled(1.0), 0.8), masks_of(plugin, scaled(factor), 0.8), strict=True)
+        assert all(torch.equal(one, other) for one, other in pairs) == same, plugin.score
+
+
+def test_lamp_is_a_weight_s_share_of_those_as_large() -> None:
+    """By hand: layer one has 1, 4, 9 of 14, 13, 9; layer two 16 of 16, 0.01 of 16.01."""
+    network = chain(nn.Linear(3, 1, bias=False), nn.Linear(1, 2, bias=False), shape=(3,))
+    with torch.no_grad():
+        network.leaf("0").weight.copy_(torch.tensor([[2.0, -1.0, 3.0]]))
+        network.leaf("1").weight.copy_(torch.tensor([[0.1], [-4.0]]))
+    for fraction, left in ((0.5, [[True, False, True], [False, True]]), (0.6, [[False, False, True], [False, True]])):
+        found = masks_of(LAMP, network.fork(), fraction)
+        assert [mask.flatten().tolist() for mask in found] == left
+
+
+def test_a_layer_that_rounds_of_lamp_have_emptied_but_for_one_keeps_it() -> None:
+    network = scaled(1e-3)
+    for _ in range(8):
+        apply(LAMP, network, "all", choice={"fraction": 0.9})
+    assert min(leaf.survivors for leaf in masked(network)) >= 1
+
+
 def test_a_round_prunes_survivors_only_and_knows_its_number() -> None:
     network = apply(LOTTERY, a2(), "all", choice={"fraction": 0.2})
     first = [leaf.mask.clone() for leaf in masked(network)]
@@ -202,9 +243,9 @@ class TestContract(PluginContract):
     plugin = WEIGHTS
 
 
-@pytest.mark.parametrize("schedule", RANGES)
-def test_the_kit_finds_nothing_with_schedule(schedule) -> None:
-    findings = check_plugin(MagnitudePrune(structure="weights", schedule=schedule), {"resnet": named("resnet")})
+@pytest.mark.parametrize("plugin", [*(MagnitudePrune(structure="weights", schedule=each) for each in RANGES), LAMP])
+def test_the_kit_finds_nothing_with_any_schedule_and_score(plugin: MagnitudePrune) -> None:
+    findings = check_plugin(plugin, {"resnet": named("resnet")})
     assert not findings, "\n".join(map(str, findings))
 
 
