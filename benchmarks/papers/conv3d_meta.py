@@ -31,7 +31,7 @@ from compressor.models import find
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures
-from papers.measured import count, paired, percent, settled, standard_error
+from papers.measured import count, missing, paired, percent, settled, standard_error
 from papers.page import Claim, Page, Table, Verdict
 
 TRAINING = TrainingSpec(batch=128, lr=1e-3, precision="bfloat16")
@@ -117,9 +117,10 @@ class Budgets:
 
 
 STRUCTURE = Budget("structure", 0)
+_SHORT = Budget("default", 3, train=4_000)
 DEFAULT = Budgets(
-    {"t1": Budget("default", 4, train=10_000), "t2": Budget("default", 3, train=4_000)},
-    {"t1": Budget("default", 1, train=10_000)},
+    {"t1": Budget("default", 4, train=10_000), "t2": _SHORT, "t3": _SHORT},
+    {"t1": Budget("default", 3, train=10_000), "t2": _SHORT},
 )
 _TWENTY = Budget("full", 20)
 FULL = Budgets(dict.fromkeys(("t1", "t2", "t3"), _TWENTY), dict.fromkeys(("t1", "t2", "t3"), _TWENTY))
@@ -225,7 +226,13 @@ def _data(train: int) -> Data:
 def page(arms: Arms, *, full: bool) -> Page:
     """From kept arms only."""
     budgets = FULL if full else DEFAULT
-    untrained = [family for family in ("t1", "t2", "t3") if family not in budgets.built]
+    parts = (("built", budgets.built), ("rewritten", budgets.rewritten))
+    wanted = [
+        (f"{part}: {name}", budget)
+        for part, families in parts
+        for family, budget in families.items()
+        for name in _versions(family)
+    ]
     return Page(
         name="conv3d_meta",
         title="Conv3d and Meta layers on CIFAR-10",
@@ -234,7 +241,11 @@ def page(arms: Arms, *, full: bool) -> Page:
         tables=[_networks(arms), _accuracies(arms, budgets)],
         claims=[*_counted(arms), *_accuracy_claims(arms, budgets), *_slips()],
         not_run=[
-            *(f"{family.upper()}: no training (structure only); `--full` trains it" for family in untrained),
+            *missing(arms, wanted),
+            *(
+                f"{family.upper()} rewritten: `--full` trains it"
+                for family in sorted(budgets.built.keys() - budgets.rewritten)
+            ),
             *([] if full else ["20 epochs of all data, the document's own budget: `--full`"]),
         ],
     )
@@ -293,9 +304,6 @@ def _accuracies(arms: Arms, budgets: Budgets) -> Table:
     rows = []
     for name, theirs in THEIRS.items():
         family = name.partition("-")[0]
-        if family not in budgets.built:
-            rows.append([_label(name), f"{theirs.accuracy:.2f}", "not run", "not run", "not run"])
-            continue
         built = arms.of(f"built: {name}", budgets.built[family])
         again = arms.of(f"rewritten: {name}", budgets.rewritten[family]) if family in budgets.rewritten else []
         rows.append(

@@ -95,9 +95,8 @@ def folder_of_images(path: Path) -> Path:
 def test_a_folder_of_ones_own_takes_three_lines(network: Network, tmp_path: Path) -> None:
     folder_of_images(tmp_path / "256_ObjectCategories")
     own = RECIPE.read_text()
-    own = own.replace(
-        '\nname = "cifar-10"\nlimit = 6000\n', '\nfolder = "256_ObjectCategories"\nsize = 32\nchannels = 3\n'
-    )
+    folder = 'folder = "256_ObjectCategories"\nsize = 32\nchannels = 3\n'
+    own = re.sub(r'\nname = "cifar-10"\nlimit = .*\n', f"\n{folder}", own)
     own = own.replace('stand_in_for = "Caltech-256"\n', "")
     own = re.sub(r"\[\[search\.seeds\]\]\n.*\n", "", own)
     (tmp_path / "own.toml").write_text(own)
