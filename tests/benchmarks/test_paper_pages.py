@@ -60,3 +60,12 @@ def test_every_page_is_what_its_figures_say(load: Any) -> None:
         text = paper.page(arms, full=False).markdown(arms.places())
         kept = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
         assert kept == text, f"{name}.md: python benchmarks/paper_tables.py --render"
+
+
+def test_a_run_that_found_nothing_has_a_row_that_says_why(load: Any, tmp_path: Path) -> None:
+    arms_of, recipe = load("papers.arms"), load("papers.redundancy_recipe")
+    arms = arms_of.Arms(tmp_path / "page.json")
+    arms.get("recipe", 0, recipe.RECIPE, lambda: {"found": 0, "why": "no tiling passed"})
+    table = recipe.recipe_table(arms.of("recipe", recipe.RECIPE))
+    assert [row[-1] for row in table.rows] == ["no tiling passed"]
+    assert {len(row) for row in table.rows} == {len(table.columns)}
