@@ -7,7 +7,12 @@ mix can express of it is a matrix of rank R, and the best one in Frobenius norm 
 
 exact where W has that structure. With data the norm is that of the outputs instead: columns are multiplied by Σ_g^½
 before and by Σ_g^−½ after, Σ_g the covariance of the group's inputs, damped towards the identity. The bias makes up for
-the mean that is lost.
+the mean that is lost, as far as that can be had without large numbers that cancel:
+
+    min over b  ‖Aᵀb − wanted‖² + λ Σ_v ‖a_v‖² b_v²,  the least λ for which  Σ_v ‖a_v‖² b_v² ≤ (3 ‖wanted‖)²
+
+Groups that mix nearly alike would need biases of hundreds whose mix is one; the first step of training, a dropout, or
+sixteen bits make noise of that.
 
 With a softmax the mix is positive and its columns sum to one: log |u| is what it starts from, and the own weights are
 the least squares fit for that mix.
@@ -21,6 +26,10 @@ import torch
 from torch import Tensor
 
 from compressor_plugins.conv3d_fit import damped
+
+CANCELLING = 3.0
+"""How many times as large as their sum the biases' parts of it may be."""
+RIDGES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def _roots(covariance: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
 def fit_bias(
     weight: Tensor, bias: Tensor, own: Tensor, mix: Tensor, groups: int, known: GroupMoments | None = None
 ) -> Tensor:
-    """Biases (G·R, L) whose mix is ``bias`` (M·L,) and what the groups lose of the mean output."""
+    """Biases (G·R, L) whose mix is ``bias`` (M·L,) and what the groups lose of the mean output, or near it."""
     results, width, _ = own.shape
     wanted = bias.detach().double().cpu()
     if known is not None:
@@ -94,5 +103,15 @@ def fit_bias(
         grouped = own.double().view(groups, results // groups, width, -1)
         means = torch.einsum("grln,gn->grl", grouped, mean).reshape(results, width)
         wanted = wanted + weight.detach().double().cpu() @ mean.flatten() - (mix.double().t() @ means).flatten()
-    values: Tensor = torch.linalg.pinv(mix.double().t()) @ wanted.view(-1, width)
-    return values.float()
+    return _without_cancelling(mix.double().t(), wanted.view(-1, width)).float()
+
+
+def _without_cancelling(mix: Tensor, wanted: Tensor) -> Tensor:
+    """Least squares b for ``mix`` (M, V) · b = ``wanted`` (M, L), exact where the exact one is not too large."""
+    weights = mix.square().sum(0)
+    values: Tensor = torch.linalg.pinv(mix) @ wanted
+    for ridge in RIDGES:
+        if float(weights @ values.square().sum(1)) <= float(CANCELLING * wanted.norm()) ** 2:
+            break
+        values = torch.linalg.pinv(mix.t() @ mix + ridge * weights.diag()) @ mix.t() @ wanted
+    return values

@@ -110,6 +110,33 @@ def test_structured_weights_are_found_again(ranks: int) -> None:
         assert torch.allclose((mixing.t() @ bias).flatten(), torch.ones(15), atol=1e-2)
 
 
+@pytest.mark.parametrize(("apart", "exact"), [(10.0, True), (1e-2, False)])
+def test_biases_do_not_cancel_where_groups_mix_nearly_alike(apart: float, exact: bool) -> None:
+    """Least squares, which is exact, would take biases that are many times their sum."""
+    torch.manual_seed(0)
+    mix = torch.ones(4, 4) + apart * torch.linalg.qr(torch.randn(4, 4))[0]
+    wanted = torch.randn(4 * 5)
+    bias = fit_bias(torch.zeros(20, 8), wanted, torch.zeros(4, 5, 2), mix, 4)
+    least_squares = torch.linalg.pinv(mix.t()) @ wanted.view(4, 5)
+    assert torch.allclose(bias, least_squares, atol=1e-4) == exact
+    assert (float(least_squares.norm()) > 50) != exact
+    assert float(bias.norm()) < 2 * float(wanted.norm())
+
+
+def test_a_head_with_slopes_and_dropout_can_be_trained_on_from_where_it_starts() -> None:
+    """Groups of a dense layer that answer nearly alike: biases that cancel would make noise of a dropout."""
+    torch.manual_seed(0)
+    network = chain(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 10), shape=(32,))
+    with torch.no_grad():
+        network.leaf("0").weight.copy_(torch.ones(4, 1).kron(torch.randn(4, 32)) + 1e-2 * torch.randn(16, 32))
+        network.leaf("0").bias.copy_(torch.randn(16))
+    leaf, rows = apply(PRELU, network, "0", choice={"groups": 4, "mixed": 4}).leaf("0"), torch.randn(500, 32)
+    assert isinstance(leaf, MetaLinear)
+    assert leaf.dropout > 0
+    still, shaken = leaf.eval()(rows), leaf.train()(rows)
+    assert float((shaken - still).square().mean()) < float(still.square().mean())
+
+
 def error(weight: torch.Tensor, rows: torch.Tensor, ranks: int, *, data: bool, softmax: bool = False) -> float:
     known = group_moments(rows, 4) if data else None
     own, mix = fit_groups(weight, 4, 4, ranks, known=known, softmax=softmax)
