@@ -45,6 +45,7 @@ from papers.commands import recipe_path
 NETWORK = "vgg16-quarter-32"
 STEM, REMOVED = "conv1_1", ("conv4_3..relu4_3", "conv5_3..relu5_3")
 DATA = DataSpec(name="cifar-10", limit=6000, validation=1000)
+"""Of the probe's sets, the teachers and their students; the recipe takes more."""
 STUDENT_MASK = "101000101"
 """The four taps that the document's parameter count of the student asks for."""
 STRIDED = f"{REFERENCE}, stride 2"
