@@ -17,7 +17,7 @@ from compressor.load.model import load_model
 from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
 from papers.arms import Arm, Arms, Budget, Figures, mean_std
-from papers.commands import ROOT, line, longer, optimized, recipe_path, trained
+from papers.commands import ROOT, line, longer, optimized, reached, recipe_path, trained
 from papers.measured import count, measured, missing, paired, percent, speed
 from papers.page import Claim, Page, Table, Verdict
 
@@ -63,7 +63,6 @@ def _halved(seed: int, budgets: Budgets) -> Figures:
     best, dense = result.best, result.baseline
     if best is None:
         return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-    assert best.accuracy.onnx is not None
     assert dense.accuracy.onnx is not None
     return {
         "found": 1,
@@ -71,14 +70,7 @@ def _halved(seed: int, budgets: Budgets) -> Figures:
         "dense validation": dense.accuracy.validation,
         "dense bytes": dense.size_bytes,
         "dense macs": dense.macs,
-        "validation": best.accuracy.validation,
-        "test": best.accuracy.onnx,
-        "bytes": best.size_bytes,
-        "macs": best.macs,
-        "speedup": best.latency.speedup,
-        "low": best.latency.low,
-        "high": best.latency.high,
-        "plan": best.about,
+        **reached(best),
     }
 
 

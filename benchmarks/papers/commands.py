@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.recipe.read import read_recipe
-from compressor.search.result import RESULT, Result
-from papers.arms import Budget
+from compressor.search.result import RESULT, Candidate, Result
+from papers.arms import Budget, Figure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +49,21 @@ def optimized(model: Path, recipe: str, seed: int, out: Path, *more: str) -> Res
         words = ("--recipe", str(recipe_path(recipe)), "--seed", str(seed), "--out", str(out), *more)
         command("optimize", str(model), *words)
     return RESULT.validate_json((out / "result.json").read_bytes())
+
+
+def reached(best: Candidate) -> dict[str, Figure]:
+    """What pages show of a candidate whose test split was opened: accuracies (shares), bytes, speed-up, plan."""
+    assert best.accuracy.onnx is not None
+    return {
+        "validation": best.accuracy.validation,
+        "test": best.accuracy.onnx,
+        "bytes": best.size_bytes,
+        "macs": best.macs,
+        "speedup": best.latency.speedup,
+        "low": best.latency.low,
+        "high": best.latency.high,
+        "plan": best.about,
+    }
 
 
 def longer(recipe: str, times: int) -> list[str]:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 
 from papers.arms import Arm, Budget, Figures
-from papers.commands import ROOT, optimized, trained
+from papers.commands import ROOT, optimized, reached, trained
 from papers.measured import count, percent, speed
 from papers.page import Table
 
@@ -31,7 +31,6 @@ def run_recipe(seed: int) -> Figures:
     best, whole = result.best, result.baseline
     if best is None:
         return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-    assert best.accuracy.onnx is not None
     assert whole.accuracy.onnx is not None
     return {
         "found": 1,
@@ -40,13 +39,7 @@ def run_recipe(seed: int) -> Figures:
         "whole validation": whole.accuracy.validation,
         "whole": whole.accuracy.onnx,
         "whole bytes": whole.size_bytes,
-        "validation": best.accuracy.validation,
-        "test": best.accuracy.onnx,
-        "bytes": best.size_bytes,
-        "speedup": best.latency.speedup,
-        "low": best.latency.low,
-        "high": best.latency.high,
-        "plan": best.about,
+        **reached(best),
         **{title: result.controls[name].validation for title, name in CONTROLS.items()},
     }
 
