@@ -179,11 +179,12 @@ class GraphBuilder:
         return f"{self._scope}/{index}" if index else self._scope
 
     def _fresh(self, hint: str) -> str:
-        while True:
-            name = f"{hint}{self._value_count}"
+        name = f"{hint}{self._value_count}"
+        while name in self._reserved:  # a finite set, and no number comes twice
             self._value_count += 1
-            if name not in self._reserved:
-                return name
+            name = f"{hint}{self._value_count}"
+        self._value_count += 1
+        return name
 
 
 def leaf_of(node_name: str) -> str:

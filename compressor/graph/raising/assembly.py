@@ -34,40 +34,55 @@ def owner_of(path: str) -> str:
 
 
 class PathBook:
-    """Which paths are taken. A leaf holds no other leaf, and nobody else's tensors."""
+    """Which paths are taken. A leaf holds no other leaf, and nobody else's tensors.
 
-    def __init__(self, tensors: Iterable[str] = ()) -> None:
+    ``tensors`` are paths of tensors, ``layers`` paths of modules that will be leaves with tensors.
+    """
+
+    def __init__(self, tensors: Iterable[str] = (), layers: Iterable[str] = ()) -> None:
+        self._tensors = set(tensors)
         self._leaves: set[str] = set()
         self._owned: dict[str, set[str]] = {}
         self._containers: set[str] = set()
         self._counts: dict[str, int] = {}
-        for path in tensors:
+        for path in self._tensors:
             self._owned.setdefault(owner_of(path), set()).add(path)
             self._contain(owner_of(path))
+        self._expected = set(layers) - self._containers
 
     def claim(self, path: str, tensors: Sequence[str] = ()) -> bool:
         """Take ``path`` for a leaf that holds ``tensors``; False where something else is in the way."""
-        free = path and path not in self._leaves and path not in self._containers
-        if not free or not self._owned.get(path, set()) <= set(tensors) or self._inside_leaf(path):
+        free = path and not self._taken(path) and self._leaf_above(path) is None
+        if not free or not self._owned.get(path, set()) <= set(tensors):
             return False
         self._leaves.add(path)
         self._contain(path)
         return True
 
-    def fresh(self, base: str) -> str:
-        """Take ``base``, or ``base_1``, ``base_2``… for a leaf without tensors of its own."""
-        while True:
-            count = self._counts.get(base, 0)
-            self._counts[base] = count + 1
+    def fresh(self, name: str, scope: str = "") -> str:
+        """Take a path for a leaf without tensors, called ``name`` in ``scope``, with a number where that is taken.
+
+        It lies below ``scope``, or beside the leaf that ``scope`` is or lies in: a leaf holds no other.
+        """
+        base = self._within(name, scope)
+        taken = len(self._leaves) + len(self._containers) + len(self._owned) + len(self._tensors)
+        first = self._counts.get(base, 0)
+        for count in range(first, first + taken + 1):  # so many names cannot all be taken
             path = f"{base}_{count}" if count else base
             if self.claim(path):
+                self._counts[base] = count + 1
                 return path
+        raise CaptureError(f"there is no free name for {name!r} in {scope or 'the network'!r}")
 
-    def within(self, scope: str, name: str) -> str:
-        """A path for something called ``name`` in ``scope``: below it, or beside it where it is a leaf."""
-        if scope in self._leaves or (scope and self._owned.get(scope)):
-            return f"{scope}_{name}"
-        return f"{scope}.{name}" if scope else name
+    def _within(self, name: str, scope: str) -> str:
+        holder = self._leaf_above(f"{scope}.") or (scope if self._owned.get(scope) else "")
+        if not scope or not holder:
+            return f"{scope}.{name}" if scope else name
+        inner = scope[len(holder) + 1 :].replace(".", "_")
+        return "_".join(part for part in (holder, inner, name) if part)
+
+    def _taken(self, path: str) -> bool:
+        return path in self._leaves or path in self._containers or path in self._tensors
 
     def _contain(self, path: str) -> None:
         while path := owner_of(path):
@@ -75,20 +90,21 @@ class PathBook:
                 return
             self._containers.add(path)
 
-    def _inside_leaf(self, path: str) -> bool:
+    def _leaf_above(self, path: str) -> str | None:
+        """The leaf that would hold what lies at ``path``."""
         while path := owner_of(path):
-            if path in self._leaves:
-                return True
-        return False
+            if path in self._leaves or path in self._expected:
+                return path
+        return None
 
 
 class Assembly:
     """A network under construction. Nodes are added in execution order; ``finish`` checks and compiles it once."""
 
-    def __init__(self, spec: InputSpec, source: str, tensors: Iterable[str] = ()) -> None:
+    def __init__(self, spec: InputSpec, source: str, tensors: Iterable[str] = (), layers: Iterable[str] = ()) -> None:
         self.spec = spec
         self.source = source
-        self.paths = PathBook(tensors)
+        self.paths = PathBook(tensors, layers)
         self._graph = fx.Graph()
         self._held: dict[str, nn.Module | Tensor] = {}
         self.input = self._graph.placeholder(spec.name)

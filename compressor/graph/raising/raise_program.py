@@ -51,7 +51,7 @@ class _Raising:
         self.paths = {path: safe_path(path) for path in program.tensors}
         if len(set(self.paths.values())) != len(self.paths):
             raise CaptureError("two of its tensors have names that differ in special characters only")
-        self.build = Assembly(spec, source, (self.paths[path] for path in sorted(self.tensors_read())))
+        self.build = Assembly(spec, source, map(self.paths.__getitem__, sorted(self.tensors_read())), self.layers())
         self.nodes: dict[str, fx.Node] = {program.input: self.build.input}
         self.leaves: dict[Hashable, str] = {}
         self.held: dict[int, Tensor] = {}
@@ -66,6 +66,12 @@ class _Raising:
         state = self.program.state
         read = {state[value.name] for op in self.program.ops for value in op.values if value.name in state}
         return {path for path in read if not path.endswith("num_batches_tracked")}
+
+    def layers(self) -> set[str]:
+        """Paths of the modules that hold the weights of a layer, and so will be that layer."""
+        ops = [op for op in self.program.ops if split_target(op.target)[0] in LAYERS]
+        held = [self.program.state[value.name] for op in ops for value in op.values if value.name in self.program.state]
+        return {owner_of(self.paths[path]) for path in held if path.endswith((".weight", ".running_mean"))}
 
     # --- values --------------------------------------------------------------------------------------------------
 
@@ -184,8 +190,7 @@ class _Raising:
         return path
 
     def fresh_path(self, call: Call, base: str) -> str:
-        name = safe_path(base.partition(".")[2])
-        return self.build.paths.fresh(self.build.paths.within(safe_path(call.op.scope.path), name))
+        return self.build.paths.fresh(safe_path(base.partition(".")[2]), safe_path(call.op.scope.path))
 
     def as_pooling(self, call: Call) -> fx.Node | None:
         """A mean over height and width is a global average pooling; torch computes one by the other."""
