@@ -98,6 +98,18 @@ def test_the_core_knows_no_first_party_plugin() -> None:
     assert not offenders
 
 
+def test_a_plugin_reads_its_own_folder_and_what_all_share() -> None:
+    folders = ROOT / "plugins" / "compressor_plugins"
+    offenders = [
+        f"{path.relative_to(folders)} imports {name}"
+        for path in folders.rglob("*.py")
+        for name in imports(path)
+        if name.startswith("compressor_plugins.")
+        and name.split(".")[1] not in {path.relative_to(folders).parts[0], "common"}
+    ]
+    assert not offenders
+
+
 @pytest.mark.parametrize(("library", "home"), CONFINED.items())
 def test_each_heavy_library_lives_in_one_place(library: str, home: str) -> None:
     users = {module for module, path in sources() if any(name.split(".")[0] == library for name in imports(path))}

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from compressor_plugins.masked_layer import MaskedLayer, masked_layer
+from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer, masked_layer
 from safetensors.torch import load_file
 from torch import Tensor, nn
 

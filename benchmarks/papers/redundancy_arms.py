@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from compressor_plugins.input_mask import masked_conv
-from compressor_plugins.parity_masks import REFERENCE
-from compressor_plugins.stems import REPAIRS, put, repaired_by, stems
+from compressor_plugins.input_mask.parity_masks import REFERENCE
+from compressor_plugins.input_mask.plugin import masked_conv
+from compressor_plugins.input_mask.stems import REPAIRS, put, repaired_by, stems
 from torch import Tensor
 
 from compressor.data.dataset import Data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from compressor_plugins.parity_masks import DOCUMENT_MASKS
+from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS
 
 from compressor.models import find
 from compressor.probe.tilings import NAMES, TilingName

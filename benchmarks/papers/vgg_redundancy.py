@@ -14,7 +14,7 @@ import functools
 import statistics
 from collections.abc import Mapping, Sequence
 
-from compressor_plugins.parity_masks import DOCUMENT_MASKS, REFERENCE
+from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS, REFERENCE
 
 from compressor.models import find
 from compressor.probe.tilings import NAMES, Tiling, TilingName

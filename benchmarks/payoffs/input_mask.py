@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from compressor_plugins.tiled_conv import TiledConv2d
+from compressor_plugins.input_mask.tiled_conv import TiledConv2d
 from torch import nn
 
 from compressor.engine.apply import apply_edit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from compressor_plugins.compose import composed
+from compressor_plugins.layer_removal.compose import composed
 from torch import nn
 
 from compressor.engine.apply import apply_edit

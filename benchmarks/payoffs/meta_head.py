@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from compressor_plugins.meta_layers import prelu_pays
+from compressor_plugins.meta_head.layers import prelu_pays
 from torch import nn
 
 from compressor.engine.apply import apply_edit

@@ -89,6 +89,11 @@ class Leaf(nn.Module):
     ``keep_inputs = keep_outputs`` in its class.
     """
 
+    @property
+    def takes_signs(self) -> bool:
+        """Whether it reads the signs of its inputs, so that the smallest error at zero is as large as any."""
+        return False
+
     @abstractmethod
     def output_shape(self, *inputs: Shape) -> Shape:
         """Shape of one output sample from the shapes of the input samples."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from compressor_plugins.layer_removal import LayerRemoval
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from torch import nn
 
 from compressor.data.dataset import Data

@@ -8,8 +8,8 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.binary_layers import BinaryLayer
+from compressor_plugins.binarize.layers import BinaryLayer
+from compressor_plugins.binarize.plugin import Binarize
 from networks import NETWORKS
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced
 from torch import nn

@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from compressor_plugins.binary_chain import floats_of, switch_points
-from compressor_plugins.binary_integer import parts_of
-from compressor_plugins.binary_layers import BinaryConv2d, BinaryLinear
+from compressor_plugins.binarize.chain import floats_of, switch_points
+from compressor_plugins.binarize.integer import parts_of
+from compressor_plugins.binarize.layers import BinaryConv2d, BinaryLinear
 from torch import Tensor, nn
 
 from compressor.export.emit import to_onnx

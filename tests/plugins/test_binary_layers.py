@@ -8,8 +8,8 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binary_layers import BinaryConv2d, BinaryLinear, binary_layer, sign
-from compressor_plugins.replaceable import symmetric_padding
+from compressor_plugins.binarize.layers import BinaryConv2d, BinaryLinear, binary_layer, sign
+from compressor_plugins.common.replaceable import symmetric_padding
 from rewriting import chain
 from torch import Tensor, nn
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.channel_groups import coupling_of, empty_channels, find_group, importances
-from compressor_plugins.channel_pruning import snapped, strongest
-from compressor_plugins.magnitude_prune import MagnitudePrune
-from compressor_plugins.masked_layer import MaskedLayer, masked_layer
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.magnitude_prune.channels import snapped, strongest
+from compressor_plugins.magnitude_prune.groups import coupling_of, empty_channels, find_group, importances
+from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer, masked_layer
+from compressor_plugins.magnitude_prune.plugin import MagnitudePrune
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named, parity, reason, site
 from torch import nn

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from compressor_plugins.compose import affine_between, composed, composed_window
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.replaceable import symmetric_padding
+from compressor_plugins.common.replaceable import symmetric_padding
+from compressor_plugins.layer_removal.compose import affine_between, composed, composed_window
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rewriting import apply, chain, correlation, evidence, named, parity, site

@@ -6,12 +6,12 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.channel_conv3d import ChannelConv3d, SameConv3d, ValidConv3d
-from compressor_plugins.conv3d import Conv3d, same_choices, substitute, valid_choices
-from compressor_plugins.conv3d_fit import Moments, moments
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.toeplitz import toeplitz
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.conv3d.fit import Moments, moments
+from compressor_plugins.conv3d.layer import ChannelConv3d, SameConv3d, ValidConv3d
+from compressor_plugins.conv3d.plugin import Conv3d, same_choices, substitute, valid_choices
+from compressor_plugins.conv3d.toeplitz import toeplitz
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, evidence, named, parity, reason, site, traced

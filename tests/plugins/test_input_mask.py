@@ -6,14 +6,14 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.input_mask import InputMask, merged_taps
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.masked_conv import MaskedConv2d
-from compressor_plugins.parity_masks import CLASSES, DOCUMENT_MASKS, REFERENCE, tap_mask, tiles, useful_masks
-from compressor_plugins.stems import stems
-from compressor_plugins.tap_sets import Axis, products
-from compressor_plugins.tiled_conv import TiledConv2d, TileImage
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.input_mask.masked_conv import MaskedConv2d
+from compressor_plugins.input_mask.parity_masks import CLASSES, DOCUMENT_MASKS, REFERENCE, tap_mask, tiles, useful_masks
+from compressor_plugins.input_mask.plugin import InputMask, merged_taps
+from compressor_plugins.input_mask.stems import stems
+from compressor_plugins.input_mask.tap_sets import Axis, products
+from compressor_plugins.input_mask.tiled_conv import TiledConv2d, TileImage
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, evidence, named, parity, reason, site, traced

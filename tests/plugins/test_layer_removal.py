@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compressor_plugins.input_mask import InputMask
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.least_squares import fit_affine, pixels
+from compressor_plugins.input_mask.plugin import InputMask
+from compressor_plugins.layer_removal.least_squares import fit_affine, pixels
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from networks import NETWORKS
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site
 from torch import nn

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.magnitude_prune import MagnitudePrune
-from compressor_plugins.masked_layer import MaskedLayer
-from compressor_plugins.pruning_schedule import RANGES, pruned_count, share
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer
+from compressor_plugins.magnitude_prune.plugin import MagnitudePrune
+from compressor_plugins.magnitude_prune.schedule import RANGES, pruned_count, share
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named, parity, reason, site
 from torch import nn

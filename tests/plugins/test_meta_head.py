@@ -7,12 +7,12 @@ import itertools
 import onnx
 import pytest
 import torch
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.meta_fit import fit_bias, fit_groups, group_moments
-from compressor_plugins.meta_head import MetaHead
-from compressor_plugins.meta_layers import MetaConv2d, MetaLayer, MetaLinear, prelu_form, prelu_pays
-from compressor_plugins.meta_order import better_order, kept_energy
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.layer_removal.plugin import LayerRemoval
+from compressor_plugins.meta_head.fit import fit_bias, fit_groups, group_moments
+from compressor_plugins.meta_head.layers import MetaConv2d, MetaLayer, MetaLinear, prelu_form, prelu_pays
+from compressor_plugins.meta_head.order import better_order, kept_energy
+from compressor_plugins.meta_head.plugin import MetaHead
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.magnitude_prune import MagnitudePrune
-from compressor_plugins.quantize_weights import QuantizeWeights
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.layer_removal.plugin import LayerRemoval
+from compressor_plugins.magnitude_prune.plugin import MagnitudePrune
+from compressor_plugins.quantize_weights.plugin import QuantizeWeights
 from rewriting import apply, evidence, named, parity
 
 from compressor.errors import Refusal

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.quantize_weights import QuantizeWeights
-from compressor_plugins.quantized_layer import QuantizedLayer
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.quantize_weights.layer import QuantizedLayer
+from compressor_plugins.quantize_weights.plugin import QuantizeWeights
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named, parity, reason, site, traced
 from torch import nn

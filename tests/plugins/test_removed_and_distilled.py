@@ -6,7 +6,7 @@ import functools
 
 import pytest
 import torch
-from compressor_plugins.layer_removal import LayerRemoval
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from rewriting import apply
 from torch import nn
 

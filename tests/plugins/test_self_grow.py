@@ -7,10 +7,10 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.gradmax import inputs_and_gradients, orthonormal, steepest_outputs
-from compressor_plugins.growth_places import WidthPlace, depth_places, rounded, width_places
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.self_grow import SelfGrow
+from compressor_plugins.layer_removal.plugin import LayerRemoval
+from compressor_plugins.self_grow.gradmax import inputs_and_gradients, orthonormal, steepest_outputs
+from compressor_plugins.self_grow.places import WidthPlace, depth_places, rounded, width_places
+from compressor_plugins.self_grow.plugin import SelfGrow
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named, parity, reason, site
 from torch import Tensor, nn

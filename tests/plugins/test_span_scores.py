@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from compressor_plugins.layer_removal import LayerRemoval
-from compressor_plugins.span_scores import SCORES, ScoreName, span_scores
-from compressor_plugins.spans import Span, find_spans
+from compressor_plugins.common.spans import Span, find_spans
+from compressor_plugins.layer_removal.plugin import LayerRemoval
+from compressor_plugins.layer_removal.span_scores import SCORES, ScoreName, span_scores
 from networks import NETWORKS
 from rewriting import chain, evidence, named
 from torch import nn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.spans import Obstacle, Span, find_spans
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.common.spans import Obstacle, Span, find_spans
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named
 from torch import nn

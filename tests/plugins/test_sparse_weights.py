@@ -7,8 +7,8 @@ import onnx
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.masked_layer import MaskedLayer, masked_layer
-from compressor_plugins.sparse_weights import split_gaps, stored_bytes
+from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer, masked_layer
+from compressor_plugins.magnitude_prune.sparse_weights import split_gaps, stored_bytes
 from rewriting import chain
 from torch import nn
 from weighted_layers import CONVOLUTIONS, alone, dense, layer_bytes, optimised, with_leaf

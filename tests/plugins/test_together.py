@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.binarize import Binarize
-from compressor_plugins.layer_removal import LayerRemoval
+from compressor_plugins.binarize.plugin import Binarize
+from compressor_plugins.layer_removal.plugin import LayerRemoval
 from networks import NETWORKS
 from rewriting import apply, evidence, named, parity
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from compressor_plugins.weighted import WeightedLayer
+from compressor_plugins.common.weighted import WeightedLayer
 from rewriting import chain
 from torch import nn
 

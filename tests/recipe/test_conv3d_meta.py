@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from compressor_plugins.channel_conv3d import SameConv3d
-from compressor_plugins.meta_layers import MetaLinear
+from compressor_plugins.conv3d.layer import SameConv3d
+from compressor_plugins.meta_head.layers import MetaLinear
 
 from compressor.data.dataset import Data, Split
 from compressor.engine.apply import apply_edits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from compressor_plugins.binary_layers import BinaryLayer
-from compressor_plugins.masked_layer import MaskedLayer
+from compressor_plugins.binarize.layers import BinaryLayer
+from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer
 
 from compressor.data.dataset import Data
 from compressor.data.load import load_data

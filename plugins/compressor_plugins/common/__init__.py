@@ -1,0 +1,1 @@
+"""What several plugins share: what stands around a layer, what may be replaced, calibration, spans."""

@@ -1,0 +1,182 @@
+"""Cheap scores of spans: how much the network would miss each, told from one pass over the calibration data.
+
+    gamma       mean |γ| of the span's last BatchNorm
+    influence   1 − E cos(x, y)                  y the span's value, x what stands in for it: its input, pooled to size
+    angle       E arccos(cos(x, y)) / π
+    probe       e(x) − e(y)                      e: squared error, held out, of a ridge classifier on pooled features
+    taylor      E |Σ ∂L/∂y · (y − x)|            the loss that goes with the span, to first order; Σ ∂L/∂y · y where the
+                                                 channels differ and x cannot stand in
+
+Small is dispensable. What bypassing a span does is measured by the engine, and decides; these say where that is worth
+the time. Sources: document S4, removal criteria; block influence: Men et al., arXiv:2403.03853; angular distance:
+Gromov et al., arXiv:2403.17887; linear probes: Alain & Bengio, arXiv:1610.01644; Taylor: Molchanov et al.,
+arXiv:1611.06440.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, fx
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from compressor.evidence import Batch, Evidence
+from compressor.graph.network import Network
+from compressor.graph.repair import pooling
+from compressor_plugins.common.calibration import MOST_VALUES
+from compressor_plugins.common.neighbours import leaf_at
+from compressor_plugins.common.spans import Span
+from compressor_plugins.layer_removal.least_squares import fit_affine
+
+ScoreName = Literal["gamma", "influence", "angle", "probe", "taylor"]
+PROBE_RIDGE = 0.1
+
+
+def span_scores(score: ScoreName, network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    """The score of each span it can judge; the others are missing. The network is in eval mode afterwards."""
+    return SCORES[score](network, spans, evidence)
+
+
+def gamma(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    found = {}
+    for span in spans:
+        norms = [leaf for node in span.nodes if isinstance(leaf := leaf_at(network, node), _BatchNorm)]
+        if norms and norms[-1].affine:
+            found[span] = float(norms[-1].weight.detach().abs().mean())
+    return found
+
+
+def influence(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    return _mean_over_samples(network, spans, evidence, lambda cosine: 1 - cosine)
+
+
+def angle(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    return _mean_over_samples(network, spans, evidence, lambda cosine: cosine.clamp(-1, 1).arccos() / math.pi)
+
+
+def probe(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    nodes = _unique(node for span in spans for node in (span.source, span.last))
+    features: dict[fx.Node, list[Tensor]] = defaultdict(list)
+    labels = []
+    for values, answers in _values(network, nodes, evidence):
+        labels.append(answers)
+        for node in nodes:
+            features[node].append(values[node].flatten(2).mean(2) if values[node].dim() > 2 else values[node])
+    if sum(map(len, labels)) < 2:
+        return {}
+    wanted = F.one_hot(torch.cat(labels), network.classes).double()
+    errors = {node: _held_out_error(torch.cat(features[node]).flatten(1), wanted) for node in nodes}
+    return {span: errors[span.source] - errors[span.last] for span in spans}
+
+
+def taylor(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
+    nodes = _unique(node for span in spans for node in (span.source, span.last))
+    totals = dict.fromkeys(spans, 0.0)
+    samples = 0
+    network.eval()
+    for images, labels in _chunks(network, nodes, evidence):
+        values = _differentiable(network, nodes, images)
+        loss = evidence.loss(values[network.output_node], labels) * len(labels)
+        lasts = _unique(span.last for span in spans)
+        gradients = torch.autograd.grad(loss, [values[node] for node in lasts], allow_unused=True)
+        slope = dict(zip(lasts, gradients, strict=True))
+        for span in spans:
+            if slope[span.last] is not None:
+                missed = values[span.last].detach()
+                if agrees(network, span):
+                    missed = missed - stand_in(network, span, values[span.source].detach())
+                totals[span] += float((slope[span.last] * missed).flatten(1).sum(1).abs().sum())
+        samples += len(labels)
+    return {span: total / max(samples, 1) for span, total in totals.items()}
+
+
+SCORES: Mapping[str, Callable[[Network, Sequence[Span], Evidence], dict[Span, float]]] = {
+    "gamma": gamma, "influence": influence, "angle": angle, "probe": probe, "taylor": taylor,
+}  # fmt: skip
+
+
+# --- steps -----------------------------------------------------------------------------------------------------------
+
+
+def agrees(network: Network, span: Span) -> bool:
+    """Whether the span's input, pooled where space shrinks, has the shape of its value."""
+    given, wanted = network.shape(span.source), network.shape(span.last)
+    fits = len(given) == len(wanted) and given[0] == wanted[0]
+    return fits and all(have >= want for have, want in zip(given[1:], wanted[1:], strict=True))
+
+
+def stand_in(network: Network, span: Span, value: Tensor) -> Tensor:
+    """The span's input ``(N, C, …)`` in the size of its value."""
+    given, wanted = network.shape(span.source)[1:], network.shape(span.last)[1:]
+    if given == wanted:
+        return value
+    pooled: Tensor = pooling(given, wanted)(value)
+    return pooled
+
+
+def _mean_over_samples(
+    network: Network, spans: Sequence[Span], evidence: Evidence, distance: Callable[[Tensor], Tensor]
+) -> dict[Span, float]:
+    judged = [span for span in spans if agrees(network, span)]
+    totals = dict.fromkeys(judged, 0.0)
+    samples = 0
+    for values, labels in _values(network, _unique(n for span in judged for n in (span.source, span.last)), evidence):
+        for span in judged:
+            x, y = stand_in(network, span, values[span.source]).flatten(1), values[span.last].flatten(1)
+            totals[span] += float(distance(F.cosine_similarity(x, y)).sum())
+        samples += len(labels)
+    return {span: total / max(samples, 1) for span, total in totals.items()}
+
+
+def _values(
+    network: Network, nodes: Sequence[fx.Node], evidence: Evidence
+) -> Iterator[tuple[dict[fx.Node, Tensor], Tensor]]:
+    """Eval-mode values of the nodes and the labels, a few samples at a time."""
+    for images, labels in _chunks(network, nodes, evidence):
+        values = Evidence([(images, labels)]).activations(network, nodes)
+        yield {node: values[node.name] for node in nodes}, labels
+
+
+def _chunks(network: Network, nodes: Sequence[fx.Node], evidence: Evidence) -> Iterator[Batch]:
+    """The batches, in parts whose values at all nodes together are within the bound on memory."""
+    size = max(MOST_VALUES // max(sum(math.prod(network.shape(node)) for node in nodes), 1), 1)
+    for images, labels in evidence.batches:
+        yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
+
+
+def _differentiable(network: Network, nodes: Sequence[fx.Node], images: Tensor) -> dict[fx.Node, Tensor]:
+    """Values of the nodes and of the output, through which gradients flow."""
+    found: dict[fx.Node, Tensor] = {}
+
+    class Recorder(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> object:
+            value: object = super().run_node(n)
+            if (n in wanted or n is network.output_node) and isinstance(value, Tensor):
+                found[n] = value
+            return value
+
+    wanted = set(nodes)
+    with torch.enable_grad():
+        Recorder(network.module).run(images.detach().requires_grad_())
+    return found
+
+
+def _held_out_error(features: Tensor, wanted: Tensor) -> float:
+    """Mean squared error of a ridge classifier fitted on every second sample, on the others, both ways."""
+    features = features.double()
+    features = (features - features.mean(0)) / features.std(0).clamp_min(1e-6)
+    total = 0.0
+    for start in (0, 1):
+        matrix, shift = fit_affine(features[start::2], wanted[start::2], ridge=PROBE_RIDGE)
+        rest = slice(1 - start, None, 2)
+        total += float((features[rest] @ matrix.T + shift - wanted[rest]).square().sum())
+    return total / len(wanted)
+
+
+def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:
+    return list(dict.fromkeys(nodes))

@@ -1,0 +1,135 @@
+"""Linear and convolutional leaves whose weights are integers of 8 or 4 bits, with a scale per output channel.
+
+    q = clip(round(w / s), −m, m),  m = 2^(bits−1) − 1        backward: dŵ/dw := g  (straight-through estimator)
+    ŵ = q · (g · s)                                           s step, fixed at the rewrite; g gain, trained from 1
+
+The step says what is rounded to what, and stays; the gain lets a channel grow or shrink as a whole. A BatchNorm that
+follows is absorbed by gain and bias.
+
+Sources: Bengio et al., straight-through estimator (arXiv:1308.3432); Jacob et al., integer weights with float scales
+and training that knows of them (arXiv:1712.05877); Banner et al., clipping by mean squared error (arXiv:1810.05723).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.common.geometry import Geometry
+from compressor_plugins.common.weighted import WeightedLayer
+from compressor_plugins.quantize_weights.nibbles import pack_nibbles, unpack_nibbles
+
+_FLOAT = 1
+"""``TensorProto.FLOAT``."""
+CLIPS = torch.linspace(0.4, 1.0, 49).tolist()
+"""Shares of max|w| tried as the range of a channel."""
+
+
+class _Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor, step: Tensor, largest: int) -> Tensor:
+        ctx.save_for_backward(step)
+        return integers(w, step, largest)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        step: Tensor = ctx.saved_tensors[0]
+        return grad / step, None, None
+
+
+def integers(w: Tensor, step: Tensor, largest: int) -> Tensor:
+    """Whole numbers −largest…largest, as floats; ``step`` broadcasts to ``w``."""
+    return (w / step).round().clamp(-largest, largest)
+
+
+class QuantizedLayer(WeightedLayer):
+    """A linear or convolutional layer with integer weights; ``step`` and ``gain`` are (N,), one per output."""
+
+    per_output: ClassVar[tuple[str, ...]] = ("bias", "step", "gain")
+    step: Tensor
+
+    def __init__(
+        self, weight: Tensor, step: Tensor, gain: Tensor, bias: Tensor | None, bits: int, geometry: Geometry | None
+    ) -> None:
+        super().__init__(weight, bias, geometry)
+        self.bits = bits
+        self.gain = nn.Parameter(gain.detach().clone())
+        self.register_buffer("step", step.detach().clone())
+
+    def reset_parameters(self) -> None:
+        """Weight and bias anew, the steps from the new weight, the gains back to 1."""
+        super().reset_parameters()
+        with torch.no_grad():
+            self.step.copy_(channel_steps(self.weight, self.bits, optimal_clip=True))
+            self.gain.fill_(1.0)
+
+    @property
+    def largest(self) -> int:
+        """The largest integer a weight can be."""
+        return _largest(self.bits)
+
+    def effective_weight(self) -> Tensor:
+        rounded: Tensor = _Rounded.apply(self.weight, self._spread(self.step), self.largest)  # type: ignore[no-untyped-call]
+        return rounded * self._spread(self.gain * self.step)
+
+    def whole_weight(self) -> NDArray[np.int8]:
+        """The integers, shaped as the weight."""
+        with torch.no_grad():
+            whole: NDArray[np.int8] = integers(self.weight, self._spread(self.step), self.largest).cpu().numpy()
+        return whole.astype(np.int8)
+
+    def emit_weight(self, builder: OnnxBuilder) -> OnnxValue:
+        whole = self.whole_weight()
+        if self.bits == 4:
+            value = unpack_nibbles(builder, pack_nibbles(whole), whole.shape)
+        else:
+            value = builder.op("Cast", [builder.constant(whole, "q")], to=_FLOAT)
+        scale = self._spread((self.gain * self.step).detach()).float()
+        return builder.op("Mul", [value, builder.constant(scale, "scale")])
+
+    def cost(self, *inputs: Shape) -> Cost:
+        floats = len(self.gain) + (0 if self.bias is None else len(self.bias))
+        return Cost({32: floats, self.bits: self.weight.numel()}, {self.bits: self.mac_count(*inputs)})
+
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> QuantizedLayer:
+        bias = shift if self.bias is None else self.bias.detach() * scale + shift
+        return QuantizedLayer(self.weight, self.step, self.gain.detach() * scale, bias, self.bits, self.geometry)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, {self.bits} bits"
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """(N,) shaped to broadcast over the weight."""
+        return values.view(-1, *[1] * (self.weight.dim() - 1))
+
+
+def quantized_layer(source: nn.Linear | nn.Conv2d, bits: int, *, optimal_clip: bool = True) -> QuantizedLayer:
+    """The quantized form of a trained layer. A convolution must pad with zeros, equally on both sides."""
+    weight = source.weight.detach()
+    step = channel_steps(weight, bits, optimal_clip=optimal_clip)
+    layer = QuantizedLayer(weight, step, torch.ones_like(step), source.bias, bits, Geometry.of(source))
+    return layer.to(weight.device)
+
+
+def channel_steps(weight: Tensor, bits: int, *, optimal_clip: bool) -> Tensor:
+    """The step (N,) of each output channel of ``weight`` (N, …): max|w| / m, or the clipped range of least error."""
+    rows = weight.detach().flatten(1)
+    full = rows.abs().amax(1).clamp_min(1e-12) / _largest(bits)
+    if not optimal_clip:
+        return full
+    best, least = full, torch.full_like(full, torch.inf)
+    for share in CLIPS:
+        step = full * share
+        error = (integers(rows, step[:, None], _largest(bits)) * step[:, None] - rows).square().sum(1)
+        best = torch.where(error <= least, step, best)
+        least = torch.minimum(error, least)
+    return best
+
+
+def _largest(bits: int) -> int:
+    return int(2 ** (bits - 1) - 1)

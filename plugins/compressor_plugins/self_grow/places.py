@@ -1,0 +1,160 @@
+"""Where a network can grow: behind a value that every path passes, and between a layer and its only taker.
+
+    depth    a feature map on the trunk, after the layer, normalisation and activation (or the sum) that made it
+    width    a convolution or linear layer whose channels reach one other such layer, past what treats each alone
+
+Both follow from the structure alone, never from weights: growing is repeated when a trained network is rebuilt, and
+must then find the same places.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from compressor.errors import Refusal
+from compressor.graph.coupling.guard import check_free
+from compressor.graph.coupling.kinds import is_channelwise, is_transparent
+from compressor.graph.leaf import Leaf
+from compressor.graph.network import Network
+from compressor.graph.shape_rules.functions import operation
+from compressor.graph.span import SIZE_READERS
+from compressor.graph.trunk import trunk
+from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user, source_of
+from compressor_plugins.common.spans import ACTIVATIONS, LAYERS
+
+JOINS = ("add", "iadd", "__iadd__", "cat", "concat", "concatenate")
+WIDE = (nn.Conv2d, nn.Linear)
+"""Layers that can gain outputs, and inputs: exactly these classes."""
+MULTIPLE, FEW = 16, 4
+"""Channel counts that run well are multiples of 16; below 16, of 4."""
+
+
+@dataclass(frozen=True)
+class DepthPlace:
+    """A feature map ``(C, H, W)`` to grow behind."""
+
+    name: str
+    node: fx.Node
+
+    @property
+    def channels(self) -> int:
+        return Network.shape(self.node)[0]
+
+    @property
+    def kernel(self) -> int:
+        """Side of the kernels that make sense on the map."""
+        return 3 if min(Network.shape(self.node)[1:]) > 1 else 1
+
+
+@dataclass(frozen=True)
+class WidthPlace:
+    """``layer`` makes channels that pass ``between`` (in order) and end in ``taker``; all are nodes."""
+
+    name: str
+    layer: fx.Node
+    between: tuple[fx.Node, ...]
+    taker: fx.Node
+
+    @property
+    def channels(self) -> int:
+        return Network.shape(self.layer)[0]
+
+    @property
+    def run(self) -> int:
+        """Inputs of the taker that one channel fills: more than one behind a flattening."""
+        return Network.shape(source_of(self.taker))[0] // self.channels
+
+
+def depth_places(network: Network) -> Iterator[DepthPlace]:
+    """Feature maps on the trunk, each at the end of what made it."""
+    calls = Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
+    for node in trunk(network):
+        if len(network.shape(node)) == 3 and _ends_a_unit(network, node):
+            alone = node.op == "call_module" and calls[str(node.target)] == 1
+            yield DepthPlace(str(node.target) if alone else node.name, node)
+
+
+def width_places(network: Network) -> Iterator[WidthPlace | tuple[str, str]]:
+    """Every layer that could be wider, or its path with the reason why it cannot."""
+    owners = Counter(id(parameter) for _, leaf in network.leaves() for parameter in leaf.parameters())
+    seen: set[str] = set()
+    for node, leaf in network.calls():
+        path = str(node.target)
+        if type(leaf) not in WIDE or path in seen:
+            continue
+        seen.add(path)
+        try:
+            place = _width_place(network, node, path)
+        except Refusal as refusal:
+            yield path, refusal.reason
+            continue
+        shared = any(owners[id(p)] > 1 for where in (place.layer, place.taker) for p in _parameters(network, where))
+        yield (path, "shares its weight, or its taker does") if shared else place
+
+
+def rounded(width: float) -> int:
+    """The next channel count that runs well."""
+    multiple = MULTIPLE if width >= MULTIPLE else FEW
+    return max(math.ceil(width / multiple) * multiple, 1)
+
+
+def _ends_a_unit(network: Network, node: fx.Node) -> bool:
+    leaf = leaf_at(network, node)
+    made = isinstance(leaf, (*LAYERS, *ACTIVATIONS, _BatchNorm)) or (leaf is None and operation(node) in JOINS)
+    user = only_user(node)
+    follows = isinstance(leaf_at(network, user), (*ACTIVATIONS, *PASSIVE, _BatchNorm)) and not isinstance(
+        leaf_at(network, user), nn.Flatten
+    )
+    return made and not follows and not _belongs_to_leaf(network, user)
+
+
+def _belongs_to_leaf(network: Network, user: fx.Node | None) -> bool:
+    """Whether the only user is a plugin's own layer, which may expect its input as it is."""
+    return isinstance(leaf_at(network, user), Leaf)
+
+
+def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
+    if len(network.calls_of(path)) > 1:
+        raise Refusal("is called more than once")
+    leaf = network.leaf(path)
+    if isinstance(leaf, nn.Conv2d) and leaf.groups != 1:
+        raise Refusal("makes its channels in groups")
+    check_free(network, path)
+    between: list[fx.Node] = []
+    user = only_user(node)
+    while user is not None and not _takes_all(network, user):
+        if not _each_alone(network, user):
+            raise Refusal(f"its channels reach {_called(user)}, and could not widen alone")
+        between.append(user)
+        user = only_user(user)
+    if user is None:
+        raise Refusal("its channels are used in several places, and could not widen alone")
+    if len(network.calls_of(str(user.target))) > 1:
+        raise Refusal(f"its channels reach {user.target}, which is called more than once")
+    return WidthPlace(path, node, tuple(between), user)
+
+
+def _takes_all(network: Network, node: fx.Node) -> bool:
+    leaf = leaf_at(network, node)
+    return type(leaf) in WIDE and (not isinstance(leaf, nn.Conv2d) or leaf.groups == 1)
+
+
+def _each_alone(network: Network, node: fx.Node) -> bool:
+    leaf = leaf_at(network, node)
+    if leaf is None:
+        return len(node.all_input_nodes) == 1 and operation(node) not in SIZE_READERS
+    return not isinstance(leaf, Leaf) and (is_channelwise(leaf) or is_transparent(leaf) or isinstance(leaf, nn.Flatten))
+
+
+def _parameters(network: Network, node: fx.Node) -> Iterator[nn.Parameter]:
+    return network.leaf(str(node.target)).parameters()
+
+
+def _called(node: fx.Node) -> str:
+    return str(node.target) if node.op == "call_module" else node.name
