@@ -7,11 +7,13 @@
     │   ├── RecipeError       a recipe that says something unknown or impossible
     │   ├── DataError         a data set that is missing, damaged or misnamed
     │   ├── PluginError       a plugin that is unknown, broken or misconfigured
+    │   ├── ForeignError      a plugin or a function of the user's failed while it ran
     │   └── RunFolderError    a run folder that is missing, busy or not ours
     ├── Refusal               a rewrite that does not apply here, with its reason
     ├── GraphError            an edit that would leave the graph invalid
     ├── ExportError           a network without an ONNX form
     ├── BrokenPromise         a rewrite that did not keep what its plugin promises
+    ├── NoAnswer              work in a process of its own that hung or took the process down
     ├── TrialError            a trial that failed on its own account: not worth a retry
     └── WorkerLost            a trial whose process vanished: worth a retry
 
@@ -52,6 +54,10 @@ class PluginError(InputError):
     """A plugin that is unknown, broken, or was given options it does not have."""
 
 
+class ForeignError(InputError):
+    """Code that is not the toolkit's own failed; the message says whose, how, and at which line."""
+
+
 class RunFolderError(InputError):
     """A run folder that is missing, in use, or was not written by this tool."""
 
@@ -75,6 +81,10 @@ class ExportError(CompressorError):
 
 class BrokenPromise(CompressorError):  # noqa: N818
     """A rewrite changed the network's function more than its plugin promises."""
+
+
+class NoAnswer(CompressorError):  # noqa: N818
+    """Work in a process of its own has no answer: it took too long, or its process ended. The message says how."""
 
 
 class TrialError(CompressorError):

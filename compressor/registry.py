@@ -5,7 +5,8 @@ imports one plugin and checks what came (a ``Plugin`` class, or ``PluginError``)
 an instance. ``status`` does the first two for everything installed (``Working`` or ``Broken``).
 
 A package registers plugins under the entry-point group ``compressor.plugins``; the entry point's name is the plugin's
-name, and no two distributions may claim the same one.
+name. Of two distributions that claim the same one neither is believed, unless one is the toolkit's own: nobody takes
+its plugins' names away.
 """
 
 from __future__ import annotations
@@ -25,9 +26,12 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from compressor.errors import PluginError, did_you_mean
+from compressor.foreign import described
 from compressor.plugin import Plugin
 
 GROUP = "compressor.plugins"
+OWN = "compressor"
+"""The distribution whose plugins keep their names, whoever else claims them."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -40,6 +44,11 @@ class Found:
     """``module:Class``"""
     distribution: str
     version: str
+
+    @property
+    def own(self) -> bool:
+        """Whether it came with the toolkit."""
+        return self.distribution.lower().replace("_", "-") == OWN
 
     def __str__(self) -> str:
         return f"plugin {self.name!r} of {self.distribution} {self.version}".rstrip()
@@ -93,16 +102,35 @@ def status() -> tuple[Working | Broken, ...]:
     return tuple(_examine(found) for found in discover())
 
 
+def class_of(found: Found) -> type[Plugin]:
+    """The plugin class of this very entry point. Raises ``PluginError`` with the reason where it cannot be used."""
+    result = _examine(found)
+    if isinstance(result, Broken):
+        raise PluginError(result.reason)
+    return result.plugin
+
+
 def load(name: str) -> type[Plugin]:
     """The plugin class called ``name``. Raises ``PluginError``: unknown, claimed twice, or broken."""
-    known = discover()
-    claims = [found for found in known if found.name == name]
+    claims = [found for found in discover() if found.name == name]
     if not claims:
-        raise PluginError(f"there is no plugin {name!r}{did_you_mean(name, {found.name for found in known})}")
-    result = _examine(claims[0])
+        raise PluginError(unknown(name))
+    result = _examine(next((found for found in claims if found.own), claims[0]))
     if isinstance(result, Broken):
         raise PluginError(f"{result.found} cannot be used: {result.reason}")
     return result.plugin
+
+
+def titled(name: str) -> str:
+    """``plugin 'x' of y 1.0``: whose code it is, for messages. Reads metadata only."""
+    claims = [found for found in discover() if found.name == name]
+    return str(next((found for found in claims if found.own), *claims[:1])) if claims else f"plugin {name!r}"
+
+
+def unknown(name: str) -> str:
+    """What to say where no plugin is called ``name``; empty where one is. Reads metadata only."""
+    names = {found.name for found in discover()}
+    return "" if name in names else f"there is no plugin {name!r}{did_you_mean(name, names)}"
 
 
 def make(name: str, options: Mapping[str, Any] | None = None) -> Plugin:
@@ -128,8 +156,8 @@ def construct(plugin: type[Plugin], options: Mapping[str, Any], name: str) -> Pl
         return TypeAdapter(plugin).validate_json(text, strict=True)
     except ValidationError as error:
         raise PluginError(f"plugin {name!r}: {_first_problem(error)}") from error
-    except Exception as error:  # a plugin's own __post_init__ may raise anything
-        raise PluginError(f"plugin {name!r}: {type(error).__name__}: {_one_line(error)}") from error
+    except (Exception, SystemExit) as error:  # a plugin's own __post_init__ may raise anything
+        raise PluginError(f"plugin {name!r}: {described(error)}") from error
 
 
 def options_of(plugin: type[Plugin]) -> tuple[Option, ...]:
@@ -143,7 +171,9 @@ def options_of(plugin: type[Plugin]) -> tuple[Option, ...]:
 
 def _examine(found: Found) -> Working | Broken:
     rivals = [other for other in discover() if other.name == found.name and other != found]
-    if rivals:
+    if any(rival.own for rival in rivals) and not found.own:
+        return Broken(found, f"the name belongs to {OWN}'s own plugin; register it under another one")
+    if rivals and not (found.own and not any(rival.own for rival in rivals)):
         others = ", ".join(f"{rival.distribution} {rival.version}".rstrip() for rival in rivals)
         return Broken(found, f"the name is also claimed by {others}; uninstall one of them")
     if not _NAME.fullmatch(found.name):
@@ -157,7 +187,7 @@ def _import(found: Found) -> Working | Broken:
         thing = importlib.metadata.EntryPoint(found.name, found.value, GROUP).load()
         problem = _problem(thing)
     except (Exception, SystemExit) as error:  # foreign code may raise anything while it is imported
-        return Broken(found, f"importing {found.value} failed: {type(error).__name__}: {_one_line(error)}")
+        return Broken(found, f"importing {found.value} failed: {described(error)}")
     return Broken(found, problem) if problem else Working(found, thing)
 
 

@@ -13,6 +13,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from compressor import registry
+
 torch.set_num_threads(1)
 settings.register_profile(
     "repeatable",
@@ -36,3 +38,26 @@ def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = Path(__file__).parent / "third_party_plugin"
     subprocess.run([*pip, "--disable-pip-version-check", "--target", target, package], check=True)
     return target
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a distribution on the search path: ``install("dist", {"entry": "module:Class"}, source, "module")``."""
+
+    def put(
+        distribution: str, entries: dict[str, str], source: str = "", module: str = "", version: str = "1.0"
+    ) -> None:
+        folder = tmp_path / f"{distribution}.path"
+        info = folder / f"{distribution}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
+        (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{lines}")
+        if module:
+            (folder / f"{module}.py").write_text(source)
+            monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.syspath_prepend(str(folder))
+
+    registry._import.cache_clear()
+    yield put
+    registry._import.cache_clear()

@@ -17,7 +17,7 @@ SURFACE = {
     "compressor.knobs": ["Choice", "FloatRange", "IntRange"],
     "compressor.load": ["load_model"],
     "compressor.plugin": ["Plugin", "Promise", "Refused", "Site"],
-    "compressor.testing": ["Finding", "PluginContract", "check_plugin"],
+    "compressor.testing": ["Finding", "PluginContract", "check_apart", "check_plugin"],
 }
 
 

@@ -42,29 +42,6 @@ class Good(Plugin):
 '''
 
 
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Puts a distribution on the search path: ``install("dist", {"entry": "module:Class"}, source, "module")``."""
-
-    def put(
-        distribution: str, entries: dict[str, str], source: str = "", module: str = "", version: str = "1.0"
-    ) -> None:
-        folder = tmp_path / f"{distribution}.path"
-        info = folder / f"{distribution}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
-        (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{lines}")
-        if module:
-            (folder / f"{module}.py").write_text(source)
-            monkeypatch.delitem(sys.modules, module, raising=False)
-        monkeypatch.syspath_prepend(str(folder))
-
-    registry._import.cache_clear()
-    yield put
-    registry._import.cache_clear()
-
-
 def state(name: str) -> Working | Broken:
     (found,) = [state for state in registry.status() if state.found.name == name]
     return found
@@ -129,6 +106,16 @@ def test_bad_options_give_one_line(install, options, message) -> None:
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(PluginError, match=r"no plugin 'binarise'; did you mean 'binarize'\? \(known: .*layer-removal"):
         registry.load("binarise")
+
+
+def test_a_stranger_cannot_take_the_name_of_the_toolkits_own_plugin(install) -> None:
+    install("stranger", {"binarize": "good_s:Good"}, GOOD, "good_s")
+    assert registry.load("binarize").__module__.startswith("compressor_plugins")
+    own, other = sorted((s for s in registry.status() if s.found.name == "binarize"), key=lambda s: not s.found.own)
+    assert isinstance(own, Working)
+    assert isinstance(other, Broken)
+    assert "the name belongs to compressor's own plugin" in other.reason
+    assert str(own.found) == registry.titled("binarize")
 
 
 def test_a_name_claimed_twice_is_broken_for_both(install) -> None:

@@ -33,9 +33,9 @@ def inspect(
         from compressor.recipe.read import read_recipe
         from compressor.report.anatomy import examine
 
-        phases = read_recipe(Path(recipe)).phases if recipe else None
+        read = read_recipe(Path(recipe)) if recipe else None
         network = load_model(model, weights=weights, trust=trust, input_shape=parse_shape(input_shape))
-        anatomy = examine(network, phases)
+        anatomy = examine(network, read.phases, read.limits.plugin_seconds) if read else examine(network)
         if as_json:
             out.document(_as_data(anatomy))
         else:

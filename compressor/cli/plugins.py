@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,11 +13,12 @@ from compressor.cli.draw import draw
 from compressor.cli.failures import NO
 from compressor.cli.options import PLUGIN_ARGUMENT, Json
 from compressor.cli.output import Output, output
+from compressor.errors import CompressorError, NoAnswer
 from compressor.report import text
 from compressor.report.table import table
 
 if TYPE_CHECKING:
-    from compressor.registry import Broken, Working
+    from compressor.registry import Found
 
 app = typer.Typer(help="List the installed plugins, or check one.", invoke_without_command=True)
 
@@ -29,54 +32,68 @@ def plugins(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _list(out: Output) -> None:
-    from compressor.registry import Working, status
+    from compressor.registry import discover
 
-    found = status()
+    found = discover()
+    entries = [_settled(*pair) for pair in zip(found, _examined(found), strict=True)]
     if out.as_json:
-        out.document([_as_data(entry) for entry in found])
+        out.document(entries)
         return
-    working = [entry for entry in found if isinstance(entry, Working)]
     rows = [
-        (w.found.name, w.plugin.promise.value, f"{w.found.distribution} {w.found.version}", w.plugin.summary())
-        for w in working
+        (entry["name"], entry["promise"], f"{entry['distribution']} {entry['version']}", entry["summary"])
+        for entry in entries
+        if entry["working"]
     ]
     draw(out.results, table("plugin, promise, from, what it does", rows))
-    for entry in found:
-        if not isinstance(entry, Working):
-            out.line(text.clean(f"broken: {entry.found}: {entry.reason}"))
+    for plugin, entry in zip(found, entries, strict=True):
+        if not entry["working"]:
+            out.line(text.clean(f"broken: {plugin}: {entry['reason']}"))
 
 
-def _as_data(entry: Working | Broken) -> dict[str, Any]:
-    from compressor.registry import Working, options_of
+def _examined(found: Sequence[Found]) -> Iterator[dict[str, Any] | CompressorError]:
+    """What each plugin says of itself; it is imported in a process of its own."""
+    from compressor.apart import each_apart
+    from compressor.engine.survey import PLUGIN_SECONDS
 
-    found = entry.found
-    data: dict[str, Any] = {
+    return each_apart(found, _as_data, seconds=PLUGIN_SECONDS)
+
+
+def _as_data(found: Found) -> dict[str, Any]:
+    from compressor.registry import class_of, options_of
+
+    plugin = class_of(found)
+    options = [{"name": o.name, "type": o.type, "default": _plain(o.default)} for o in options_of(plugin)]
+    return {"working": True, "summary": plugin.summary(), "promise": plugin.promise.value, "options": options}
+
+
+def _settled(found: Found, answer: dict[str, Any] | CompressorError) -> dict[str, Any]:
+    data = {
         "name": found.name,
         "distribution": found.distribution,
         "version": found.version,
         "value": found.value,
     }
-    if not isinstance(entry, Working):
-        return {**data, "working": False, "reason": entry.reason}
-    options = [{"name": o.name, "type": o.type, "default": _plain(o.default)} for o in options_of(entry.plugin)]
-    promise, summary = entry.plugin.promise.value, entry.plugin.summary()
-    return {**data, "working": True, "summary": summary, "promise": promise, "options": options}
+    match answer:
+        case NoAnswer():
+            return {**data, "working": False, "reason": f"importing {found.value} failed: {answer}"}
+        case CompressorError():
+            return {**data, "working": False, "reason": str(answer)}
+    return {**data, **answer}
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, bool | int | float | str | list | tuple | dict) or value is None else str(value)
+    """Options of a plugin as JSON has them."""
+    return json.loads(json.dumps(value, default=str))
 
 
 @app.command("check")
 def check(name: Annotated[str, PLUGIN_ARGUMENT], as_json: Json = False) -> None:
     """Run the conformance kit on a plugin; exit code 1 when it finds something."""
     with output(as_json) as out:
-        from compressor.registry import make
-        from compressor.testing import check_plugin
+        from compressor.testing import check_apart
 
-        plugin = make(name)
         out.note(f"checking {name} on the kit's networks: this takes some ten seconds")
-        findings = check_plugin(plugin)
+        findings = check_apart(name)
         if as_json:
             out.document({"plugin": name, "findings": [asdict(finding) for finding in findings]})
         else:

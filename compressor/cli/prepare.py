@@ -10,6 +10,7 @@ from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import check_fit
 from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.survey import surveyor
 from compressor.export.emit import to_onnx
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
@@ -46,4 +47,5 @@ def prepare(
     network = load_model(model, weights=weights, trust=trust, input_shape=input_shape or data.input_shape)
     check_fit(network, data)
     to_onnx(network)
-    return Prepared(read, network, data, build_space(read.phases, network, read.training))
+    ask = surveyor(network, read.limits.plugin_seconds)
+    return Prepared(read, network, data, build_space(read.phases, ask, read.training))

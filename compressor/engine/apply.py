@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from compressor.engine.plan import Edit
-from compressor.errors import Refusal
+from compressor.errors import BrokenPromise, ExportError, GraphError, Refusal
 from compressor.evidence import Evidence
+from compressor.foreign import blaming
 from compressor.graph.editor import Change, Editor
 from compressor.graph.network import Network
 from compressor.graph.verify import check_promise
 from compressor.knobs import Value
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor.registry import make
+from compressor.registry import make, titled
 
 
 def find_site(plugin: Plugin, network: Network, path: str) -> Site:
@@ -23,6 +25,20 @@ def find_site(plugin: Plugin, network: Network, path: str) -> Site:
                 raise Refusal(place.reason, path=path)
             return place
     raise Refusal("no such site in the network as it is now", path=path)
+
+
+@contextmanager
+def acting(plugin: str, site: str = "") -> Iterator[None]:
+    """What goes wrong within is the doing of a plugin, and says so: which one, at which site, and at which line.
+
+    Refusals pass as they are.
+    """
+    whose = f"{titled(plugin)}, site {site}" if site else titled(plugin)
+    try:
+        with blaming(whose):
+            yield
+    except (GraphError, BrokenPromise, ExportError) as error:
+        raise type(error)(f"{whose}: {error}") from error
 
 
 def complete_choice(site: Site, choice: Mapping[str, Value]) -> dict[str, Value]:
@@ -36,14 +52,18 @@ def complete_choice(site: Site, choice: Mapping[str, Value]) -> dict[str, Value]
 
 
 def apply_edit(network: Network, edit: Edit, evidence: Evidence | None) -> tuple[Change, ...]:
-    """Change ``network`` as one edit says; returns what changed. Raises ``Refusal``, and then nothing has changed."""
-    plugin = make(edit.plugin, edit.options)
-    site = find_site(plugin, network, edit.site)
-    editor = Editor(network, evidence)
-    plugin.rewrite(editor, site, complete_choice(site, edit.choice))
-    if not editor.changes:
-        raise Refusal(f"{edit.plugin} changed nothing", path=edit.site)
-    return editor.commit()
+    """Change ``network`` as one edit says; returns what changed.
+
+    Raises ``Refusal``, and then nothing has changed; ``GraphError`` and ``ForeignError`` name the plugin and the site.
+    """
+    with acting(edit.plugin, edit.site):
+        plugin = make(edit.plugin, edit.options)
+        site = find_site(plugin, network, edit.site)
+        editor = Editor(network, evidence)
+        plugin.rewrite(editor, site, complete_choice(site, edit.choice))
+        if not editor.changes:
+            raise Refusal(f"{edit.plugin} changed nothing", path=edit.site)
+        return editor.commit()
 
 
 def apply_edits(network: Network, edits: Sequence[Edit], evidence: Evidence | None) -> list[Change]:
@@ -66,5 +86,6 @@ def apply_edit_checked(network: Network, edit: Edit, evidence: Evidence | None) 
         return apply_edit(network, edit, evidence)
     before = network.fork()
     changes = apply_edit(network, edit, evidence)
-    check_promise(promise, before, network, Evidence(evidence.batches[:1], evidence.loss, evidence.teacher))
+    with acting(edit.plugin, edit.site):
+        check_promise(promise, before, network, Evidence(evidence.batches[:1], evidence.loss, evidence.teacher))
     return changes

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from compressor.engine.candidate import Constraints
 from compressor.engine.plan import Decision, Gate, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitted
+from compressor.engine.survey import Asked, Surveyed, Surveyor
 from compressor.errors import PluginError, RecipeError
-from compressor.graph.network import Network
 from compressor.knobs import Choice, Knob, Value
-from compressor.plugin import refusals_of, sites_of
-from compressor.registry import make
+from compressor.plugin import Site
 from compressor.train.spec import TrainingSpec
 
 
@@ -128,12 +127,13 @@ def trainings_of(phases: Iterable[PhaseSpec], training: TrainingSpec) -> Iterato
             yield phase.rounds, phase.training or training
 
 
-def build_space(phases: Sequence[PhaseSpec], network: Network, training: TrainingSpec) -> SearchSpace:
-    """The parameters a search over ``phases`` has on ``network``.
+def build_space(phases: Sequence[PhaseSpec], ask: Surveyor, training: TrainingSpec) -> SearchSpace:
+    """The parameters a search over ``phases`` has on the network that ``ask`` asks about.
 
-    Raises ``RecipeError`` when no plugin of the recipe finds a site, ``PluginError`` for one that cannot be made.
+    A plugin that fails is left out, with a note. Raises ``RecipeError`` when no plugin of the recipe finds a site, or
+    one fails without which the recipe will not do.
     """
-    builder = _Builder(network)
+    builder = _Builder(_answers(phases, ask))
     kept = builder.usable(phases, "")
     if not any(uses_of(kept)):
         notes = builder.notes or ["the recipe names none"]
@@ -141,13 +141,23 @@ def build_space(phases: Sequence[PhaseSpec], network: Network, training: Trainin
     return SearchSpace(tuple(builder.parameters), tuple(kept), training, tuple(builder.notes))
 
 
+def _answers(phases: Iterable[PhaseSpec], ask: Surveyor) -> Callable[[PluginUse], Surveyed]:
+    """What every plugin says, each asked once however often it is used."""
+    asked: list[Asked] = []
+    for _, use in uses_of(phases):
+        if (use.name, use.options) not in asked:
+            asked.append((use.name, use.options))
+    answers = ask(asked)
+    return lambda use: answers[asked.index((use.name, use.options))]
+
+
 class _Builder:
     """Goes through the phases, gathers the parameters, and notes what finds nothing to do."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, answer: Callable[[PluginUse], Surveyed]) -> None:
         self.parameters: list[Parameter] = []
         self.notes: list[str] = []
-        self._network = network
+        self._answer = answer
         self._some = False
 
     def usable(self, phases: Iterable[PhaseSpec], within: str) -> list[PhaseSpec]:
@@ -163,18 +173,23 @@ class _Builder:
         return kept
 
     def _usable(self, switch: str, use: PluginUse) -> bool:
-        found = _parameters(switch, use, self._network)
+        answer = self._answer(use)
+        if answer.failure and use.required:
+            raise RecipeError(f"{switch} is required, and cannot be used: {answer.failure}")
+        if answer.failure:
+            self.notes.append(f"{switch} is left out: {answer.failure}")
+            return False
+        found = _parameters(switch, use, admitted(answer.sites, use.only, use.skip))
         if found is None and use.required and self._some:
             return True  # an earlier phase may bring about the sites it needs
         if found is None:
-            self.notes.append(f"{switch}: no site in this network{_why(use, self._network)}")
+            self.notes.append(f"{switch}: no site in this network{_why(answer)}")
             return False
         self.parameters += found
         return True
 
 
-def _parameters(switch: str, use: PluginUse, network: Network) -> list[Parameter] | None:
-    sites = admitted(sites_of(make(use.name, use.options), network), use.only, use.skip)
+def _parameters(switch: str, use: PluginUse, sites: Sequence[Site]) -> list[Parameter] | None:
     if not sites:
         return None
     knobs = POLICIES[use.policy].knobs(sites)
@@ -189,9 +204,8 @@ def _parameters(switch: str, use: PluginUse, network: Network) -> list[Parameter
     return inner if use.required else [Parameter(switch, Choice((False, True))), *inner]
 
 
-def _why(use: PluginUse, network: Network) -> str:
-    refusals = refusals_of(make(use.name, use.options), network)
-    return f" ({refusals[0].path}: {refusals[0].reason})" if refusals else ""
+def _why(answer: Surveyed) -> str:
+    return f" ({answer.refused[0].path}: {answer.refused[0].reason})" if answer.refused else ""
 
 
 def _decision(switch: str, use: PluginUse, values: Mapping[str, Value]) -> Decision:

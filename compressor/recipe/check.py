@@ -1,4 +1,7 @@
-"""What types cannot say: numbers in range, names that agree, plugins that exist and take these options."""
+"""What types cannot say: numbers in range, names that agree, plugins that exist and take these options.
+
+Plugins are imported in a process of their own: what a recipe names is anybody's code.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
+from compressor.apart import each_apart
 from compressor.engine.candidate import Constraints
-from compressor.engine.space import PhaseSpec, uses_of
-from compressor.errors import PluginError, did_you_mean
+from compressor.engine.space import PhaseSpec, PluginUse, uses_of
+from compressor.errors import CompressorError, NoAnswer, did_you_mean
 from compressor.recipe.model import Recipe
-from compressor.registry import make
+from compressor.registry import make, titled, unknown
 from compressor.train.spec import TrainingSpec
 
 Problem = tuple[tuple[str | int, ...], str]
@@ -27,6 +31,9 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         yield ("objectives",), "expected at least one objective, each once"
     yield from _constraints(recipe.constraints, ("constraints",))
     yield from _search(recipe)
+    if not recipe.limits.plugin_seconds > 0:
+        yield ("limits", "plugin_seconds"), f"expected a positive number; found {recipe.limits.plugin_seconds:g}"
+    yield from _plugins(recipe)
 
 
 def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -73,10 +80,32 @@ def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
         if count > 1:
             yield (*at, "plugins"), f"{name!r} is used {count} times; use a second phase for a second use"
     for index, use in enumerate(phase.plugins):
-        try:
-            make(use.name, use.options)
-        except PluginError as error:
-            yield (*at, "plugins", index), str(error)
+        if message := unknown(use.name):
+            yield (*at, "plugins", index), message
+
+
+def _plugins(recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with the plugins and their options."""
+    places = list(_places(recipe.phases, ("phases",)))
+
+    def check(place: tuple[tuple[str | int, ...], PluginUse]) -> None:
+        make(place[1].name, place[1].options)
+
+    for (at, use), answer in zip(places, each_apart(places, check, seconds=recipe.limits.plugin_seconds), strict=True):
+        if isinstance(answer, NoAnswer):
+            yield at, f"{titled(use.name)} cannot be used: importing it {answer}"
+        elif isinstance(answer, CompressorError):
+            yield at, str(answer)
+
+
+def _places(
+    phases: Sequence[PhaseSpec], at: tuple[str | int, ...]
+) -> Iterator[tuple[tuple[str | int, ...], PluginUse]]:
+    """Every use of a plugin, and where it stands."""
+    for index, phase in enumerate(phases):
+        for number, use in enumerate(phase.plugins):
+            yield (*at, index, "plugins", number), use
+        yield from _places(phase.phases, (*at, index, "phases"))
 
 
 def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:

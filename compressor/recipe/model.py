@@ -11,6 +11,7 @@ from pydantic import ConfigDict, TypeAdapter
 from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec
+from compressor.engine.survey import PLUGIN_SECONDS
 from compressor.knobs import Value
 from compressor.probe.spec import ProbeSpec
 from compressor.train.spec import TrainingSpec
@@ -70,6 +71,16 @@ class ControlsSpec:
 
 
 @dataclass(frozen=True)
+class LimitsSpec:
+    """What code that is not the toolkit's own may take: the ``[limits]`` table."""
+
+    plugin_seconds: float = PLUGIN_SECONDS
+    """Seconds a plugin may take over one answer: to be imported, to name its sites, to rewrite one. Where the network
+    is run over the calibration data besides, twenty times as long as that takes is added. What takes longer is ended,
+    named and left out."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe."""
 
@@ -82,6 +93,7 @@ class Recipe:
     search: SearchSpec = field(default_factory=SearchSpec)
     measure: MeasureSpec = field(default_factory=MeasureSpec)
     controls: ControlsSpec = field(default_factory=ControlsSpec)
+    limits: LimitsSpec = field(default_factory=LimitsSpec)
     probe: ProbeSpec | None = None
     """None: no probe before the search."""
 

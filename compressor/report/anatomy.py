@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 
 from compressor.engine.policy import admitted
 from compressor.engine.space import PhaseSpec, PluginUse, uses_of
+from compressor.engine.survey import PLUGIN_SECONDS, surveyor
 from compressor.errors import ExportError
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import layer_costs
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.measure.layers import OTHER, latency_shares
-from compressor.plugin import Plugin, Refused, Site, refusals_of, sites_of
-from compressor.registry import Broken, make, status
+from compressor.plugin import Refused, Site
+from compressor.registry import discover
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,23 @@ class Anatomy:
     notes: tuple[str, ...] = ()
 
 
-def examine(network: Network, phases: Iterable[PhaseSpec] | None = None) -> Anatomy:
-    """Take ``network`` apart, as the plugins of ``phases`` see it, or else every installed one with its defaults."""
+def examine(network: Network, phases: Iterable[PhaseSpec] | None = None, seconds: float = PLUGIN_SECONDS) -> Anatomy:
+    """Take ``network`` apart, as the plugins of ``phases`` see it, or else every installed one with its defaults.
+
+    Each plugin may take ``seconds``; one that fails is among the ``broken``.
+    """
     size, shares, notes = _in_onnx(network)
     layers = _layers(network, shares)
-    uses, broken = _installed() if phases is None else _of_recipe(phases)
+    uses = _installed() if phases is None else _of_recipe(phases)
+    broken: dict[str, str] = {}
     sites: dict[str, tuple[Site, ...]] = {}
     refused: dict[str, tuple[Refused, ...]] = {}
-    for title, (plugin, use) in uses.items():
-        try:
-            sites[title] = tuple(admitted(sites_of(plugin, network), use.only, use.skip))
-            refused[title] = tuple(refusals_of(plugin, network))
-        except Exception as error:  # a plugin is foreign code and may raise anything
-            sites.pop(title, None)
-            broken[title] = f"looking for sites raised {type(error).__name__}: {error}"
+    answers = surveyor(network, seconds)([(use.name, use.options) for use in uses.values()])
+    for (title, use), answer in zip(uses.items(), answers, strict=True):
+        if answer.failure:
+            broken[title] = answer.failure
+        else:
+            sites[title], refused[title] = tuple(admitted(answer.sites, use.only, use.skip)), answer.refused
     return Anatomy(
         source=network.source,
         input=network.spec.shape,
@@ -104,26 +108,12 @@ def _layers(network: Network, shares: Mapping[str, float]) -> tuple[Layer, ...]:
     )
 
 
-_Uses = dict[str, tuple[Plugin, PluginUse]]
+def _installed() -> dict[str, PluginUse]:
+    return {found.name: PluginUse(found.name) for found in discover()}
 
 
-def _installed() -> tuple[_Uses, dict[str, str]]:
-    uses: _Uses = {}
-    broken: dict[str, str] = {}
-    for entry in status():
-        name = entry.found.name
-        if isinstance(entry, Broken):
-            broken[name] = entry.reason
-        else:
-            uses[name] = (make(name), PluginUse(name))
-    return uses, broken
-
-
-def _of_recipe(phases: Iterable[PhaseSpec]) -> tuple[_Uses, dict[str, str]]:
+def _of_recipe(phases: Iterable[PhaseSpec]) -> dict[str, PluginUse]:
     """Plugins by name, or by phase and name where one is used more than once."""
     pairs = list(uses_of(phases))
     names = [use.name for _, use in pairs]
-    uses = {
-        use.name if names.count(use.name) == 1 else switch: (make(use.name, use.options), use) for switch, use in pairs
-    }
-    return uses, {}
+    return {use.name if names.count(use.name) == 1 else switch: use for switch, use in pairs}

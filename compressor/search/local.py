@@ -17,8 +17,8 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.trial import OUTCOME
 from compressor.errors import TrialError, WorkerLost
 from compressor.files import write_atomic
+from compressor.processes import kill_session
 from compressor.search.executor import SPEC, Progress, TrialSpec
-from compressor.search.processes import kill_session
 
 _PATIENCE_SECONDS = 5.0
 

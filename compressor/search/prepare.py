@@ -14,6 +14,7 @@ from compressor.engine.baseline import Baseline, load_baseline, measure_baseline
 from compressor.engine.policy import POLICIES, admitting
 from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
 from compressor.engine.space import PluginUse, SearchSpace, build_space, uses_of
+from compressor.engine.survey import surveyor
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
@@ -50,7 +51,8 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     data = load_data(recipe.data)
     baseline = _baseline(run, recipe, data, observer)
     observer.notify(BaselineMeasured(baseline.metrics))
-    space = build_space(recipe.phases, baseline.network, recipe.training)
+    ask = surveyor(baseline.network, recipe.limits.plugin_seconds)
+    space = build_space(recipe.phases, ask, recipe.training)
     for note in space.notes:
         observer.notify(Note(note))
     return Prepared(run, recipe, data, baseline, Sensitivities(), space)

@@ -33,12 +33,11 @@ from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_
 from compressor.files import write_atomic
 from compressor.probe.arms import ARM, SCORE, run_arm
 from compressor.probe.spec import ProbeSpec
+from compressor.processes import FORKS, die_with_parent
 from compressor.recipe.model import Recipe
 from compressor.search.executor import SPEC, TrialSpec
-from compressor.search.processes import die_with_parent
 from compressor.search.run_folder import RunFolder
 
-FORKS = sys.platform == "linux"
 Answer = Callable[[dict[str, Any]], None]
 
 

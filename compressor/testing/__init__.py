@@ -9,8 +9,8 @@ runs every check as a test of its own; ``check_plugin(MyPlugin())`` gives the sa
 ``compressor plugins check NAME``. Both bring small networks of their own; give others where a plugin needs them.
 """
 
-from compressor.testing.contract import PluginContract, check_plugin
+from compressor.testing.contract import PluginContract, check_apart, check_plugin
 from compressor.testing.findings import Finding
 from compressor.testing.networks import small_networks
 
-__all__ = ["Finding", "PluginContract", "check_plugin", "small_networks"]
+__all__ = ["Finding", "PluginContract", "check_apart", "check_plugin", "small_networks"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
-from compressor.errors import CompressorError
+from compressor.apart import each_apart
+from compressor.errors import CompressorError, NoAnswer
+from compressor.foreign import described
 from compressor.graph.network import Network
 from compressor.plugin import Plugin, sites_of
+from compressor.registry import make
 from compressor.testing.case import Case, one_thread, seeded
 from compressor.testing.findings import Finding
 from compressor.testing.leaf_checks import channels_can_be_lost, folding_is_exact, shapes_are_true
@@ -59,6 +62,7 @@ CHECKS: Mapping[str, Callable[[Case], Messages]] = {
     )
 }
 """Every check by name, in the order they run."""
+_SOME = "there-is-something-to-rewrite"
 
 
 def check_plugin(
@@ -74,15 +78,43 @@ def check_plugin(
     return [*_has_sites(plugin, cases), *findings]
 
 
+def check_apart(name: str, seconds: float = 120.0) -> list[Finding]:
+    """``check_plugin`` of an installed plugin, which may hang or crash: each check runs in a process of its own.
+
+    A check that is not over after ``seconds``, or whose process ends, is a finding and the last one. Raises
+    ``PluginError`` for a plugin that cannot be used.
+    """
+    state: list[list[Case]] = []
+
+    def work(check: str) -> list[Finding]:
+        if not state:
+            state.append(_cases(make(name), None, 6))
+        if not check:
+            return _has_sites(state[0][0].plugin, state[0])
+        return [finding for case in state[0] for finding in run_check(check, case)]
+
+    findings: list[Finding] = []
+    checks = ["", *CHECKS]
+    for check, answer in zip(checks, each_apart(checks, work, seconds=seconds), strict=False):
+        match answer:
+            case NoAnswer():
+                return [*findings, Finding(check or _SOME, "", "", f"{answer}; what comes after it was not checked")]
+            case CompressorError():
+                raise answer
+        findings += answer
+    return findings
+
+
 def run_check(name: str, case: Case) -> Iterator[Finding]:
     """One check on one network."""
     try:
         with one_thread(), seeded():
             messages = list(CHECKS[name](case))
         yield from (Finding(name, case.name, site, message) for site, message in messages)
-    except Exception as error:  # the plugin is foreign code: whatever it raises is what there is to report
-        kind = "" if isinstance(error, CompressorError) else f"{type(error).__name__}: "
-        yield Finding(name, case.name, "", f"raised {kind}{' '.join(str(error).split())}")
+    except CompressorError as error:
+        yield Finding(name, case.name, "", f"raised {' '.join(str(error).split())}")
+    except (Exception, SystemExit) as error:  # foreign code: whatever it raises is what there is to report
+        yield Finding(name, case.name, "", f"raised {described(error)}")
 
 
 class PluginContract:
@@ -175,9 +207,9 @@ def _has_sites(plugin: Plugin, cases: list[Case]) -> list[Finding]:
     try:
         if any(sites_of(plugin, case.network) for case in cases):
             return []
-    except Exception:  # said, with the error, by every check that asks for sites
+    except (Exception, SystemExit):  # said, with the error, by every check that asks for sites
         return []
-    return [Finding("there-is-something-to-rewrite", "", "", "has no site in any of the networks; give others")]
+    return [Finding(_SOME, "", "", "has no site in any of the networks; give others")]
 
 
 def _listed(findings: list[Finding]) -> str:

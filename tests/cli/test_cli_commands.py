@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_running import Run
 from sample_run import sample_run
 
-from compressor import registry
 from compressor.cli.bench import _names
 from compressor.cli.optimize import free_folder
 from compressor.cli.train import data_spec
 from compressor.graph.pt2 import read_pt2
 from compressor.models import zoo
-from compressor.registry import Broken, Found, load
-from compressor.report import anatomy
 from compressor.testing import Finding
 
 
@@ -37,10 +36,10 @@ def test_plugins(run: Run) -> None:
 
 
 def test_checking_a_plugin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.testing.check_plugin", lambda plugin: [])
+    monkeypatch.setattr("compressor.testing.check_apart", lambda name: [])
     assert run("plugins", "check", "binarize").out == "binarize: keeps its contract\n"
     finding = Finding("gradients-flow", "net", "fc1", "no gradient arrives")
-    monkeypatch.setattr("compressor.testing.check_plugin", lambda plugin: [finding])
+    monkeypatch.setattr("compressor.testing.check_apart", lambda name: [finding])
     ran = run("plugins", "check", "binarize")
     assert ran.code == 1
     assert "[gradients-flow] net fc1: no gradient arrives" in ran.out
@@ -49,25 +48,53 @@ def test_checking_a_plugin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert told.json["findings"][0]["site"] == "fc1"
 
 
-def test_broken_plugins_are_listed_with_their_reason(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Broken(Found("odd", "odd:Odd", "odd-package", "1.0"), "importing odd:Odd failed")
-    monkeypatch.setattr(registry, "status", lambda: (broken,))
-    monkeypatch.setattr(anatomy, "status", lambda: (broken,))
-    assert "broken: plugin 'odd' of odd-package 1.0: importing odd:Odd failed" in run("plugins").out
-    (listed,) = run("plugins", "--json").json
-    assert (listed["working"], listed["reason"]) == (False, "importing odd:Odd failed")
-    assert "odd: broken: importing odd:Odd failed" in run("inspect", "digits-cnn").out
+HOSTILE = """
+from dataclasses import dataclass
+import ctypes, os, sys, time
+from compressor.plugin import Plugin, Site
+{at_import}
+@dataclass(frozen=True)
+class Odd(Plugin):
+    "Does harm."
+    def sites(self, network):
+        {in_sites}
+        yield Site("conv1")
+    def rewrite(self, editor, site, choice):
+        editor.edit_weights(site.path)
+"""
 
 
-def test_a_plugin_that_raises_does_not_end_inspect(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def raises(self: object, network: object) -> None:
-        raise RuntimeError("lost")
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        ("raise RuntimeError('lost')", "RuntimeError: lost (FILE, line 10)"),
+        ("sys.exit(0)", "SystemExit: 0 (FILE, line 10)"),
+        ("os._exit(0)", "looking for sites: its process ended with status 0"),
+        ("ctypes.string_at(0)", "looking for sites: its process was ended by SIGSEGV"),
+        ("yield 5", "sites() yields a int, not a Site or Refused"),
+    ],
+)
+def test_a_hostile_plugin_is_named_and_the_others_go_on(run: Run, install: Any, harm: str, reason: str) -> None:
+    install("odd-package", {"odd": "odd:Odd"}, HOSTILE.format(at_import="", in_sites=harm), "odd")
+    told = run("inspect", "digits-cnn", "--json")
+    assert told.code == 0
+    assert list(told.json["broken"]) == ["odd"]
+    said = re.sub(r"\(\S+odd.py", "(FILE", told.json["broken"]["odd"])
+    assert said.startswith("plugin 'odd' of odd-package 1.0")
+    assert said.endswith(reason)
+    assert told.json["sites"]["layer-removal"]
 
-    monkeypatch.setattr(load("binarize"), "sites", raises)
-    told = run("inspect", "digits-cnn", "--json").json
-    assert told["broken"] == {"binarize": "looking for sites raised RuntimeError: lost"}
-    assert "binarize" not in told["sites"]
-    assert told["sites"]["layer-removal"]
+
+@pytest.mark.parametrize("harm", ["raise RuntimeError('lost')", "os._exit(0)", "ctypes.string_at(0)"])
+def test_a_plugin_that_cannot_be_imported_is_listed_with_its_reason(run: Run, install: Any, harm: str) -> None:
+    install("odd-package", {"odd": "odd:Odd"}, HOSTILE.format(at_import=harm, in_sites=""), "odd")
+    listed = {entry["name"]: entry for entry in run("plugins", "--json").json}
+    assert not listed["odd"]["working"]
+    assert "importing odd:Odd failed" in listed["odd"]["reason"]
+    assert listed["self-grow"]["working"]
+    checked = run("plugins", "check", "odd")
+    assert checked.code in (1, 2)
+    assert "internal" not in checked.err
 
 
 def test_recipes(run: Run) -> None:

@@ -22,6 +22,7 @@ from compressor.engine.sensitivity import (
     squared_gradient,
 )
 from compressor.engine.space import PhaseSpec, PluginUse, build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.evidence import Evidence
 from compressor.graph.verify import difference
@@ -118,7 +119,7 @@ def test_growth_and_removal_take_turns_and_the_result_can_be_rebuilt(
         SHORT,
         rounds=2,
     )
-    space = build_space([phase], baseline.network, SHORT)
+    space = build_space([phase], surveyor(baseline.network), SHORT)
     values = {parameter.name: parameter.knob.default for parameter in space.parameters}
     outcome = run_trial(space.plan(values), baseline, data, TrialSettings(calibration=128), seed=0, folder=tmp_path)
     assert outcome.status == "complete", outcome.reason

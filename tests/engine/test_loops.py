@@ -17,6 +17,7 @@ from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan, Stop
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import PhaseSpec, PluginUse, build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.graph.verify import difference
 from compressor.train.spec import TrainingSpec
@@ -141,7 +142,7 @@ def test_a_loop_in_the_search_space_has_its_phases_parameters(baseline: Baseline
     remove = PhaseSpec("remove", (PluginUse("layer-removal"),))
     rest = PhaseSpec("rest")
     space = build_space(
-        [PhaseSpec("loop", rounds=3, phases=(grow, remove, rest), stop=Stop(0.0))], baseline.network, SHORT
+        [PhaseSpec("loop", rounds=3, phases=(grow, remove, rest), stop=Stop(0.0))], surveyor(baseline.network), SHORT
     )
     names = {parameter.name for parameter in space.parameters}
     assert {"loop.grow.self-grow.count", "loop.remove.layer-removal"} <= names
@@ -162,7 +163,7 @@ def test_a_loop_in_the_search_space_has_its_phases_parameters(baseline: Baseline
 
 def test_a_loop_in_which_nothing_is_chosen_is_left_out(baseline: Baseline) -> None:
     loop = PhaseSpec("loop", phases=(PhaseSpec("remove", (PluginUse("layer-removal"),)), PhaseSpec("train")))
-    space = build_space([loop], baseline.network, SHORT)
+    space = build_space([loop], surveyor(baseline.network), SHORT)
     assert space.plan({"loop.remove.layer-removal": False}).phases == ()
 
 

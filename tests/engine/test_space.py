@@ -8,6 +8,7 @@ from torch import nn
 from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Decision
 from compressor.engine.space import PhaseSpec, PluginUse, build_space
+from compressor.engine.survey import surveyor
 from compressor.errors import PluginError, RecipeError
 from compressor.graph.capture import capture
 from compressor.train.spec import TrainingSpec
@@ -16,7 +17,7 @@ TRAINING = TrainingSpec(epochs=2)
 
 
 def space(baseline: Baseline, *uses: PluginUse, **phase: object):  # type: ignore[no-untyped-def]
-    return build_space([PhaseSpec("main", uses, **phase)], baseline.network, TRAINING)  # type: ignore[arg-type]
+    return build_space([PhaseSpec("main", uses, **phase)], surveyor(baseline.network), TRAINING)  # type: ignore[arg-type]
 
 
 def test_a_switch_per_plugin_and_its_knobs_behind_it(baseline: Baseline) -> None:
@@ -59,7 +60,7 @@ def test_no_epochs_means_no_training(baseline: Baseline) -> None:
 def test_a_plugin_without_sites_is_left_out_with_the_reason() -> None:
     network = capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)), (1, 8, 8))
     uses = (PluginUse("binarize"), PluginUse("layer-removal", only=("nowhere*",)))
-    found = build_space([PhaseSpec("main", uses)], network, TRAINING)
+    found = build_space([PhaseSpec("main", uses)], surveyor(network), TRAINING)
     assert {parameter.name.split(".")[1] for parameter in found.parameters} == {"binarize"}
     assert any(note.startswith("main.layer-removal: no site in this network") for note in found.notes)
 

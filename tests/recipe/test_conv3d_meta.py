@@ -16,6 +16,7 @@ from compressor.engine.plan import Plan
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
@@ -48,7 +49,7 @@ def noise() -> Data:
 def plans(network: Network) -> list[Plan]:
     """What the search tries, in order."""
     recipe = read_recipe(RECIPE)
-    space = build_space(recipe.phases, network, recipe.training)
+    space = build_space(recipe.phases, surveyor(network), recipe.training)
     seeds, notes = seeds_of(recipe.search, space)
     assert not notes
     assert len(seeds) == recipe.search.trials
@@ -80,7 +81,7 @@ def test_conv3d_and_meta_head_together_in_miniature(t1: Network, tmp_path: Path)
     data = noise()
     recipe = read_recipe(RECIPE, ["training.epochs=1", "training.batch=32"])
     baseline = measure_baseline(t1, data)
-    space = build_space(recipe.phases, t1, recipe.training)
+    space = build_space(recipe.phases, surveyor(t1), recipe.training)
     plan = space.plan(seeds_of(recipe.search, space)[0][3][1])
     outcome = run_trial(plan, baseline, data, TrialSettings(calibration=64), seed=0, folder=tmp_path)
     assert outcome.status == "complete", outcome.reason

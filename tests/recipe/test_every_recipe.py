@@ -12,6 +12,7 @@ import typer
 
 from compressor.cli.main import app
 from compressor.engine.space import build_space
+from compressor.engine.survey import surveyor
 from compressor.graph.capture import capture
 from compressor.models import find
 from compressor.recipe.read import read_recipe
@@ -61,7 +62,7 @@ def test_its_commands_are_understood_and_follow_each_other(path: Path) -> None:
 @every_recipe
 def test_its_network_has_the_sites_it_names_and_its_known_settings_fit(path: Path) -> None:
     recipe, entry = read_recipe(path), find(model_of(path))
-    space = build_space(recipe.phases, capture(entry.build(), entry.input_shape, entry.name), recipe.training)
+    space = build_space(recipe.phases, surveyor(capture(entry.build(), entry.input_shape, entry.name)), recipe.training)
     assert space.notes == ()
     seeds, notes = seeds_of(recipe.search, space)
     assert notes == []

@@ -15,6 +15,7 @@ from compressor.engine.plan import Plan
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, run_trial
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
@@ -37,7 +38,7 @@ def network(name: str) -> Network:
 
 
 def space(recipe: Recipe, of: Network) -> SearchSpace:
-    return build_space(recipe.phases, of, recipe.training)
+    return build_space(recipe.phases, surveyor(of), recipe.training)
 
 
 def test_the_joint_search_holds_every_method_and_all_its_known_settings_fit() -> None:

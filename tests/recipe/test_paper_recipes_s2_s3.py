@@ -15,6 +15,7 @@ from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import Baseline, measure_baseline
 from compressor.engine.plan import Edit
 from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
@@ -28,7 +29,7 @@ MODELS = {"lenet_binarize": "lenet", "mnist_lottery": "a2", "mnist_tiny": "mnist
 
 
 def space_of(recipe: Recipe, model: str) -> SearchSpace:
-    return build_space(recipe.phases, capture(build(model), (1, 28, 28)), recipe.training)
+    return build_space(recipe.phases, surveyor(capture(build(model), (1, 28, 28))), recipe.training)
 
 
 @pytest.mark.parametrize(("name", "model"), MODELS.items())

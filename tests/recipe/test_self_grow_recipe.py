@@ -14,6 +14,7 @@ from compressor.engine.baseline import measure_baseline
 from compressor.engine.candidate import Constraints
 from compressor.engine.plan import Decision, Plan
 from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
@@ -36,7 +37,7 @@ TINY = [
 
 
 def first_plan(recipe: Recipe, network: Network) -> tuple[SearchSpace, Plan]:
-    space = build_space(recipe.phases, network, recipe.training)
+    space = build_space(recipe.phases, surveyor(network), recipe.training)
     seeds, notes = seeds_of(recipe.search, space)
     assert not notes
     assert len(seeds) >= recipe.search.trials

@@ -17,6 +17,7 @@ from compressor.engine.plan import Edit
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import SearchSpace, build_space
+from compressor.engine.survey import surveyor
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
@@ -48,7 +49,7 @@ def recipe() -> Recipe:
 
 @pytest.fixture(scope="module")
 def space(recipe: Recipe, network: Network) -> SearchSpace:
-    return build_space(recipe.phases, network, recipe.training)
+    return build_space(recipe.phases, surveyor(network), recipe.training)
 
 
 def test_all_ten_tilings_are_probed_on_three_sets(recipe: Recipe) -> None:

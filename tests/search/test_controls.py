@@ -14,6 +14,7 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import build_space
+from compressor.engine.survey import surveyor
 from compressor.plugin import sites_of
 from compressor.recipe.model import ControlsSpec
 from compressor.registry import make
@@ -36,7 +37,7 @@ ALL = ("scratch", "random", "undistilled", "unchanged")
 def prepared(run: RunFolder) -> Prepared:
     recipe = replace(run.recipe(), controls=ControlsSpec(scratch=True, random=True, undistilled=True, unchanged=True))
     baseline = load_baseline(run.baseline)
-    space = build_space(recipe.phases, baseline.network, recipe.training)
+    space = build_space(recipe.phases, surveyor(baseline.network), recipe.training)
     return Prepared(run, recipe, load_data(recipe.data), baseline, Sensitivities(), space)
 
 

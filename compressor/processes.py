@@ -1,4 +1,4 @@
-"""Processes that leave no orphans: each trial leads its own session, and ends when the process it belongs to does."""
+"""Processes that leave no orphans: each leads its own session, and ends when the process it belongs to does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import threading
 import time
 from contextlib import suppress
 
+FORKS = sys.platform == "linux"
+"""Whether a process may be forked after torch was imported; elsewhere that is not safe."""
 _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.5
 
@@ -41,3 +43,14 @@ def kill_session(pid: int) -> None:
             os.killpg(pid, signal.SIGKILL)
         else:
             os.kill(pid, signal.SIGTERM)  # on Windows this ends the process at once
+
+
+def how_it_ended(status: int) -> str:
+    """``was ended by SIGSEGV`` or ``ended with status 3``, for a status as ``os.waitstatus_to_exitcode`` gives it."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"was ended by {name}"

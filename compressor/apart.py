@@ -1,0 +1,212 @@
+"""Work in a process of its own, which may fail, hang, exit or crash: an answer, or the reason why there is none.
+
+A plugin, or a library that reads a hostile file, may do anything to the process it runs in. What is only *asked* of it
+is therefore asked in a fork of this process: nothing has to be handed over, the answer comes back as plain data, and
+nothing it does to memory, files of its own process or signals outlives the answer. One fork serves many questions; the
+one at which it is lost is the one that has no answer, and the rest goes on in a new fork.
+
+Where forking is not safe (anything but Linux) the work is done here, and only what it raises is caught.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import compressor.errors
+from compressor.errors import CompressorError, NoAnswer
+from compressor.foreign import one_line
+from compressor.processes import FORKS, die_with_parent, how_it_ended, kill_session
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PATIENCE_SECONDS = 5.0
+_HEADER = 8
+"""Bytes that state the length of an answer."""
+
+
+class WorkFailedError(RuntimeError):
+    """Work apart raised what nobody expected; the traceback of its process is a note of this one."""
+
+
+def apart(work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0) -> R:
+    """What ``work`` returns, done in a process of its own; it must be plain data.
+
+    Raises the toolkit's own errors as ``work`` raised them, ``NoAnswer`` where the process ended, or had to be ended
+    after ``seconds`` (0: never); ``memory`` limits the bytes it may ask for beyond what this process holds (0: not).
+    """
+    (answer,) = each_apart([None], lambda _: work(), seconds=seconds, memory=memory)
+    if isinstance(answer, CompressorError):
+        raise answer
+    return answer
+
+
+def each_apart(
+    items: Sequence[T], work: Callable[[T], R], *, seconds: float = 0.0, memory: int = 0
+) -> Iterator[R | CompressorError]:
+    """``work`` of each item, in order: what it returns, or the ``CompressorError`` (``NoAnswer``) there is instead."""
+    if not FORKS:
+        yield from (_here(work, item) for item in items)
+        return
+    rest = list(items)
+    while rest:
+        child = _Child(rest, work, memory)
+        try:
+            for _ in list(rest):
+                answer = child.answer(seconds)
+                rest.pop(0)
+                yield answer
+                if isinstance(answer, NoAnswer):
+                    break
+        finally:
+            child.end()
+
+
+def _here(work: Callable[[T], R], item: T) -> R | CompressorError:
+    try:
+        return work(item)
+    except CompressorError as error:
+        return error
+
+
+# --- this side ---------------------------------------------------------------------------------------------------
+
+
+class _Child:
+    """A fork that goes through items and sends one answer each."""
+
+    def __init__(self, items: Sequence[T], work: Callable[[T], Any], memory: int) -> None:
+        _flush()
+        self._pipe, theirs = os.pipe()
+        mother = os.getpid()
+        self._process = os.fork()
+        if self._process == 0:
+            os.close(self._pipe)
+            _serve(items, work, theirs, mother, memory)
+        os.close(theirs)
+        self._status: int | None = None
+
+    def answer(self, seconds: float) -> Any:
+        """The next answer; ``NoAnswer`` where there will be none."""
+        deadline = time.monotonic() + seconds if seconds else None
+        try:
+            header = self._read(_HEADER, deadline)
+            return _unpacked(self._read(int.from_bytes(header, "big"), deadline))
+        except TimeoutError:
+            return NoAnswer(f"took longer than {seconds:g} s")
+        except EOFError:
+            return NoAnswer(f"its process {self._ended()}")
+
+    def _read(self, count: int, deadline: float | None) -> bytes:
+        parts: list[bytes] = []
+        while count:
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or not select.select([self._pipe], [], [], left)[0]:
+                raise TimeoutError
+            part = os.read(self._pipe, min(count, 1 << 20))
+            if not part:
+                raise EOFError
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+    def _ended(self) -> str:
+        """How the process ended; one that only closed its end of the pipe is not waited for long."""
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            process, status = os.waitpid(self._process, os.WNOHANG)
+            if process:
+                self._status = os.waitstatus_to_exitcode(status)
+                return how_it_ended(self._status)
+            time.sleep(0.01)
+        return "stopped answering"
+
+    def end(self) -> None:
+        """No process is left behind, whatever it is doing."""
+        os.close(self._pipe)
+        if self._status is None:
+            kill_session(self._process)
+            with suppress(ProcessLookupError):
+                os.kill(self._process, signal.SIGKILL)  # before it leads a session of its own
+            os.waitpid(self._process, 0)
+
+
+def _unpacked(data: bytes) -> Any:
+    kind, *content = pickle.loads(data)
+    match kind:
+        case "answer":
+            return content[0]
+        case "refused":
+            name, message = content
+            known = getattr(compressor.errors, name, None)
+            return known(message) if isinstance(known, type) else CompressorError(message)
+    message, trace = content
+    error = WorkFailedError(message)
+    error.add_note(trace)
+    raise error
+
+
+# --- the other side ----------------------------------------------------------------------------------------------
+
+
+def _serve(items: Sequence[T], work: Callable[[T], Any], pipe: int, mother: int, memory: int) -> NoReturn:
+    status = 1
+    try:
+        os.setsid()
+        die_with_parent(mother)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        if "torch" in sys.modules:  # the threads of OpenMP are not there after a fork, and would be waited for
+            sys.modules["torch"].set_num_threads(1)
+        if memory:
+            _limit(memory)
+        for item in items:
+            _send(pipe, _packed(work, item))
+        status = 0
+    finally:
+        _flush()
+        os._exit(status)
+
+
+def _packed(work: Callable[[T], Any], item: T) -> bytes:
+    try:
+        return pickle.dumps(("answer", work(item)))
+    except CompressorError as error:
+        return pickle.dumps(("refused", type(error).__name__, str(error)))
+    except MemoryError:
+        return pickle.dumps(("refused", NoAnswer.__name__, "needs more memory than it may have"))
+    except (Exception, SystemExit) as error:
+        return pickle.dumps(("raised", one_line(error), traceback.format_exc()))
+
+
+def _send(pipe: int, data: bytes) -> None:
+    left = memoryview(len(data).to_bytes(_HEADER, "big") + data)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def _limit(memory: int) -> None:
+    """Let this process ask for ``memory`` bytes more than it has."""
+    import resource
+
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = held + memory
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _flush() -> None:
+    """Empty the buffers of the standard streams, so that no fork writes again what this process wrote."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
