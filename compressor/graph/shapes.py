@@ -82,7 +82,10 @@ def _node_shape(network: Network, node: fx.Node) -> Shape | None:
         case "call_module":
             return _module_call_shape(network, node)
     answer = function_shape(node)
-    return probe_node(network.module, node) if isinstance(answer, _NoRule) else answer
+    if isinstance(answer, _NoRule):
+        return probe_node(network.module, node)
+    node.meta.pop("dtype", None)
+    return answer
 
 
 def _module_call_shape(network: Network, node: fx.Node) -> Shape | None:

@@ -53,7 +53,7 @@ def tensor_path(path: Any) -> str:
 
 def whole(number: Any) -> int:
     """An integer within the range of a tensor's sizes."""
-    if isinstance(number, bool) or not isinstance(number, int) or abs(number) > 2**62:
+    if isinstance(number, bool) or not isinstance(number, int) or abs(number) >= 2**63:
         raise CaptureError(f"{str(number)[:40]!r} is no size")
     return number
 

@@ -1,14 +1,16 @@
-"""Which operators have a place in a network: those with a rule, and those on the lists of functions."""
+"""Which operators have a place in a network: those with a rule, and those that are pure functions."""
 
 from __future__ import annotations
 
 from compressor.errors import CaptureError
-from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, OPAQUE, SAME, SIZE_ARITHMETIC
+from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, SAME, SIZE_ARITHMETIC
 from compressor.graph.raising.layers import LAYERS
 from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.program import Op, Program
+from compressor.graph.raising.pure import pure
 
-_FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS | OPAQUE
+_FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS
+_RANDOM = ("aten.rand", "aten.bernoulli", "aten.normal", "aten.multinomial", "aten.poisson", "aten.uniform")
 _FAMILIES = frozenset({*LAYERS, *PLAIN, *ARITHMETIC})
 
 
@@ -22,8 +24,10 @@ def split_target(target: str) -> tuple[str, str, str]:
 def refuse_unknown(op: Op, program: Program) -> None:
     """Raise ``CaptureError`` for an operator that is on no list, before anything is looked up by its name."""
     base, _, plain = split_target(op.target)
-    if base in _FAMILIES or plain in _FUNCTIONS or op.target in SIZE_ARITHMETIC:
+    if base in _FAMILIES or plain in _FUNCTIONS or op.target in SIZE_ARITHMETIC or pure(plain) is not None:
         return
+    if any(name in base for name in _RANDOM):
+        raise CaptureError(f"operator {op.target[:80]}{place(op)} draws random numbers even in eval mode")
     state = program.path_of(next(iter(op.arguments.values()), None))
     writes = op.target.rpartition(".")[0] == f"{base}_"
     if writes and state:

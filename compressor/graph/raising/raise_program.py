@@ -16,22 +16,24 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.network import InputSpec, Network
-from compressor.graph.raising.aliasing import overload, same_tensors
+from compressor.graph.raising.aliasing import same_tensors
 from compressor.graph.raising.allowed import place, refuse_unknown, split_target
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path, sample_sizes
 from compressor.graph.raising.call import Call
+from compressor.graph.raising.canonical import canonical
+from compressor.graph.raising.constants import with_constants
 from compressor.graph.raising.functions import (
     ARITHMETIC,
     ARITHMETIC_OVERLOADS,
     CASTS,
     DROPPED,
-    OPAQUE,
     SAME,
     SIZE_ARITHMETIC,
 )
 from compressor.graph.raising.layers import LAYERS, Layer
 from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.program import BATCH, Op, Program, Value
+from compressor.graph.raising.pure import pure
 
 
 def raise_program(program: Program, source: str = "") -> Network:
@@ -39,7 +41,7 @@ def raise_program(program: Program, source: str = "") -> Network:
     shape = sample_sizes(program.sizes.get(program.input))
     if shape is None:
         raise CaptureError("its input must have the batch as first dimension, and fixed sizes otherwise")
-    return _Raising(program, InputSpec(program.input, shape), source).network()
+    return _Raising(with_constants(canonical(program)), InputSpec(program.input, shape), source).network()
 
 
 class _Raising:
@@ -235,7 +237,7 @@ class _Raising:
         return (BATCH, *after)
 
     def opaque(self, op: Op, plain: str) -> fx.Node:
-        operator = overload(plain) if plain in OPAQUE else None
+        operator = pure(plain)
         if operator is None:
             raise CaptureError(f"operator {op.target}{place(op)} is used in a way that has no place in a network")
         named = {name: self.resolved(value) for name, value in op.arguments.items()}

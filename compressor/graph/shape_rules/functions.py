@@ -37,9 +37,10 @@ def operation(node: fx.Node) -> str:
 
 
 def function_shape(node: fx.Node) -> Answer:
-    """Shape of one sample of the value of a call_function or call_method node."""
+    """Shape of one sample of the value of a call_function or call_method node, whose values are real numbers."""
     rule = RULES.get(operation(node))
-    return NO_RULE if rule is None else rule(node)
+    flags = any("dtype" in source.meta for source in node.all_input_nodes)
+    return NO_RULE if rule is None or flags else rule(node)
 
 
 def argument(node: fx.Node, position: int, name: str, default: Any) -> Any:

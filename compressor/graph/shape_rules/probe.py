@@ -2,6 +2,7 @@
 
 A value is a batch of samples when its first dimension follows the batch size and nothing else does; two batch sizes
 decide. Values that are no batches (numbers read from a shape, tuples of chunks) are recomputed when someone needs them.
+``node.meta["dtype"]`` is the type of a value that holds no real numbers: flags, and places.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
         if shape is None:
             return compute(of, batch)
         like = zeros(((),), 1, root)[0]
-        return torch.zeros((batch, *shape), dtype=like.dtype, device="meta" if meta else like.device)
+        dtype = of.meta.get("dtype", like.dtype)
+        return torch.zeros((batch, *shape), dtype=dtype, device="meta" if meta else like.device)
 
     def compute(of: fx.Node, batch: int) -> Any:
         args, kwargs = fx.node.map_arg((of.args, of.kwargs), lambda argument: value(argument, batch))
@@ -89,8 +91,15 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
                 return of.target(*args, **kwargs)
         raise GraphError(f"node {of.name} cannot be run by itself")
 
+    def run(batch: int) -> Any:
+        result = compute(node, batch)
+        if isinstance(result, Tensor) and not result.is_floating_point():
+            node.meta["dtype"] = result.dtype
+        return result
+
+    node.meta.pop("dtype", None)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return _sample_shape(lambda batch: compute(node, batch))
+        return _sample_shape(run)
 
 
 def _sample_shape(run: Callable[[int], Any]) -> Shape | None:
