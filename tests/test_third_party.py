@@ -59,6 +59,7 @@ max_accuracy_drop = 1.0
 
 [search]
 trials = 1
+allow_untrained = true
 """
 
 

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from compressor.cli.draw import draw
 from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Set, Trust, Weights, parse_shape
-from compressor.cli.output import Output, output
-from compressor.report import text
-from compressor.report.table import table
-
-if TYPE_CHECKING:
-    from compressor.cli.prepare import Prepared
-    from compressor.engine.space import SearchSpace
+from compressor.cli.output import output
 
 
 def optimize(
@@ -35,8 +28,14 @@ def optimize(
     overrides: Set = None,
     input_shape: Input = "",
     trust: Trust = False,
+    fold: Annotated[
+        bool, typer.Option("--fold-normalisation", help="Put the normalisation into the files: they take pixels.")
+    ] = False,
+    untrained: Annotated[
+        bool, typer.Option("--allow-untrained", help="Begin although the network scores no better than by chance.")
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read everything, show the search space and the recipe, start nothing.")
+        bool, typer.Option("--dry-run", help="Read everything, show what the run would start from, start nothing.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -47,6 +46,7 @@ def optimize(
     code = 0
     with output(as_json) as out:
         from compressor.cli.prepare import prepare
+        from compressor.cli.preview import preview
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
 
@@ -54,13 +54,15 @@ def optimize(
         prepared = prepare(
             model,
             recipe,
-            overrides=[*(overrides or ()), *_as_overrides(trials=trials, seed=seed, jobs=jobs)],
+            overrides=[*(overrides or ()), *_as_overrides(trials, seed, jobs, untrained, fold)],
             weights=weights,
             trust=trust,
             input_shape=parse_shape(input_shape),
         )
+        for note in prepared.notes:
+            out.note(f"note: {note}")
         if dry_run:
-            _show_space(prepared, out)
+            preview(prepared, out)
         else:
             code = carry_out(RunFolder.create(folder, prepared.recipe, prepared.network), out)
     if code:
@@ -75,27 +77,8 @@ def free_folder(model: str, recipe: str, under: Path = Path("runs")) -> Path:
     return next(folder for folder in candidates if not folder.exists())
 
 
-def _as_overrides(**given: int | None) -> list[str]:
-    return [f"search.{key}={value}" for key, value in given.items() if value is not None]
-
-
-def _show_space(prepared: Prepared, out: Output) -> None:
-    from compressor.recipe.read import as_data
-    from compressor.recipe.toml import to_toml
-
-    space, recipe = prepared.space, as_data(prepared.recipe)
-    if out.as_json:
-        out.document({"parameters": _parameters(space), "notes": space.notes, "recipe": recipe})
-        return
-    rows = [(str(entry["name"]), str(entry["values"]), entry["when"] or "") for entry in _parameters(space)]
-    draw(out.results, table("parameter, values, when", rows, title=text.plural(len(rows), "search parameter")))
-    for note in space.notes:
-        out.paragraph(f"note: {note}")
-    out.line("\n# the recipe as run")
-    out.line(to_toml(recipe).rstrip())
-
-
-def _parameters(space: SearchSpace) -> list[dict[str, str | None]]:
-    from compressor.knobs import describe
-
-    return [{"name": p.name, "values": describe(p.knob), "when": p.when} for p in space.parameters]
+def _as_overrides(trials: int | None, seed: int | None, jobs: int | None, untrained: bool, fold: bool) -> list[str]:
+    numbers = {"trials": trials, "seed": seed, "jobs": jobs}
+    found = [f"search.{key}={value}" for key, value in numbers.items() if value is not None]
+    found += ["search.allow_untrained=true"] if untrained else []
+    return [*found, "export.fold_normalisation=true"] if fold else found

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import check_fit
+from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
+from compressor.engine.trained import Glance, glance, refuse_untrained
 from compressor.export.emit import to_onnx
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
+from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
@@ -24,9 +27,14 @@ class Prepared:
     """What a run starts from."""
 
     recipe: Recipe
+    """With the normalisation written out: nobody need find it again."""
     network: Network
     data: Data
     space: SearchSpace
+    glance: Glance
+    normalisation: Normalisation
+    notes: tuple[str, ...] = ()
+    """What the user should be told."""
 
 
 def prepare(
@@ -47,5 +55,12 @@ def prepare(
     network = load_model(model, weights=weights, trust=trust, input_shape=input_shape or data.input_shape)
     check_fit(network, data)
     to_onnx(network)
-    ask = surveyor(network, read.limits.plugin_seconds)
-    return Prepared(read, network, data, build_space(read.phases, ask, read.training))
+    untrained = read.search.allow_untrained
+    chosen = choose_normalisation(network, data, read.data, untrained=untrained)
+    network.know(replace(chosen.normalisation, folded=read.export.fold_normalisation))
+    seen = glance(network, chosen.data)
+    if not untrained:
+        refuse_untrained(seen, chosen.data)
+    settled = replace(read, data=replace(read.data, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
+    space = build_space(read.phases, surveyor(network, read.limits.plugin_seconds), read.training)
+    return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, chosen.notes)

@@ -100,6 +100,7 @@ def train(
             precision=precision.value,
         )
         trained = _train(name, data_spec(data, limit, fallback), spec, seed, test, out)
+        trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
         write_pt2(trained.network, out_file)
         if as_json:
             out.document(_as_data(trained, name, out_file))

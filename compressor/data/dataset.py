@@ -11,6 +11,7 @@ from torch import Tensor
 from compressor.errors import DataError
 from compressor.evidence import Batch
 from compressor.graph.leaf import Shape
+from compressor.graph.normalisation import Normalisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,9 @@ class Data:
     stand_in: bool = False
     """True where another set was loaded in place of the one asked for."""
     seed: int = 0
+    settled: bool = True
+    """False where nobody said how the images are normalised: mean and deviation are then what a new network is trained
+    with."""
     test_opened: list[str] = field(default_factory=list)
     """The purpose of every opening of the test split so far."""
 
@@ -76,6 +80,11 @@ class Data:
                 "set data.size to bring them to one size"
             )
         return split
+
+    def normalisation(self, origin: str = "") -> Normalisation:
+        """How pixels become the network's input, as what is kept with the network."""
+        scale = 255.0 if self.train.images.dtype == torch.uint8 else 1.0
+        return Normalisation(tuple(self.mean), tuple(self.std), scale, origin)
 
     def normalised(self, images: Tensor) -> Tensor:
         """Images of any split as the network expects them: float32 ``(N, C, H, W)``, on the device they are on."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from compressor.data.dataset import Data, Split
@@ -14,7 +16,7 @@ from compressor.data.named import read_named
 from compressor.data.npz import read_npz
 from compressor.data.parts import Parts
 from compressor.data.spec import DataSpec
-from compressor.data.statistics import channel_statistics
+from compressor.data.statistics import Statistics, scaling, usual
 from compressor.data.stratify import sample_count, stratified
 from compressor.errors import DataError
 
@@ -24,17 +26,21 @@ _CHUNK = 1024
 def load_data(spec: DataSpec) -> Data:
     """The data set of ``spec``; the test split does not depend on its seed.
 
+    Where the spec leaves the normalisation open, it is what a new network is best trained with: floats as they are,
+    whole-number pixels to mean 0 and deviation 1. What a trained network wants, ``engine.normalisation`` finds out.
     Raises ``DataError`` for a set that is missing, damaged, or too small for what is asked.
     """
     parts = _read(spec)
     if isinstance(parts, Data):
-        return parts
+        own = _given(spec, parts.train.images)
+        return parts if own is None else replace(parts, mean=own[0], std=own[1])
     train, validation = _hold_out(parts, spec)
     train = resized(_limited(train, spec), spec.size)
     validation = resized(validation, spec.size)
     if validation.images.shape[1:] != train.images.shape[1:]:
         raise DataError(f"{parts.name}: training and validation images differ in shape; set data.size")
-    mean, std = _normalisation(spec, train)
+    given = _given(spec, train.images)
+    mean, std = given or scaling(usual(train.images), train.images)
     return Data(
         name=parts.name,
         source=parts.source,
@@ -46,6 +52,7 @@ def load_data(spec: DataSpec) -> Data:
         test=_resized_later(parts.test, spec.size),
         stand_in=parts.stand_in,
         seed=spec.seed,
+        settled=given is not None,
     )
 
 
@@ -77,15 +84,13 @@ def _limited(train: Split, spec: DataSpec) -> Split:
     return train.take(chosen)
 
 
-def _normalisation(spec: DataSpec, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = train.images.shape[1]
+def _given(spec: DataSpec, images: Tensor) -> Statistics | None:
+    """What the recipe says itself about mean and deviation; None where it leaves that open."""
     if spec.mean:
-        if len(spec.mean) != channels:
-            raise DataError(f"data.mean: {len(spec.mean)} values for images of {channels} channels")
+        if len(spec.mean) != images.shape[1]:
+            raise DataError(f"data.mean: {len(spec.mean)} values for images of {images.shape[1]} channels")
         return spec.mean, spec.std
-    if spec.normalise == "none":
-        return (0.0,) * channels, (1.0,) * channels
-    return channel_statistics(train.images)
+    return None if spec.normalise == "auto" else scaling(spec.normalise, images)
 
 
 def _resized_later(test: Callable[[], Split], size: int) -> Callable[[], Split]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from compressor.errors import DataError
 
+Scaling = Literal["auto", "none", "dataset", "imagenet", "symmetric", "raw"]
 SOURCES = ("name", "folder", "npz", "function")
 
 
@@ -40,12 +41,15 @@ class DataSpec:
     """Side in pixels every image is resized to; 0 leaves them as they are."""
     channels: Literal[0, 1, 3] = 0
     """For folders: 1 reads grey images, 3 colour, 0 whatever the files hold."""
-    normalise: Literal["auto", "none"] = "auto"
-    """``auto``: subtract the mean and divide by the deviation per channel, both on a 0…1 scale; ``none``: 0…1 only."""
+    normalise: Scaling = "auto"
+    """How pixels become the network's input. ``none``: 0…1; ``raw``: 0…255; ``symmetric``: -1…1; ``dataset``: mean 0
+    and deviation 1 over the training split; ``imagenet``: ImageNet's mean and deviation. ``auto``: as the model file
+    says; else floats as they are, and for whole numbers the one of these with which the network scores evidently best
+    on the validation split."""
     mean: tuple[float, ...] = ()
-    """Mean per channel; empty means the one of the training split."""
+    """Mean per channel, on the 0…1 scale for whole-number pixels; with ``std``, in place of ``normalise``."""
     std: tuple[float, ...] = ()
-    """Standard deviation per channel; empty means the one of the training split."""
+    """Standard deviation per channel, on the same scale."""
     fallback: bool = False
     """Take the embedded digits as a stand-in where a named set cannot be had. Results say nothing about that set."""
 
@@ -65,8 +69,8 @@ class DataSpec:
     def _check_normalisation(self) -> None:
         if bool(self.mean) != bool(self.std) or len(self.mean) != len(self.std):
             raise DataError("data.mean and data.std: give both, with one value per channel, or neither")
-        if self.mean and self.normalise == "none":
-            raise DataError('data.normalise: "none" contradicts data.mean and data.std')
+        if self.mean and self.normalise != "auto":
+            raise DataError(f'data.normalise: "{self.normalise}" contradicts data.mean and data.std')
         if any(value <= 0 for value in self.std):
             raise DataError(f"data.std: every value must be positive, not {list(self.std)}")
 

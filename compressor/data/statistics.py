@@ -1,4 +1,4 @@
-"""Mean and deviation per channel, in one pass over bounded memory."""
+"""Mean and deviation per channel: measured, in one pass over bounded memory, and those of the known scalings."""
 
 from __future__ import annotations
 
@@ -6,11 +6,42 @@ import torch
 from torch import Tensor
 
 from compressor.data.dataset import unit_scale
+from compressor.data.spec import Scaling
+from compressor.errors import DataError
 
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel, on the 0…1 scale where the images are uint8."""
+
+IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CHUNK = 1024
 
 
-def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def usual(images: Tensor) -> Scaling:
+    """What a network is trained with where nobody says otherwise: floats are what their owner made them."""
+    return "dataset" if images.dtype == torch.uint8 else "none"
+
+
+def scaling(name: Scaling, images: Tensor) -> Statistics:
+    """What the scaling called ``name`` subtracts and divides by, for training images ``(N, C, H, W)``.
+
+    Raises ``DataError`` for ``imagenet`` where the images have no three channels.
+    """
+    channels = images.shape[1]
+    match name:
+        case "none":
+            return (0.0,) * channels, (1.0,) * channels
+        case "raw":
+            return (0.0,) * channels, (1 / 255 if images.dtype == torch.uint8 else 1.0,) * channels
+        case "symmetric":
+            return (0.5,) * channels, (0.5,) * channels
+        case "imagenet":
+            if channels != len(IMAGENET[0]):
+                raise DataError(f'data.normalise: "imagenet" is for three channels; these images have {channels}')
+            return IMAGENET
+    return channel_statistics(images)
+
+
+def channel_statistics(images: Tensor) -> Statistics:
     """Mean and standard deviation per channel of ``(N, C, H, W)``, on the 0…1 scale where the images are uint8.
 
     A constant channel gets deviation 1, so that dividing by it changes nothing.

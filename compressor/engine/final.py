@@ -78,7 +78,8 @@ def _final(
     batch: int,
     seed: int,
 ) -> Final:
-    images = data.normalised(test.images)
+    known = network.spec.normalisation
+    images = test.images.float() if known is not None and known.folded else data.normalised(test.images)
     scored = evaluate(network, data, test).accuracy
     on_onnx = onnx_accuracy(onnx, images, test.labels)
     batches = data.calibration_batches(256)

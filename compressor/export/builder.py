@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -145,7 +145,13 @@ class GraphBuilder:
         self._reserved.add(name)
         return ir.Value(name=name, shape=ir.Shape(["batch", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
 
-    def model(self, inputs: Sequence[OnnxValue], output: OnnxValue, shape: Shape) -> bytes:
+    def model(
+        self,
+        inputs: Sequence[OnnxValue],
+        output: OnnxValue,
+        shape: Shape,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bytes:
         """The finished file: ``output`` is called "output" and yields ``(batch, *shape)`` float32."""
         if output in inputs or output in self._constants:
             output = self.op("Identity", [output])
@@ -168,7 +174,9 @@ class GraphBuilder:
             opset_imports={domain: self.opset if domain == "" else 1 for domain in sorted(self._domains)},
             name="compressor",
         )
-        proto = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION, producer_name="compressor"))
+        model = ir.Model(graph, ir_version=IR_VERSION, producer_name="compressor")
+        model.metadata_props.update(metadata or {})
+        proto = ir.to_proto(model)
         proto.graph.ClearField("value_info")  # types of initializers, which the initializers say themselves
         data: bytes = proto.SerializeToString()
         return data

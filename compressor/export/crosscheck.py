@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import InputError
-from compressor.export.parity import acceptable, relative_errors
+from compressor.export.parity import acceptable, file_input, relative_errors
 from compressor.graph.network import Network
 from compressor.measure.session import OnnxModel
 
@@ -46,7 +46,7 @@ def cross_check(
     except Exception as error:  # whatever the exporter stumbles over is a finding to report, not a failure of ours
         return CrossCheck("unavailable", f"torch's exporter: {_summary(error)}")
     mine = OnnxModel(model)
-    ours = np.concatenate([mine.run(batch) for batch in images])
+    ours = np.concatenate([mine.run(file_input(network, batch)) for batch in images])
     if ours.shape != theirs.shape:
         return CrossCheck("differs", f"outputs of shape {ours.shape[1:]} against {theirs.shape[1:]}")
     errors = relative_errors(theirs.reshape(len(theirs), -1), ours.reshape(len(ours), -1))

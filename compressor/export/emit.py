@@ -1,7 +1,8 @@
 """From a network to the bytes of an ONNX file, directly: no tracing, no side file, 0.01 s for a small CNN.
 
 The file holds what inference needs and nothing else: BatchNorm folded, dropout gone, equal initializers shared, no
-intermediate shapes, documentation or metadata. The batch dimension is dynamic; node names carry leaf paths.
+intermediate shapes or documentation. Its only metadata say how pixels become its input, where that is known: mean, std,
+scale and layout. The batch dimension is dynamic; node names carry leaf paths.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from compressor.errors import ExportError, GraphError
 from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.calls import as_constant, emit_call
 from compressor.export.fold import standing_modules
+from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
 from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
@@ -29,7 +31,8 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     builder = GraphBuilder(opset)
     modules = standing_modules(network)
     entry = builder.input(network.spec.name, network.spec.shape)
-    values: dict[fx.Node, Any] = {network.input_node: Operand(entry, network.spec.shape)}
+    prepared = normalised_input(builder, network, modules, entry)
+    values: dict[fx.Node, Any] = {network.input_node: Operand(prepared, network.spec.shape)}
     needed = _needed(network)
     for node in network.graph.nodes:
         if node in needed and node not in values:
@@ -37,7 +40,8 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     result = values[network.output_node]
     if not isinstance(result, Operand):
         raise ExportError("the network does not return a batch of samples")
-    return builder.model([entry], result.value, result.sample)
+    known = network.spec.normalisation
+    return builder.model([entry], result.value, result.sample, known.metadata() if known is not None else {})
 
 
 def _needed(network: Network) -> set[fx.Node]:

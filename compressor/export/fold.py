@@ -77,14 +77,14 @@ def fold_affine(module: nn.Module, scale: Tensor, shift: Tensor, *, rank: int) -
         last = fold_affine(module[-1], scale, shift, rank=rank)
         return None if last is None else nn.Sequential(*list(module)[:-1], last)
     if isinstance(module, nn.Linear) and rank == 1:
-        return _with(module, _scaled(module.weight, scale, 0), _moved(module.bias, scale, shift))
+        return with_weights(module, _scaled(module.weight, scale, 0), _moved(module.bias, scale, shift))
     if isinstance(module, _ConvTransposeNd):
         weight = module.weight.detach().double()
         grouped = weight.view(module.groups, -1, *weight.shape[1:])
         factors = scale.to(grouped.device).view(module.groups, 1, -1, *[1] * len(module.kernel_size))
-        return _with(module, (grouped * factors).flatten(0, 1), _moved(module.bias, scale, shift))
+        return with_weights(module, (grouped * factors).flatten(0, 1), _moved(module.bias, scale, shift))
     if isinstance(module, _ConvNd):
-        return _with(module, _scaled(module.weight, scale, 0), _moved(module.bias, scale, shift))
+        return with_weights(module, _scaled(module.weight, scale, 0), _moved(module.bias, scale, shift))
     return None
 
 
@@ -116,7 +116,7 @@ def _moved(bias: Tensor | None, scale: Tensor, shift: Tensor) -> Tensor:
     return shift if bias is None else bias.detach().double() * scale.to(bias.device) + shift.to(bias.device)
 
 
-def _with(module: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
+def with_weights(module: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
     """A copy of the layer's settings holding new parameters."""
     fresh = copy.copy(module)
     fresh._parameters = {

@@ -57,7 +57,7 @@ def numeric_parity(
         raise InputError("parity needs at least one image")
     runner = OnnxModel(model)
     expected = network_outputs(network, images)
-    found = np.concatenate([_rows(runner.run(batch)) for batch in images])
+    found = np.concatenate([_rows(runner.run(file_input(network, batch))) for batch in images])
     errors = relative_errors(expected, found)
     agreement = float((expected.argmax(axis=1) == found.argmax(axis=1)).mean())
     outside = float((errors > tolerance).mean())
@@ -74,6 +74,12 @@ def network_outputs(network: Network, images: Iterable[Tensor]) -> NDArray[np.fl
             return np.concatenate([_rows(network(batch.to(network.device)).cpu().numpy()) for batch in images])
     finally:
         network.train(training)
+
+
+def file_input(network: Network, images: Tensor) -> Tensor:
+    """What the network's exported file takes where the network takes ``images``: pixels where it normalises them."""
+    known = network.spec.normalisation
+    return images if known is None else known.file_input(images)
 
 
 def relative_errors(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
 from compressor.graph.leaf import Shape
+from compressor.graph.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class InputSpec:
 
     name: str
     shape: Shape
+    normalisation: Normalisation | None = None
+    """How pixels become this input; None where that is not known."""
 
 
 class Network:
@@ -53,6 +56,11 @@ class Network:
 
     def eval(self) -> Network:
         return self.train(False)
+
+    def know(self, normalisation: Normalisation | None) -> Network:
+        """Keep with the network how its input is prepared."""
+        self.spec = replace(self.spec, normalisation=normalisation)
+        return self
 
     @property
     def device(self) -> torch.device:

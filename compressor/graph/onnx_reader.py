@@ -6,8 +6,9 @@ from pathlib import Path
 
 from compressor.errors import CaptureError, ModelFileError
 from compressor.graph.network import Network
+from compressor.graph.normalisation import from_metadata
 from compressor.graph.onnx_in import functions, integer, layers, plain
-from compressor.graph.onnx_in.file import parse
+from compressor.graph.onnx_in.file import metadata_of, parse
 from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED
@@ -22,7 +23,8 @@ def read_onnx(path: Path) -> Network:
     """The network in an ONNX file, in eval mode, for any batch size. Raises ``ModelFileError`` with one line."""
     graph = parse(path)
     try:
-        return Reader(graph, path).network()
+        network = Reader(graph, path).network()
+        return network.know(from_metadata(metadata_of(path), network.spec.shape[0]))
     except CaptureError as error:
         raise ModelFileError(f"{path}: {error}") from None
     except MemoryError:

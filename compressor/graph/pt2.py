@@ -15,12 +15,16 @@ from compressor.errors import CaptureError, ModelFileError
 from compressor.files import save_atomic
 from compressor.graph.capture import export
 from compressor.graph.network import Network
+from compressor.graph.normalisation import Normalisation, from_json
 from compressor.graph.pt2_in.archive import Archive
 from compressor.graph.pt2_in.program import program_in
 from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
 
 MAX_NODES: Final = 100_000
+
+_NORMALISATION: Final = "compressor_normalisation.json"
+"""Name of the extra file with what ``network.spec.normalisation`` says."""
 
 MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What Python and torch raise for data that is not what it should be."""
@@ -33,6 +37,7 @@ def read_pt2(path: Path) -> Network:
             program = program_in(archive)
             _check(program)
             network = raise_program(program, str(path))
+            network.know(_normalisation(archive, network.spec.shape[0]))
         except CaptureError as error:
             raise ModelFileError(f"{path}: {error}") from None
         except MemoryError:
@@ -53,11 +58,19 @@ def write_pt2(network: Network, path: Path) -> None:
         node.meta.pop("stack_trace", None)  # it would carry paths and source lines of this machine
     exported.example_inputs = None
 
+    known = network.spec.normalisation
+    extra = {} if known is None else {_NORMALISATION: known.to_json()}
+
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:
-            torch.export.save(exported, file)
+            torch.export.save(exported, file, extra_files=extra)
 
     save_atomic(path, save)
+
+
+def _normalisation(archive: Archive, channels: int) -> Normalisation | None:
+    entry = f"extra/{_NORMALISATION}"
+    return from_json(archive.read(entry), channels) if entry in archive.entries else None
 
 
 def _check(program: Program) -> None:

@@ -42,6 +42,8 @@ class SearchSpec:
     tried before, or without a change."""
     seeds: tuple[Mapping[str, Value], ...] = ()
     """Known good settings by parameter name, tried first. Naming a knob switches its plugin on."""
+    allow_untrained: bool = False
+    """Begin although the network scores no better than by chance: it is to be trained first."""
     automatic_seeds: bool = True
     """After ``seeds``, also try each plugin alone and all together, as far as they go."""
 
@@ -54,6 +56,14 @@ class MeasureSpec:
     """Samples per call."""
     finalists: int = 5
     """Candidates of the front that get the final measurement."""
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """What is put into the ONNX files: the ``[export]`` table."""
+
+    fold_normalisation: bool = False
+    """The files normalise by themselves: they take pixels, float32 0…255 (float data: as the data have them)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class Recipe:
     measure: MeasureSpec = field(default_factory=MeasureSpec)
     controls: ControlsSpec = field(default_factory=ControlsSpec)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
+    export: ExportSpec = field(default_factory=ExportSpec)
     probe: ProbeSpec | None = None
     """None: no probe before the search."""
 

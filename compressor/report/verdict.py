@@ -20,7 +20,12 @@ def sentences(result: Result) -> list[str]:
     """The best candidate's figures against the baseline's, then the reasons of the verdict."""
     lines = [gains(result.best, result.baseline)] if result.best is not None else []
     told = bool(lines) and result.verdict.helped  # the reasons for a yes are the gains themselves
-    return lines if told else lines + [_as_sentence(reason) for reason in result.verdict.reasons]
+    reasons = () if told else result.verdict.reasons
+    return [
+        *lines,
+        *map(_as_sentence, reasons),
+        *(f"Careful: {_as_sentence(c, False)}" for c in result.verdict.cautions),
+    ]
 
 
 def gains(best: Candidate, baseline: Candidate) -> str:
@@ -73,6 +78,7 @@ def _accuracy(after: Accuracy, before: Accuracy) -> str:
     return f"accuracy: {', '.join(parts)}"
 
 
-def _as_sentence(reason: str) -> str:
+def _as_sentence(reason: str, capital: bool = True) -> str:
     stripped = reason.strip()
-    return f"{stripped[:1].upper()}{stripped[1:]}" + ("" if stripped.endswith((".", "!", "?")) else ".")
+    first = stripped[:1].upper() if capital else stripped[:1]
+    return f"{first}{stripped[1:]}" + ("" if stripped.endswith((".", "!", "?")) else ".")

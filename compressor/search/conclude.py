@@ -16,7 +16,7 @@ from compressor.search.ledger import Ledger
 from compressor.search.observer import Observer, Stage
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate, Checks, Result, Verdict
-from compressor.search.verdict import judge
+from compressor.search.verdict import cautions, judge
 
 
 def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
@@ -30,6 +30,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
         final=False,
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation)},
+        normalisation=prepared.baseline.network.spec.normalisation,
         probe=prepared.probe,
     )
 
@@ -42,6 +43,7 @@ def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
         best=None,
         front=(),
         samples={"validation": len(prepared.data.validation)},
+        normalisation=prepared.baseline.network.spec.normalisation,
         probe=probe,
     )
     return publish(prepared, result, {})
@@ -62,12 +64,16 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
     best = ranked[0] if ranked else None
     return Result(
-        verdict=judge(best, baseline, recipe.constraints, ledger.outcomes()),
+        verdict=replace(
+            judge(best, baseline, recipe.constraints, ledger.outcomes()),
+            cautions=tuple(cautions(baseline, recipe.constraints, prepared.data.validation.labels, test.labels)),
+        ),
         baseline=baseline,
         best=best,
         front=tuple(ranked),
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation), "test": len(test)},
+        normalisation=prepared.baseline.network.spec.normalisation,
         probe=prepared.probe,
     )
 

@@ -18,6 +18,7 @@ from compressor.engine.survey import surveyor
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.files import write_atomic
+from compressor.graph.network import Network
 from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
@@ -68,9 +69,18 @@ def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) ->
         return load_baseline(run.baseline)
     except RunFolderError:
         observer.notify(Stage("baseline"))
-        baseline = measure_baseline(run.model(), data, batch=recipe.measure.batch)
+        network = _as_fed(run.model(), data, recipe.export.fold_normalisation)
+        baseline = measure_baseline(network, data, batch=recipe.measure.batch)
         save_baseline(baseline, run.baseline)
         return baseline
+
+
+def _as_fed(network: Network, data: Data, folded: bool) -> Network:
+    """The network with the normalisation that the data have; where it knew the same one, how it is known stays."""
+    known, fed = network.spec.normalisation, data.normalisation()
+    if known is None or not known.same_as(fed):
+        known = fed
+    return network.know(replace(known, folded=folded))
 
 
 def _sensitivities(prepared: Prepared, observer: Observer) -> Sensitivities:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from compressor.engine.candidate import Accuracy, Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
+from compressor.graph.normalisation import Normalisation
 from compressor.probe.result import ProbeResult
 
 
@@ -18,6 +19,8 @@ class Verdict:
 
     helped: bool
     reasons: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
+    """What makes the verdict less certain than it sounds, in plain sentences."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ class Result:
     """Images behind the accuracies, by split."""
     seconds: float = 0.0
     """Wall-clock time of the last session of the run."""
+    normalisation: Normalisation | None = None
+    """How pixels become the input of the network, and whether the files do that themselves."""
     probe: ProbeResult | None = None
     """What the probe found before the search; None where the recipe asks for none."""
 

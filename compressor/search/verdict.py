@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from torch import Tensor
+
 from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.chance import chance_of
 from compressor.search.front import NOT_SLOWER, allowed_drop
 from compressor.search.result import Candidate, Verdict
 
@@ -76,6 +80,25 @@ def gains(best: Candidate, baseline: Candidate) -> Iterator[str]:
     interval = f"{best.latency.speedup:.2f}× ({best.latency.low:.2f} to {best.latency.high:.2f})"
     yield f"faster: {interval}" if best.latency.low > FASTER else f"as fast: {interval}"
     yield f"test accuracy in ONNX Runtime {_percent(best.accuracy.onnx)}, before {_percent(baseline.accuracy.onnx)}"
+
+
+def cautions(baseline: Candidate, constraints: Constraints, validation: Tensor, test: Tensor) -> Iterator[str]:
+    """What makes the verdict less certain than it sounds; ``validation``, ``test``: labels ``(N,)`` of the splits."""
+    accuracy, limit = baseline.accuracy.validation, abs(allowed_drop(constraints))
+    chance = chance_of(validation)
+    if chance.holds(accuracy):
+        yield (
+            f"the baseline itself is no better than chance: {_percent(accuracy)} on validation images, of which "
+            f"{_percent(chance.share)} are of one class; what keeps its accuracy keeps nothing"
+        )
+        return
+    for name, labels, share in (("validation", validation, accuracy), ("test", test, baseline.accuracy.onnx)):
+        error = math.sqrt(2 * (share or 0.0) * (1 - (share or 0.0)) / len(labels))
+        if error > limit > 0:
+            yield (
+                f"the {name} split is too small for its limit: with {len(labels):,} images the difference of two "
+                f"accuracies has a standard error of up to {100 * error:.1f} points, and {100 * limit:g} are allowed"
+            )
 
 
 def why_nothing(outcomes: Iterable[Outcome]) -> str:

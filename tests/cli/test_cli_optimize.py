@@ -31,6 +31,7 @@ name = "binarize"
 
 [search]
 trials = 2
+allow_untrained = true
 
 [measure]
 finalists = 1

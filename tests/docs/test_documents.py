@@ -24,14 +24,15 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 BUDGET = {
     "train": "--limit 300 --epochs 1 --fallback --force",
-    "optimize": "--trials 1 --set data.limit=300 --set data.fallback=true --set training.epochs=1 "
+    "optimize": "--trials 1 --allow-untrained --set data.limit=300 --set data.fallback=true --set training.epochs=1 "
     "--set constraints.max_accuracy_drop=1.0",
 }
 """What is added to a command so that it takes seconds."""
 
 COLOUR = {
     "train": "--limit 40 --epochs 1 --force",
-    "optimize": "--dry-run --set data.name= --set data.npz=colour.npz --set data.validation=0.2 --set data.limit=40",
+    "optimize": "--dry-run --allow-untrained --set data.name= --set data.npz=colour.npz --set data.validation=0.2 "
+    "--set data.limit=40",
 }
 """The same for networks that read colour images, made up here. The tests of the recipe itself run it whole."""
 

@@ -109,6 +109,7 @@ def test_a_folder_of_ones_own_takes_three_lines(network: Network, tmp_path: Path
         "phases.student.training.epochs": 1, "constraints.max_accuracy_drop": 1.0, "search.trials": 1,
         "phases.student.plugins.layer-removal.policy": "each",
         "phases.student.plugins.layer-removal.values": '{ "conv4_3..relu4_3" = true, "conv5_3..relu5_3" = true }',
+        "search.allow_untrained": "true",
         "search.jobs": 1, "measure.finalists": 1, "controls.scratch": "false", "controls.undistilled": "false",
     }  # fmt: skip
     sets = [part for key, value in small.items() for part in ("--set", f"{key}={value}")]

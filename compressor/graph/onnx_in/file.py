@@ -48,6 +48,12 @@ def parse(path: Path) -> onnx.GraphProto:
     return model.graph
 
 
+def metadata_of(path: Path) -> dict[str, str]:
+    """The metadata of a file that ``parse`` has read."""
+    model = onnx.load(str(path), load_external_data=False)
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
 def tensor_of(proto: onnx.TensorProto, path: Path) -> Tensor:
     """The values of an initializer or constant of the file at ``path``, in memory of their own."""
     bytes_each = _TYPES.get(proto.data_type)

@@ -1,0 +1,92 @@
+"""``optimize --dry-run``: what a run would start from, how long it would take, and what it would search."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from compressor.cli.draw import draw
+from compressor.cli.output import Output
+from compressor.cli.prepare import Prepared
+from compressor.data.dataset import Data
+from compressor.engine.normalisation import describe
+from compressor.engine.space import SearchSpace
+from compressor.export.emit import to_onnx
+from compressor.graph.cost import network_cost
+from compressor.knobs import describe as values_of
+from compressor.recipe.read import as_data
+from compressor.recipe.toml import to_toml
+from compressor.report import text
+from compressor.report.table import table
+from compressor.search.estimate import Estimate, estimate
+
+
+def preview(prepared: Prepared, out: Output) -> None:
+    """Show it; nothing is started."""
+    space, recipe = prepared.space, as_data(prepared.recipe)
+    expected = estimate(prepared.recipe, prepared.network, prepared.data)
+    if out.as_json:
+        out.document(
+            {
+                "baseline": _baseline(prepared),
+                "data": _data(prepared.data),
+                "normalisation": asdict(prepared.normalisation),
+                "estimate": asdict(expected),
+                "parameters": _parameters(space),
+                "notes": [*prepared.notes, *space.notes],
+                "recipe": recipe,
+            }
+        )
+        return
+    draw(out.results, table("start, from", _facts(prepared, expected)))
+    rows = [(str(entry["name"]), str(entry["values"]), entry["when"] or "") for entry in _parameters(space)]
+    draw(out.results, table("parameter, values, when", rows, title=text.plural(len(rows), "search parameter")))
+    for note in space.notes:
+        out.paragraph(f"note: {note}")
+    out.line("\n# the recipe as run")
+    out.line(to_toml(recipe).rstrip())
+
+
+def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
+    data, seen, network, search = prepared.data, prepared.glance, prepared.network, prepared.recipe.search
+    base, named = _baseline(prepared), prepared.normalisation
+    images = f"{text.count(len(data.train))} for training, {text.count(len(data.validation))} for validation"
+    own = "; training functions of your own are not counted" if expected.own_training else ""
+    always = f"always {data.classes[seen.chance.label]!r} would be {text.percent(seen.chance.share)}"
+    return [
+        ("data", f"{data.name}: {len(data.classes)} classes; images of {text.shape(network.spec.shape)}, {images}"),
+        ("normalisation", f"{describe(named)}: {named.origin}"),
+        ("baseline", f"{base['params']:,} parameters, ONNX file {text.size(base['size_bytes'])}"),
+        ("right answers", f"{text.percent(seen.accuracy)} of {len(seen.labels):,} validation images; {always}"),
+        (
+            "time",
+            f"about {text.duration(expected.run)}, with this machine as busy as it is: "
+            f"{text.plural(search.trials, 'trial')} of {text.duration(expected.trial)}, {search.jobs} at once{own}",
+        ),
+    ]
+
+
+def _baseline(prepared: Prepared) -> dict[str, float]:
+    cost = network_cost(prepared.network)
+    return {
+        "validation": prepared.glance.accuracy,
+        "looked_at": len(prepared.glance.labels),
+        "chance": prepared.glance.chance.share,
+        "params": cost.parameter_count,
+        "macs": cost.mac_count,
+        "size_bytes": len(to_onnx(prepared.network)),
+    }
+
+
+def _data(data: Data) -> dict[str, object]:
+    return {
+        "name": data.name,
+        "source": data.source,
+        "classes": list(data.classes),
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "stand_in": data.stand_in,
+    }
+
+
+def _parameters(space: SearchSpace) -> list[dict[str, str | None]]:
+    return [{"name": p.name, "values": values_of(p.knob), "when": p.when} for p in space.parameters]

@@ -1,0 +1,99 @@
+"""How long a run will take, before it begins: a few steps of training are timed, the rest is arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch.nn import functional as F
+
+from compressor.data.dataset import Data
+from compressor.engine.space import PhaseSpec
+from compressor.graph.network import Network
+from compressor.recipe.model import Recipe
+from compressor.train.device import training_device
+from compressor.train.spec import TrainingSpec
+
+_MEASURED = 0.5
+"""Seconds of training that are timed, or one step where that takes longer."""
+_SCORING = 1 / 3
+"""An image scored, or asked of a teacher, against one trained on: forward alone, not forward and backward."""
+_TRIAL = 4.0
+"""Seconds a trial takes besides: its file written, checked and timed."""
+_FINALIST = 15.0
+"""Seconds of the final measurement of one file."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds, on this machine as busy as it is now, for networks as large as the baseline."""
+
+    trial: float
+    run: float
+    own_training: bool
+    """Training functions of the user's own take part, of which nothing is known."""
+
+
+def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
+    """Of the whole run. Takes about a second."""
+    pace = _seconds_per_image(network, data, recipe)
+    trainings = list(_trainings(recipe.phases, recipe.training))
+    trial = _TRIAL + sum(times * _seconds(spec, data, pace) for times, spec in trainings)
+    search = recipe.search
+    jobs = max(min(search.jobs, search.trials, (os.cpu_count() or 1) // search.threads), 1)
+    arms = sum(asdict(recipe.controls).values())
+    probe = recipe.probe
+    probed = 0.0
+    if probe is not None:
+        images = min(probe.limit, len(data.train)) if probe.limit else len(data.train)
+        probed = len(probe.tilings) * probe.sets * probe.repeats * probe.epochs * images * pace
+    run = (search.trials * trial + arms * trial + probed) / jobs + (recipe.measure.finalists + 1) * _FINALIST
+    return Estimate(trial, run, any(spec.function for _, spec in trainings))
+
+
+def _trainings(phases: Sequence[PhaseSpec], default: TrainingSpec) -> Iterator[tuple[int, TrainingSpec]]:
+    """How often every training of a trial is carried out, at most."""
+    for phase in phases:
+        if phase.phases:
+            yield from ((phase.rounds * times, spec) for times, spec in _trainings(phase.phases, default))
+        else:
+            yield phase.rounds, phase.training or default
+
+
+def _seconds(spec: TrainingSpec, data: Data, pace: float) -> float:
+    images = spec.steps_per_epoch * spec.batch or len(data.train)
+    taught = spec.distillation.logits > 0 or spec.distillation.features > 0
+    teacher = images * _SCORING if taught and not spec.distillation.once else 0.0
+    return spec.epochs * pace * (images + teacher + len(data.validation) * _SCORING)
+
+
+def _seconds_per_image(network: Network, data: Data, recipe: Recipe) -> float:
+    """Of one training step, forward and backward, on the device and with the threads of a trial."""
+    own = network.fork().to(training_device()).eval()  # eval: BatchNorm takes batches of one
+    batch = data.train.take(torch.arange(min(recipe.training.batch, len(data.train))))
+    images, labels = data.normalised(batch.images).to(own.device), batch.labels.to(own.device)
+    weights = [parameter for parameter in own.module.parameters() if parameter.requires_grad]
+    count, spent = 0, 0.0
+    with _threads(recipe.search.threads):
+        while spent < _MEASURED:
+            started = time.perf_counter()
+            torch.autograd.grad(F.cross_entropy(own(images), labels), weights, allow_unused=True)
+            took = time.perf_counter() - started
+            if count or took > _MEASURED:  # the first step also allocates
+                spent += took
+            count += 1
+    return spent / max(count - 1, 1) / len(batch)
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
