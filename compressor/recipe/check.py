@@ -5,6 +5,7 @@ Plugins are imported in a process of their own: what a recipe names is anybody's
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -13,6 +14,7 @@ from compressor.apart import each_apart
 from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec, PluginUse, uses_of
 from compressor.errors import CompressorError, NoAnswer, did_you_mean
+from compressor.recipe.limits import AUGMENTATION, DATA, DISTILLATION, MEASURE, PHASE, PROBE, SEARCH, TRAINING, outside
 from compressor.recipe.model import Recipe
 from compressor.registry import make, titled, unknown
 from compressor.train.spec import TrainingSpec
@@ -64,8 +66,7 @@ def _loop(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
 def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
     if not phase.name or "." in phase.name:
         yield (*at, "name"), f"expected a name without dots; found {phase.name!r}"
-    if phase.rounds < 1:
-        yield (*at, "rounds"), f"expected at least 1; found {phase.rounds}"
+    yield from outside(phase, at, PHASE)
     if phase.gate is not None and not -1 <= phase.gate.max_accuracy_drop <= 1:
         yield (*at, "gate", "max_accuracy_drop"), f"expected at most 1; found {phase.gate.max_accuracy_drop:g}"
     if phase.stop is not None and not -1 <= phase.stop.min_gain <= 1:
@@ -109,17 +110,9 @@ def _places(
 
 
 def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
-    for key in ("epochs", "weight_decay", "clip_norm", "patience", "steps_per_epoch", "focal_gamma"):
-        if not getattr(spec, key) >= 0:
-            yield (*at, key), f"expected a number that is not negative; found {getattr(spec, key):g}"
-    for key in ("batch", "lr"):
-        if not getattr(spec, key) > 0:
-            yield (*at, key), f"expected a positive number; found {getattr(spec, key):g}"
-    for key in ("momentum", "warmup", "label_smoothing"):
-        if not 0 <= getattr(spec, key) < 1:
-            yield (*at, key), f"expected a number from 0 to below 1; found {getattr(spec, key):g}"
-    if not spec.distillation.temperature > 0:
-        yield (*at, "distillation", "temperature"), "expected a positive number"
+    yield from outside(spec, at, TRAINING)
+    yield from outside(spec.augmentation, (*at, "augmentation"), AUGMENTATION)
+    yield from outside(spec.distillation, (*at, "distillation"), DISTILLATION)
 
 
 def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -143,12 +136,10 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
                     ("search", "seeds", index),
                     f"{name!r} is no parameter of a plugin here{did_you_mean(name, switches)}",
                 )
-    for key in ("trials", "jobs", "threads", "patience"):
-        if getattr(recipe.search, key) < 1:
-            yield ("search", key), f"expected at least 1; found {getattr(recipe.search, key)}"
-    for key in ("seed", "timeout"):
-        if not getattr(recipe.search, key) >= 0:
-            yield ("search", key), f"expected a number that is not negative; found {getattr(recipe.search, key):g}"
-    for key in ("batch", "finalists"):
-        if getattr(recipe.measure, key) < 1:
-            yield ("measure", key), f"expected at least 1; found {getattr(recipe.measure, key)}"
+    if recipe.search.sampler == "gp" and importlib.util.find_spec("scipy") is None:
+        yield ("search", "sampler"), "'gp' needs scipy: pip install 'compressor[gp]', or choose another sampler"
+    yield from outside(recipe.search, ("search",), SEARCH)
+    yield from outside(recipe.measure, ("measure",), MEASURE)
+    yield from outside(recipe.data, ("data",), DATA)
+    if recipe.probe is not None:
+        yield from outside(recipe.probe, ("probe",), PROBE)

@@ -30,7 +30,8 @@ class SearchSpec:
     seed: int = 0
     """Seeds the proposals, and the training of every trial."""
     sampler: Sampler = "tpe"
-    """``tpe`` (multivariate, grouped), ``random``, ``nsga2``, or ``gp`` (for at most about 100 trials; needs scipy)."""
+    """``tpe`` (multivariate, grouped), ``random``, ``nsga2``, or ``gp`` (for at most about 100 trials; needs scipy:
+    ``pip install 'compressor[gp]'``)."""
     jobs: int = 1
     """Trials that run at the same time. Only with one job are the proposals reproducible."""
     threads: int = 1

@@ -45,7 +45,7 @@ def _parse(key: str, value: str) -> tuple[tuple[str, ...] | None, Any]:
     """The key's parts and the value, which may itself be a table; ``(None, None)`` where this is not TOML."""
     try:
         depth, node = _parts(key), tomllib.loads(f"{key} = {value}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, nested too deep
         return None, None
     for part in depth:
         node = node[part]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from compressor.errors import InputError, RecipeError
 from compressor.files import write_atomic
 from compressor.recipe.check import problems
 from compressor.recipe.find import find_recipe
+from compressor.recipe.limits import impossible
 from compressor.recipe.messages import first_problem, place
 from compressor.recipe.model import RECIPE, Recipe
 from compressor.recipe.overrides import Location, apply_overrides, parse_override
@@ -42,6 +43,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 def validate(raw: Mapping[str, Any], source: str, places: Mapping[Location, str] | None = None) -> Recipe:
     """A recipe from plain data. ``places`` says which values came from which override, for messages."""
     expanded = expand(raw)
+    for leaf, value in _leaves(expanded):
+        if complaint := impossible(value):
+            raise RecipeError(f"{_origin(source, leaf, places or {})}: {place(leaf, expanded)}{complaint}")
     try:
         recipe = RECIPE.validate_json(_as_json(expanded, source), strict=True)
     except ValidationError as error:
@@ -79,6 +83,8 @@ def _load(file: Path) -> dict[str, Any]:
         raise RecipeError(f"{file}: cannot be read: {error.strerror}") from None
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{file}: {_syntax(str(error))}") from None
+    except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
+        raise RecipeError(f"{file}: not TOML that can be read: {_short(error)}") from None
 
 
 def _syntax(message: str) -> str:
@@ -101,16 +107,22 @@ def _as_json(raw: Mapping[str, Any], source: str) -> str:
     try:
         return json.dumps(raw)
     except TypeError:
-        key = next(key for key, value in _leaves(raw) if not isinstance(value, bool | int | float | str))
-        raise RecipeError(f"{source}: {key}: dates and times have no place in a recipe") from None
+        leaf = next(leaf for leaf, value in _leaves(raw) if not isinstance(value, bool | int | float | str))
+        raise RecipeError(f"{source}: {'.'.join(map(str, leaf))}: dates and times have no place in a recipe") from None
 
 
-def _leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
-    if isinstance(node, Mapping):
-        return [leaf for key, value in node.items() for leaf in _leaves(value, f"{prefix}.{key}".lstrip("."))]
-    if isinstance(node, list):
-        return [leaf for index, value in enumerate(node) for leaf in _leaves(value, f"{prefix}.{index}")]
-    return [(prefix, node)]
+def _leaves(node: Any, at: Location = ()) -> Iterator[tuple[Location, Any]]:
+    """Every value that is no table and no list, and where it stands."""
+    entries = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list) else None
+    if entries is None:
+        yield at, node
+        return
+    for key, value in entries:
+        yield from _leaves(value, (*at, key))
+
+
+def _short(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error).partition(";")[0]
 
 
 def _origin(source: str, location: Sequence[str | int], places: Mapping[Location, str]) -> str:

@@ -76,8 +76,13 @@ def _carry_on(
         if probe is not None and not probe.applies:
             return not_applicable(prepared, probe), False
         prepared = with_sensitivities(replace(prepared, probe=probe), observer)
-        study = Study(run.study, recipe.search, recipe.objectives, prepared.space)
+        study = Study(run.study, recipe, prepared.space)
         stack.callback(study.close)
+        stack.enter_context(study.errors())
+        if study.set_aside is not None:
+            observer.notify(
+                Note(f"{run.study.name} was damaged and lies in {study.set_aside.name} now; ended trials are kept")
+            )
         ledger = _begin(prepared, study, observer)
         with interrupts.gentle():
             Loop(prepared, study, ledger, executor, observer, interrupts).run()

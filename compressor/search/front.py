@@ -22,13 +22,21 @@ NOT_SLOWER = 0.98
 
 
 def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """One number per objective, less is better: error rate, log size ratio, log time ratio."""
+    """One number per objective, less is better: error rate, log size ratio, log time ratio.
+
+    A figure that is no number, or no size or time, is infinitely bad.
+    """
     numbers = {
         "accuracy": 1.0 - metrics.accuracy.validation,
-        "size": math.log(metrics.size_bytes / baseline.size_bytes),
-        "latency": -math.log(metrics.latency.speedup),
+        "size": _log_ratio(metrics.size_bytes, baseline.size_bytes),
+        "latency": _log_ratio(1.0, metrics.latency.speedup),
     }
-    return tuple(numbers[objective] for objective in objectives)
+    return tuple(math.inf if math.isnan(numbers[name]) else numbers[name] for name in objectives)
+
+
+def _log_ratio(figure: float, reference: float) -> float:
+    ratio = figure / reference if reference else math.inf
+    return math.log(ratio) if 0 < ratio < math.inf else math.inf
 
 
 def dominates(left: Sequence[float], right: Sequence[float]) -> bool:

@@ -116,7 +116,7 @@ class Loop:
             plan = resolve(plan, prepared.baseline.network, prepared.sensitivities, prepared.evidence)
         except Refusal as refusal:
             self._count_nothing_new()
-            self._study.tell_refused(proposal.number, str(refusal))
+            self._study.tell_refused(proposal.number, str(refusal), self._prepared.baseline.metrics)
             self._ledger.add_refused()
             return
         except Exception as error:  # a plugin may raise anything, and the search goes on without this plan

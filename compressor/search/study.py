@@ -1,35 +1,38 @@
 """The Optuna study: proposals out, outcomes in. The one file that knows Optuna's words.
 
-Screened and stopped trials are told as pruned with their positive constraints, which the samplers read like an
-infeasible result; told as failed, they would teach nothing. Every told trial carries ``plan`` (≤ 0: the plan ran to its
-end) beside the recipe's limits, because a trial without constraints counts as feasible.
+Screened, stopped and refused trials are told as complete with positive constraints: that is the one form of an
+infeasible result that every sampler reads (NSGA-II and GP pass over pruned trials, and told as failed they would teach
+nothing). What was never measured of them is the baseline's: a plan that changes nothing is the baseline, and what a
+limit stops before training is near it. Every told trial carries the same constraints in the same order, ``plan`` (≤ 0:
+the plan ran to its end) and the recipe's limits: GP needs equally many, and a trial without any counts as feasible.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sqlite3
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import optuna
-import sqlalchemy
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from compressor.engine.candidate import Metrics, Outcome
 from compressor.engine.space import Parameter, SearchSpace
-from compressor.errors import RecipeError, RunFolderError
+from compressor.errors import RunFolderError
 from compressor.knobs import Choice, FloatRange, IntRange, Value
-from compressor.recipe.model import Objective, SearchSpec
+from compressor.recipe.model import Recipe, Sampler
+from compressor.search.front import objective_values
+from compressor.search.storage import is_damaged, open_storage, set_aside, storage_errors
 
 _NAME = "compressor"
-_STRIDE = 1_000_003
+_STRIDE, _SEEDS = 1_000_003, 1 << 32
+_FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
+"""Samplers that combine only parameters that every trial has: they choose all of them, those switched off too."""
 _CANDIDATE, _END = "candidate", "end"
 PLAN = "plan"
 """The constraint every trial has: positive where the plan was refused or stopped by a gate."""
@@ -54,23 +57,32 @@ class Record:
 
 
 class Study:
-    """One study in one SQLite file. Raises ``RunFolderError`` when the file is damaged."""
+    """One study in one SQLite file. A damaged one is set aside: what its trials gave lies in their own folders."""
 
-    def __init__(self, file: Path, search: SearchSpec, objectives: Sequence[Objective], space: SearchSpace) -> None:
-        self._search, self._objectives, self._space = search, tuple(objectives), space
+    def __init__(self, file: Path, recipe: Recipe, space: SearchSpace) -> None:
+        self._file, self._search, self._space = file, recipe.search, space
+        self._objectives = recipe.objectives
+        self._constraints = (PLAN, *(name for name, limit in asdict(recipe.constraints).items() if limit is not None))
+        self.set_aside: Path | None = set_aside(file) if is_damaged(file) else None
+        """Where a damaged study was moved to."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        if search.sampler == "gp" and importlib.util.find_spec("scipy") is None:
-            raise RecipeError("[search] sampler 'gp' needs scipy: pip install scipy, or choose another sampler")
-        try:
-            self._storage = _storage(file)
+        with self.errors():
+            self._storage = open_storage(file)
             self._study = optuna.create_study(
                 study_name=_NAME,
                 storage=self._storage,
                 directions=["maximize" if name == "accuracy" else "minimize" for name in self._objectives],
                 load_if_exists=True,
             )
-        except sqlite3.DatabaseError as error:
-            raise RunFolderError(f"{file}: the study cannot be read: {error}") from None
+        if len(self._study.directions) != len(self._objectives):
+            raise RunFolderError(
+                f"{file}: was begun with {len(self._study.directions)} objectives, the recipe has "
+                f"{len(self._objectives)}; put recipe.toml back, or start a new run"
+            )
+
+    def errors(self) -> AbstractContextManager[None]:
+        """While entered, what the storage raises is ``OSError`` or ``RunFolderError``."""
+        return storage_errors(self._file)
 
     def close(self) -> None:
         """Give the file back."""
@@ -95,14 +107,23 @@ class Study:
     def ask(self, *, by_chance: bool = False) -> Proposal:
         """The next proposal: what is queued, else what the sampler says (``by_chance``: the random sampler)."""
         begun = [r for r in self.records() if r.notes.get("status") != "interrupted"]
-        seed = self._search.seed * _STRIDE + len(begun)
+        seed = (self._search.seed * _STRIDE + len(begun)) % _SEEDS
         self._study.sampler = _sampler("random" if by_chance else self._search.sampler, seed)
         trial = self._study.ask()
         values: dict[str, Value] = {}
         for parameter in self._space.parameters:
-            if self._search.sampler == "gp" or parameter.when is None or values.get(parameter.when) is True:
-                values[parameter.name] = _suggest(trial, parameter)
+            if self._search.sampler in _FLAT or parameter.when is None or values.get(parameter.when) is True:
+                values[parameter.name] = self._suggest(trial, parameter)
         return Proposal(trial.number, values)
+
+    def _suggest(self, trial: Trial, parameter: Parameter) -> Value:
+        try:
+            return _suggest(trial, parameter)
+        except ValueError as error:  # a categorical parameter may not change within a study
+            raise RunFolderError(
+                f"{self._file}: {parameter.name} does not offer what it did when the run began ({error}); put recipe, "
+                "plugins and sensitivities.json back as they were, or start a new run"
+            ) from None
 
     def enqueue(self, values: Mapping[str, Value], **notes: Any) -> None:
         """Propose these values before anything else; what they leave open the sampler fills in."""
@@ -119,18 +140,14 @@ class Study:
         self._note_end(number, status=outcome.status, reason=outcome.reason, **notes)
         if outcome.status == "failed":
             self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
-            return
-        self._constrain(number, {PLAN: _stopped_by(outcome, baseline), **outcome.excess})
-        if outcome.status == "complete" and outcome.metrics is not None:
-            self._study.tell(number, _told(outcome.metrics, baseline, self._objectives), skip_if_finished=True)
         else:
-            self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+            constraints = {PLAN: _stopped_by(outcome, baseline), **outcome.excess}
+            self._tell_values(number, outcome.metrics or baseline, baseline, constraints)
 
-    def tell_refused(self, number: int, reason: str) -> None:
+    def tell_refused(self, number: int, reason: str, baseline: Metrics) -> None:
         """The plan applies nowhere: infeasible, which is not a failure."""
         self._note_end(number, status="refused", reason=reason)
-        self._constrain(number, {PLAN: 1.0})
-        self._study.tell(number, state=TrialState.PRUNED, skip_if_finished=True)
+        self._tell_values(number, baseline, baseline, {PLAN: 1.0})
 
     def requeue(self, record: Record, reason: str) -> None:
         """Give the trial up and propose its values again.
@@ -139,37 +156,33 @@ class Study:
         """
         origin = {key: record.notes[key] for key in ("origin",) if key in record.notes}
         self.enqueue(record.values, retry_of=record.number, **origin)
-        self._note_end(record.number, status="interrupted", reason=reason)
-        self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
+        if record.running:
+            self._note_end(record.number, status="interrupted", reason=reason)
+            self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
+
+    def _tell_values(self, number: int, metrics: Metrics, baseline: Metrics, constraints: Mapping[str, float]) -> None:
+        self._constrain(number, constraints)
+        values = objective_values(metrics, baseline, self._objectives)
+        told = [
+            1.0 - value if name == "accuracy" else value for name, value in zip(self._objectives, values, strict=True)
+        ]
+        self._study.tell(number, told, skip_if_finished=True)
 
     def _note_end(self, number: int, **notes: Any) -> None:
         self._running(number).set_user_attr(_END, {key: value for key, value in notes.items() if value != ""})
 
     def _constrain(self, number: int, constraints: Mapping[str, float]) -> None:
+        """Every constraint a trial of this study can have, always in the same order; one that nobody measured is 0."""
         trial = self._running(number)
         known = trial.constraints
-        for name, value in constraints.items():
+        for name in self._constraints:
             if name not in known:  # a driver killed between this and the tell has set it before
-                trial.set_constraint(name, value)
+                value = constraints.get(name, 0.0)
+                trial.set_constraint(name, value if math.isfinite(value) else 1.0)
 
     def _running(self, number: int) -> Trial:
         frozen = self._study.get_trials(deepcopy=False)[number]
         return Trial(self._study, frozen._trial_id)
-
-
-def _storage(file: Path) -> optuna.storages.RDBStorage:
-    """SQLite with a write-ahead log: readers and a killed writer do no harm."""
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("PRAGMA journal_mode=WAL")
-    storage = optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": 60}})
-
-    @sqlalchemy.event.listens_for(storage.engine, "connect")
-    def _(connection: sqlite3.Connection, record: object) -> None:
-        # Written in order but not waited for: a power cut may take the last trials from the study, not their outcomes.
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    storage.engine.dispose()
-    return storage
 
 
 def _sampler(name: str, seed: int) -> BaseSampler:
@@ -205,15 +218,6 @@ def _notes(trial: FrozenTrial) -> dict[str, Any]:
     """All that was remembered with a trial, in one table."""
     attributes = dict(trial.user_attrs)
     return {**attributes, **attributes.pop(_CANDIDATE, {}), **attributes.pop(_END, {})}
-
-
-def _told(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> list[float]:
-    numbers = {
-        "accuracy": metrics.accuracy.validation,
-        "size": math.log(metrics.size_bytes / baseline.size_bytes),
-        "latency": -math.log(metrics.latency.speedup),
-    }
-    return [numbers[objective] for objective in objectives]
 
 
 def _stopped_by(outcome: Outcome, baseline: Metrics) -> float:

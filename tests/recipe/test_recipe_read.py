@@ -103,7 +103,7 @@ def test_relative_paths_are_anchored(tmp_path: Path, monkeypatch: pytest.MonkeyP
 BAD = [
     ("epochs = 4", "epoch = 4", r"\[training\]: unknown key 'epoch'; did you mean 'epochs'\? \(known: .*batch"),
     ("epochs = 4", "epochs = 4.5", r"\[training\] epochs: expected a whole number; found 4\.5"),
-    ("epochs = 4", "epochs = -1", r"\[training\] epochs: expected a number that is not negative; found -1"),
+    ("epochs = 4", "epochs = -1", r"\[training\] epochs: expected at least 0; found -1"),
     ("lr = 0.01", 'lr = "fast"', r'\[training\] lr: expected a number; found "fast"'),
     ("shift = 2", "shfit = 2", r"\[training\.augmentation\]: unknown key 'shfit'; did you mean 'shift'\?"),
     (
@@ -170,6 +170,40 @@ def test_what_is_wrong_is_said_in_one_line(file: Path, old: str, new: str, messa
 def test_an_override_is_named_as_the_culprit(file: Path, override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read_recipe(file, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("search.seed=4294967296", r"\[search\] seed: expected at most 4\.29.*; found 4294967296"),
+        (f"search.seed={10**30}", r"\[search\] seed: expected a smaller whole number"),
+        ("search.trials=-1", r"\[search\] trials: expected at least 1; found -1"),
+        ("search.jobs=1000000", r"\[search\] jobs: expected at most 1,024; found 1000000"),
+        ("search.timeout=inf", r"\[search\] timeout: expected a finite number; found inf"),
+        ("training.lr=inf", r"\[training\] lr: expected a finite number; found inf"),
+        ("training.lr=0.0", r"\[training\] lr: expected more than 0; found 0"),
+        ("training.momentum=1.0", r"\[training\] momentum: expected less than 1; found 1"),
+        ("training.epochs=1000000000", r"\[training\] epochs: expected at most"),
+        ("training.augmentation.shift=-3", r"\[training\.augmentation\] shift: expected at least 0; found -3"),
+        ("training.distillation.temperature=nan", r"temperature: expected a finite number; found nan"),
+        ("measure.batch=0", r"\[measure\] batch: expected at least 1; found 0"),
+        ("data.seed=-1", r"\[data\] seed: expected at least 0; found -1"),
+        ("phases.first.rounds=10000000", r"rounds: expected at most"),
+        ("search.seeds.0={'first.binarize.x' = nan}", r"expected a finite number; found nan"),
+        (f"search.trials={'9' * 5000}", r"\[search\] trials: expected a whole number; found "),
+    ],
+)
+def test_every_number_has_a_range(file: Path, override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        read_recipe(file, [override])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [f"a = {'9' * 5000}", f"a = {'[' * 5000}"])
+def test_toml_that_no_parser_reads_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(RecipeError, match="not TOML"):
+        read_recipe(tmp_path / "r.toml")
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
