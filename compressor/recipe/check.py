@@ -14,7 +14,18 @@ from compressor.apart import each_apart
 from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec, PluginUse, uses_of
 from compressor.errors import CompressorError, NoAnswer, did_you_mean
-from compressor.recipe.limits import AUGMENTATION, DATA, DISTILLATION, MEASURE, PHASE, PROBE, SEARCH, TRAINING, outside
+from compressor.recipe.limits import (
+    AUGMENTATION,
+    DATA,
+    DISTILLATION,
+    LIMITS,
+    MEASURE,
+    PHASE,
+    PROBE,
+    SEARCH,
+    TRAINING,
+    outside,
+)
 from compressor.recipe.model import Recipe
 from compressor.registry import make, titled, unknown
 from compressor.train.spec import TrainingSpec
@@ -33,8 +44,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
         yield ("objectives",), "expected at least one objective, each once"
     yield from _constraints(recipe.constraints, ("constraints",))
     yield from _search(recipe)
-    if not recipe.limits.plugin_seconds > 0:
-        yield ("limits", "plugin_seconds"), f"expected a positive number; found {recipe.limits.plugin_seconds:g}"
+    yield from outside(recipe.limits, ("limits",), LIMITS)
     yield from _plugins(recipe)
 
 

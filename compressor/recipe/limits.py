@@ -67,6 +67,7 @@ SEARCH = {
     "patience": _COUNT,
 }
 MEASURE = {"batch": Range(1, 2**16), "finalists": _COUNT}
+LIMITS = {"plugin_seconds": Range(0, 1e8, beyond_low=True)}
 DATA = {
     "seed": _SEED,
     "calibration": Range(1, _SAMPLES),
