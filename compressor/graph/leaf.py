@@ -89,6 +89,9 @@ class Leaf(nn.Module):
     ``keep_inputs = keep_outputs`` in its class.
     """
 
+    channel_dim: int = 1
+    """Dimension of a batch in which inputs and outputs count their channels; −1: the last, as in ``nn.Linear``."""
+
     @property
     def takes_signs(self) -> bool:
         """Whether it reads the signs of its inputs, so that the smallest error at zero is as large as any."""

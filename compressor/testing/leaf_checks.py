@@ -31,16 +31,16 @@ def channels_can_be_lost(case: Case) -> Messages:
     A leaf that treats each channel alone has one method for both: it loses inputs together with outputs.
     """
     for path, leaf, inputs in _own_leaves(case):
-        full = _call(leaf, *inputs)
-        kept = torch.arange(0, full.shape[1], 2)
+        full, dim = _call(leaf, *inputs), leaf.channel_dim
+        kept = torch.arange(0, full.shape[dim], 2)
         shrunk = _try(leaf, "keep_outputs", kept)
         channelwise = type(leaf).keep_inputs is type(leaf).keep_outputs
-        left = [value[:, kept] for value in inputs] if channelwise else inputs
-        if shrunk is not None and not _close(_call(shrunk, *left), full[:, kept]):
+        left = [value.index_select(dim, kept) for value in inputs] if channelwise else inputs
+        if shrunk is not None and not _close(_call(shrunk, *left), full.index_select(dim, kept)):
             yield path, f"{type(leaf).__name__}.keep_outputs does not keep these outputs"
         if channelwise or len(inputs) != 1:
             continue
-        kept = torch.arange(0, inputs[0].shape[1], 2)
+        kept = torch.arange(0, inputs[0].shape[dim], 2)
         shrunk = _try(leaf, "keep_inputs", kept)
         if shrunk is not None and not _inputs_kept(leaf, shrunk, inputs[0], kept):
             yield path, f"{type(leaf).__name__}.keep_inputs does not keep these inputs"
@@ -76,10 +76,11 @@ def _own_leaves(case: Case) -> Iterator[tuple[str, Leaf, list[Tensor]]]:
 
 def _inputs_kept(leaf: Leaf, shrunk: nn.Module, x: Tensor, kept: Tensor) -> bool:
     """Inputs that differ in the kept channels alone lead to the same difference of outputs in both layers."""
-    other = x.clone()
-    other[:, kept] = x[:, kept].roll(1, 0)
-    full = _call(leaf, other) - _call(leaf, x)
-    small = _call(shrunk, other[:, kept]) - _call(shrunk, x[:, kept])
+    dim = leaf.channel_dim
+    own = x.index_select(dim, kept)
+    moved = own.roll(1, 0)
+    full = _call(leaf, x.index_copy(dim % x.dim(), kept, moved)) - _call(leaf, x)
+    small = _call(shrunk, moved) - _call(shrunk, own)
     return _close(small, full)
 
 

@@ -372,7 +372,7 @@ def binary_layer(
         offset,
         binary_input,
         stride=pair(source.stride),
-        padding=symmetric_padding(source),
+        padding=pair(symmetric_padding(source)),
         dilation=pair(source.dilation),
         groups=source.groups,
     )

@@ -10,7 +10,8 @@ Weights and activations — the form of document S2; the scale is the second nor
 
 The first BN is what makes q(x) say anything: after a ReLU every sign would be +1. It is left out where x comes from a
 BN already, and the second where a BN follows already. Between two binary layers BN∘ReLU∘BN∘q is a threshold on a sum
-of signs, and so is BN∘q: the ReLU and the second BN between them go.
+of signs, and so is BN∘q: the ReLU and the second BN between them go. This form is made for rows and images; of layers
+over tokens, lines and volumes, and of transposed ones, the weights alone are binarized.
 
 α is trained with the weights. The promise is ``TRAINED``: of a Gaussian weight vector α·q(w) keeps 2/π = 64 % of the
 energy, which is a start for training and not a network to be used as it stands.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.editor import Editor
@@ -33,7 +35,15 @@ from compressor.knobs import Choice, Choices, Knob
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.binarize.block import binarize_with_input
 from compressor_plugins.binarize.layers import BinaryLayer, binary_layer
-from compressor_plugins.common.replaceable import foreign_layers, weight_layers
+from compressor_plugins.binarize.weights import binary_weights
+from compressor_plugins.common.replaceable import (
+    WeightLayer,
+    foreign_layers,
+    is_weight_layer,
+    takes_tokens,
+    weight_layers,
+)
+from compressor_plugins.common.weighted import WeightedLayer
 
 KNOB = "activations"
 
@@ -59,10 +69,10 @@ class Binarize(Plugin):
         reads_pixels = _layers_reading_pixels(network)
         for layer in weight_layers(network):
             path, leaf, calls = layer.path, layer.leaf, layer.calls
-            if type(leaf) not in self._kinds():
+            if self.layers == ("conv" if isinstance(leaf, nn.Linear) else "linear"):
                 continue
             reason = self._why_not(leaf, path == last) or layer.obstacle
-            binary = _why_not_binary_input(len(calls), path in reads_pixels and not self.first_activations)
+            binary = _why_not_binary_input(layer, path in reads_pixels and not self.first_activations)
             if reason or (binary and self.activations == "binary"):
                 yield Refused(path, reason or binary)
                 continue
@@ -74,20 +84,20 @@ class Binarize(Plugin):
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         network = editor.network
         leaf = network.leaf(site.path)
-        if not isinstance(leaf, nn.Linear | nn.Conv2d):
+        if not is_weight_layer(leaf):
             raise Refusal(f"is a {type(leaf).__name__}, not a linear or convolutional layer", path=site.path)
-        if choice.get(KNOB, "binary" if self.activations == "binary" else "float") == "float":
+        tokens = isinstance(leaf, nn.Linear) and takes_tokens(network, network.calls_of(site.path))
+        if tokens or not isinstance(leaf, nn.Linear | nn.Conv2d):
+            editor.replace(site.path, binary_weights(leaf, tokens=tokens))
+        elif choice.get(KNOB, "binary" if self.activations == "binary" else "float") == "float":
             editor.replace(site.path, binary_layer(leaf))
         else:
             binarize_with_input(editor, network.calls_of(site.path)[0], leaf)
 
-    def _kinds(self) -> tuple[type[nn.Module], ...]:
-        return {"both": (nn.Linear, nn.Conv2d), "linear": (nn.Linear,), "conv": (nn.Conv2d,)}[self.layers]
-
     def _knobs(self, binary_makes_sense: bool) -> dict[str, Knob]:
         return {KNOB: Choice(("float", "binary"))} if self.activations == "choose" and binary_makes_sense else {}
 
-    def _why_not(self, leaf: nn.Linear | nn.Conv2d, is_last: bool) -> str:
+    def _why_not(self, leaf: nn.Linear | _ConvNd, is_last: bool) -> str:
         count = leaf.weight.numel()
         if count < self.min_weights:
             return f"{count} weights: below {self.min_weights}, packing costs more than it saves"
@@ -96,23 +106,27 @@ class Binarize(Plugin):
         return ""
 
 
-def _why_not_binary_input(calls: int, is_first: bool) -> str:
-    if calls > 1:
+def _why_not_binary_input(layer: WeightLayer, is_first: bool) -> str:
+    if layer.unplain:
+        return f"{layer.unplain}: its input can only stay as it is (option activations)"
+    if len(layer.calls) > 1:
         return "is called more than once, and each input would need a normalisation of its own"
     return "reads the image, of which one bit would be left (option first_activations)" if is_first else ""
 
 
 # --- where layers stand ----------------------------------------------------------------------------------------------
 
+_WEIGHTED = (nn.Linear, _ConvNd, BinaryLayer, WeightedLayer)
+
 
 def _last_layer(network: Network) -> str:
-    paths = [path for path, leaf in network.leaves() if isinstance(leaf, nn.Linear | nn.Conv2d | BinaryLayer)]
+    paths = [path for path, leaf in network.leaves() if isinstance(leaf, _WEIGHTED)]
     return paths[-1] if paths else ""
 
 
 def _layers_reading_pixels(network: Network) -> set[str]:
     """Layers to which the image comes through no other layer."""
-    weighted = {node for node, leaf in network.calls() if isinstance(leaf, nn.Linear | nn.Conv2d | BinaryLayer)}
+    weighted = {node for node, leaf in network.calls() if isinstance(leaf, _WEIGHTED)}
     behind: set[fx.Node] = set()
     first: set[str] = set()
     for node in network.graph.nodes:

@@ -18,7 +18,7 @@ over depths ends at a + u − 1 for a ∈ 1 … C − u + 1. The layers and thei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -39,6 +39,10 @@ from compressor_plugins.conv3d.layer import ChannelConv3d, SameConv3d, ValidConv
 KERNELS, VOLUMES = "kernels", "volumes"
 DEPTH = 3
 """Of kernels in the same mode."""
+_OTHERS: Mapping[type[nn.Module], str] = {
+    nn.Conv1d: "is a Conv1d: the kernels that slide over channels are made for images",
+    nn.Conv3d: "is a Conv3d: kernels that slide over its channels too would have four dimensions, which no runtime has",
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,13 @@ class Conv3d(Plugin):
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
         for layer in weight_layers(network):
-            if not isinstance(layer.leaf, nn.Conv2d):
+            if isinstance(layer.leaf, nn.Linear):
                 continue
             reason = self._why_not(layer)
             if reason:
                 yield Refused(layer.path, reason)
                 continue
+            assert isinstance(layer.leaf, nn.Conv2d)
             choices = Choice(tuple(self._choices(layer.leaf)))
             knobs = {self._knob: choices} if len(choices.options) > 1 else {}
             yield Site(layer.path, knobs, tuple(call.name for call in layer.calls), _about(layer.leaf))
@@ -69,11 +74,12 @@ class Conv3d(Plugin):
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         network = editor.network
         layer = next((found for found in weight_layers(network) if found.path == site.path), None)
-        if layer is None or not isinstance(layer.leaf, nn.Conv2d):
+        if layer is None or isinstance(layer.leaf, nn.Linear):
             raise Refusal("is no plain convolution of the network as it is now", path=site.path)
         reason = self._why_not(layer)
         if reason:
             raise Refusal(reason, path=site.path)
+        assert isinstance(layer.leaf, nn.Conv2d)
         count = int(choice.get(self._knob, self._choices(layer.leaf)[0]))
         known = Moments.unknown(layer.leaf.in_channels)
         if editor.evidence is not None:
@@ -98,7 +104,8 @@ class Conv3d(Plugin):
 
     def _why_not(self, layer: WeightLayer) -> str:
         conv = layer.leaf
-        assert isinstance(conv, nn.Conv2d)
+        if not isinstance(conv, nn.Conv2d):
+            return _OTHERS.get(type(conv), "is transposed, and its kernels would have to slide over channels as well")
         if conv.groups > 1:
             return "is grouped: its kernels do not read all channels"
         if layer.obstacle or self._choices(conv):
@@ -142,7 +149,7 @@ def substitute(conv: nn.Conv2d, mode: str, count: int, known: Moments, positions
         bias,
         channels,
         stride=pair(conv.stride),
-        padding=symmetric_padding(conv),
+        padding=pair(symmetric_padding(conv)),
         dilation=pair(conv.dilation),
         positions=positions,
     )

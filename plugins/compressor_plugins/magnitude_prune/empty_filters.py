@@ -103,7 +103,7 @@ def _value(network: Network, name: str) -> Tensor:
 def _response(leaf: nn.Module, x: Tensor, places: list[int]) -> Tensor | None:
     """What these input channels add to each output (N,), away from the rim; None where the layer is of another kind."""
     weight = leaf.effective_weight() if isinstance(leaf, WeightedLayer) else getattr(leaf, "weight", None)
-    if not isinstance(weight, Tensor) or getattr(leaf, "transposed", False):
+    if not isinstance(weight, Tensor) or getattr(getattr(leaf, "geometry", leaf), "transposed", False):
         return None
     constant = x[0, places]
     if weight.dim() == 2 and constant.dim() == 1:

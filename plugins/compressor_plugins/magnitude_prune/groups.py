@@ -102,7 +102,7 @@ def coupling_of(network: Network, group: Group) -> Coupling:
 def rows_of(leaf: nn.Module) -> Tensor | None:
     """The weights of a layer as one row per output channel; None where it has none."""
     if isinstance(leaf, WeightedLayer):
-        return leaf.effective_weight().flatten(1)
+        return leaf.rows(leaf.effective_weight())
     if not isinstance(leaf, nn.Linear | _ConvNd):
         return None
     weight = leaf.weight.detach()

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor_plugins.common.geometry import Geometry
@@ -28,9 +29,15 @@ class MaskedLayer(WeightedLayer):
     rounds: Tensor
 
     def __init__(
-        self, weight: Tensor, mask: Tensor, bias: Tensor | None, geometry: Geometry | None, rounds: int = 1
+        self,
+        weight: Tensor,
+        mask: Tensor,
+        bias: Tensor | None,
+        geometry: Geometry | None,
+        rounds: int = 1,
+        tokens: bool = False,
     ) -> None:
-        super().__init__(weight, bias, geometry)
+        super().__init__(weight, bias, geometry, tokens)
         self.register_buffer("mask", mask.detach().clone())
         self.register_buffer("rounds", torch.tensor(rounds))
 
@@ -50,7 +57,7 @@ class MaskedLayer(WeightedLayer):
         with torch.no_grad():
             self.weight.mul_(self.mask)
             if self.bias is not None:
-                self.bias.mul_(self.mask.flatten(1).any(1))
+                self.bias.mul_(self.rows(self.mask).any(1))
 
     def emit_weight(self, builder: OnnxBuilder) -> OnnxValue:
         return emit_sparse(builder, self.effective_weight().detach().float().cpu().numpy())
@@ -60,16 +67,20 @@ class MaskedLayer(WeightedLayer):
         biases = 0 if self.bias is None else len(self.bias)
         return Cost({32: self.survivors + biases}, {32: self.mac_count(*inputs)})
 
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> MaskedLayer:
-        weight = self.weight.detach() * scale.view(-1, *[1] * (self.weight.dim() - 1))
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> MaskedLayer | None:
+        if self.tokens:
+            return None
+        weight = self.weight.detach() * self.spread(scale)
         bias = shift if self.bias is None else self.bias.detach() * scale + shift
         return MaskedLayer(weight, self.mask, bias, self.geometry, int(self.rounds))
 
 
-def masked_layer(source: nn.Linear | nn.Conv2d | MaskedLayer, mask: Tensor) -> MaskedLayer:
+def masked_layer(source: nn.Linear | _ConvNd | MaskedLayer, mask: Tensor, *, tokens: bool = False) -> MaskedLayer:
     """The layer with the weights outside ``mask`` pruned; of a masked one, in another round."""
-    rounds = int(source.rounds) if isinstance(source, MaskedLayer) else 0
-    geometry = source.geometry if isinstance(source, MaskedLayer) else Geometry.of(source)
-    layer = MaskedLayer(source.weight, mask, source.bias, geometry, rounds + 1)
+    if isinstance(source, MaskedLayer):
+        rounds, geometry, tokens = int(source.rounds), source.geometry, source.tokens
+    else:
+        rounds, geometry = 0, Geometry.of(source)
+    layer = MaskedLayer(source.weight, mask, source.bias, geometry, rounds + 1, tokens)
     layer.after_step()
     return layer

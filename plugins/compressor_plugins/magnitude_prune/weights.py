@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.editor import Editor
@@ -31,7 +32,7 @@ SITE = "all"
 KNOB = "fraction"
 
 Score = Literal["magnitude", "lamp"]
-Prunable = dict[str, nn.Linear | nn.Conv2d | MaskedLayer]
+Prunable = dict[str, nn.Linear | _ConvNd | MaskedLayer]
 """Layers by path, in order of execution."""
 
 
@@ -60,13 +61,14 @@ def prune(editor: Editor, schedule: Schedule, fraction: float, rounds: int, scor
     if count == 0:
         raise Refusal(f"{fraction:g} of {survivors} weights is none", path=SITE)
     masks = smallest_out(list(layers.values()), count, score)
+    tokens = {layer.path for layer in weight_layers(editor.network) if layer.tokens}
     for (path, leaf), mask in zip(layers.items(), masks, strict=True):
-        editor.replace(path, masked_layer(leaf, mask))
+        editor.replace(path, masked_layer(leaf, mask, tokens=path in tokens))
 
 
 @torch.no_grad()
 def smallest_out(
-    leaves: Sequence[nn.Linear | nn.Conv2d | MaskedLayer], count: int, score: Score = "magnitude"
+    leaves: Sequence[nn.Linear | _ConvNd | MaskedLayer], count: int, score: Score = "magnitude"
 ) -> list[Tensor]:
     """New masks without the ``count`` surviving weights of the least score; the largest of every layer stays.
 
@@ -123,7 +125,7 @@ def _why_not(network: Network, layers: Prunable) -> str:
     return ""
 
 
-def _mask(leaf: nn.Linear | nn.Conv2d | MaskedLayer) -> Tensor:
+def _mask(leaf: nn.Linear | _ConvNd | MaskedLayer) -> Tensor:
     return leaf.mask if isinstance(leaf, MaskedLayer) else torch.ones_like(leaf.weight, dtype=torch.bool)
 
 

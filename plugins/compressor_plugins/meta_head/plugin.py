@@ -83,7 +83,7 @@ class MetaHead(Plugin):
     def sites(self, network: Network) -> Iterator[Site | Refused]:
         layers = list(weight_layers(network))
         for layer in layers:
-            if not isinstance(layer.leaf, self._kinds()):
+            if not self._admits(layer.leaf):
                 continue
             reason = self._why_not(layer, layer is layers[-1])
             if reason:
@@ -97,7 +97,7 @@ class MetaHead(Plugin):
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         layers = list(weight_layers(editor.network))
         layer = next((found for found in layers if found.path == site.path), None)
-        if layer is None or not isinstance(layer.leaf, self._kinds()):
+        if layer is None or not self._admits(layer.leaf):
             raise Refusal("is no linear or convolutional layer of the network as it is now", path=site.path)
         reason = self._why_not(layer, layer is layers[-1])
         if reason:
@@ -112,12 +112,12 @@ class MetaHead(Plugin):
             editor.replace(path, other)
         editor.replace(site.path, substitute)
 
-    def _kinds(self) -> tuple[type[nn.Module], ...]:
-        return {"both": (nn.Linear, nn.Conv2d), "linear": (nn.Linear,), "conv": (nn.Conv2d,)}[self.layers]
+    def _admits(self, leaf: nn.Module) -> bool:
+        return self.layers == "both" or isinstance(leaf, nn.Linear) == (self.layers == "linear")
 
     def _why_not(self, layer: WeightLayer, last: bool) -> str:
-        if layer.obstacle:
-            return layer.obstacle
+        if layer.obstacle or layer.unplain:
+            return layer.obstacle or layer.unplain
         if isinstance(layer.leaf, nn.Conv2d) and layer.leaf.groups > 1:
             return "is grouped already"
         if isinstance(layer.leaf, nn.Linear) and last:
@@ -192,7 +192,7 @@ class MetaHead(Plugin):
             mix,
             groups,
             stride=pair(leaf.stride),
-            padding=symmetric_padding(leaf),
+            padding=pair(symmetric_padding(leaf)),
             dilation=pair(leaf.dilation),
             positions=positions,
             normalise=self.normalise,
@@ -207,6 +207,7 @@ def _moments(evidence: Evidence | None, network: Network, layer: WeightLayer, gr
     x: Tensor = activations(evidence, network, [source_of(layer.calls[0])])[0]
     if isinstance(layer.leaf, nn.Linear):
         return group_moments(x, groups)
+    assert isinstance(layer.leaf, nn.Conv2d)
     return group_moments(patches(x, layer.leaf, max(2048, 2 * size)), groups)
 
 

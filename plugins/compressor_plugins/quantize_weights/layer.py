@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor_plugins.common.geometry import Geometry
-from compressor_plugins.common.weighted import WeightedLayer
+from compressor_plugins.common.weighted import WeightedLayer, output_rows
 from compressor_plugins.quantize_weights.nibbles import pack_nibbles, unpack_nibbles
 
 _FLOAT = 1
@@ -54,9 +55,16 @@ class QuantizedLayer(WeightedLayer):
     step: Tensor
 
     def __init__(
-        self, weight: Tensor, step: Tensor, gain: Tensor, bias: Tensor | None, bits: int, geometry: Geometry | None
+        self,
+        weight: Tensor,
+        step: Tensor,
+        gain: Tensor,
+        bias: Tensor | None,
+        bits: int,
+        geometry: Geometry | None,
+        tokens: bool = False,
     ) -> None:
-        super().__init__(weight, bias, geometry)
+        super().__init__(weight, bias, geometry, tokens)
         self.bits = bits
         self.gain = nn.Parameter(gain.detach().clone())
         self.register_buffer("step", step.detach().clone())
@@ -65,7 +73,7 @@ class QuantizedLayer(WeightedLayer):
         """Weight and bias anew, the steps from the new weight, the gains back to 1."""
         super().reset_parameters()
         with torch.no_grad():
-            self.step.copy_(channel_steps(self.weight, self.bits, optimal_clip=True))
+            self.step.copy_(channel_steps(self.rows(self.weight), self.bits, optimal_clip=True))
             self.gain.fill_(1.0)
 
     @property
@@ -74,13 +82,13 @@ class QuantizedLayer(WeightedLayer):
         return _largest(self.bits)
 
     def effective_weight(self) -> Tensor:
-        rounded: Tensor = _Rounded.apply(self.weight, self._spread(self.step), self.largest)  # type: ignore[no-untyped-call]
-        return rounded * self._spread(self.gain * self.step)
+        rounded: Tensor = _Rounded.apply(self.weight, self.spread(self.step), self.largest)  # type: ignore[no-untyped-call]
+        return rounded * self.spread(self.gain * self.step)
 
     def whole_weight(self) -> NDArray[np.int8]:
         """The integers, shaped as the weight."""
         with torch.no_grad():
-            whole: NDArray[np.int8] = integers(self.weight, self._spread(self.step), self.largest).cpu().numpy()
+            whole: NDArray[np.int8] = integers(self.weight, self.spread(self.step), self.largest).cpu().numpy()
         return whole.astype(np.int8)
 
     def emit_weight(self, builder: OnnxBuilder) -> OnnxValue:
@@ -89,36 +97,36 @@ class QuantizedLayer(WeightedLayer):
             value = unpack_nibbles(builder, pack_nibbles(whole), whole.shape)
         else:
             value = builder.op("Cast", [builder.constant(whole, "q")], to=_FLOAT)
-        scale = self._spread((self.gain * self.step).detach()).float()
+        scale = self.spread((self.gain * self.step).detach()).float()
         return builder.op("Mul", [value, builder.constant(scale, "scale")])
 
     def cost(self, *inputs: Shape) -> Cost:
         floats = len(self.gain) + (0 if self.bias is None else len(self.bias))
         return Cost({32: floats, self.bits: self.weight.numel()}, {self.bits: self.mac_count(*inputs)})
 
-    def fold_affine(self, scale: Tensor, shift: Tensor) -> QuantizedLayer:
+    def fold_affine(self, scale: Tensor, shift: Tensor) -> QuantizedLayer | None:
+        if self.tokens:  # a BatchNorm counts the tokens, not their features
+            return None
         bias = shift if self.bias is None else self.bias.detach() * scale + shift
         return QuantizedLayer(self.weight, self.step, self.gain.detach() * scale, bias, self.bits, self.geometry)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.bits} bits"
 
-    def _spread(self, values: Tensor) -> Tensor:
-        """(N,) shaped to broadcast over the weight."""
-        return values.view(-1, *[1] * (self.weight.dim() - 1))
 
-
-def quantized_layer(source: nn.Linear | nn.Conv2d, bits: int, *, optimal_clip: bool = True) -> QuantizedLayer:
+def quantized_layer(
+    source: nn.Linear | _ConvNd, bits: int, *, optimal_clip: bool = True, tokens: bool = False
+) -> QuantizedLayer:
     """The quantized form of a trained layer. A convolution must pad with zeros, equally on both sides."""
-    weight = source.weight.detach()
-    step = channel_steps(weight, bits, optimal_clip=optimal_clip)
-    layer = QuantizedLayer(weight, step, torch.ones_like(step), source.bias, bits, Geometry.of(source))
+    weight, geometry = source.weight.detach(), Geometry.of(source)
+    step = channel_steps(output_rows(weight, geometry), bits, optimal_clip=optimal_clip)
+    layer = QuantizedLayer(weight, step, torch.ones_like(step), source.bias, bits, geometry, tokens)
     return layer.to(weight.device)
 
 
-def channel_steps(weight: Tensor, bits: int, *, optimal_clip: bool) -> Tensor:
-    """The step (N,) of each output channel of ``weight`` (N, …): max|w| / m, or the clipped range of least error."""
-    rows = weight.detach().flatten(1)
+def channel_steps(rows: Tensor, bits: int, *, optimal_clip: bool) -> Tensor:
+    """The step (N,) of each row of weights (N, …): max|w| / m, or the clipped range of least error."""
+    rows = rows.detach().flatten(1)
     full = rows.abs().amax(1).clamp_min(1e-12) / _largest(bits)
     if not optimal_clip:
         return full

@@ -3,7 +3,8 @@
     w ∗ x + b   →   s ⊙ (q ∗ x) + b         q = clip(round(w / s), −m, m),  m = 127 or 7
 
 Activations stay float, and so does the arithmetic: the file holds integers that ONNX Runtime turns into the float
-weight at load, so a layer takes a quarter or an eighth of its bytes and runs at dense speed.
+weight at load, so a layer takes a quarter or an eighth of its bytes and runs at dense speed. Linear layers of rows,
+tokens and channels-last images are quantized, and convolutions of any rank, grouped, depthwise and transposed ones too.
 
 The promise is ``APPROXIMATE``. Within a channel's range no weight moves by more than half a step, max|w| / 254 at 8
 bits and max|w| / 14 at 4; of a Gaussian channel that loses 0.01 % and about 1 % of the energy, and the output's
@@ -29,7 +30,13 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices, Knob
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor_plugins.common.replaceable import WeightLayer, foreign_layers, weight_layers
+from compressor_plugins.common.replaceable import (
+    WeightLayer,
+    foreign_layers,
+    is_weight_layer,
+    takes_tokens,
+    weight_layers,
+)
 from compressor_plugins.quantize_weights.layer import QuantizedLayer, channel_steps, quantized_layer
 
 KNOB = "bits"
@@ -66,9 +73,10 @@ class QuantizeWeights(Plugin):
         if isinstance(leaf, QuantizedLayer):
             bits = int(choice.get(KNOB, min(WIDTHS)))
             new = _narrower(leaf, bits, site.path, optimal_clip=self.clip == "error")
-        elif isinstance(leaf, nn.Linear | nn.Conv2d):
+        elif is_weight_layer(leaf):
             bits = int(choice.get(KNOB, WIDTHS[0]))
-            new = quantized_layer(leaf, bits, optimal_clip=self.clip == "error")
+            tokens = isinstance(leaf, nn.Linear) and takes_tokens(editor.network, editor.network.calls_of(site.path))
+            new = quantized_layer(leaf, bits, optimal_clip=self.clip == "error", tokens=tokens)
         else:
             raise Refusal(f"is a {type(leaf).__name__}, not a linear or convolutional layer", path=site.path)
         if not self.trainable:
@@ -101,5 +109,5 @@ def _narrower(leaf: QuantizedLayer, bits: int, path: str, *, optimal_clip: bool)
     """The layer at fewer bits, rounded anew from its latent weights."""
     if bits >= leaf.bits:
         raise Refusal(f"is at {leaf.bits} bits already", path=path)
-    step = channel_steps(leaf.weight, bits, optimal_clip=optimal_clip)
-    return QuantizedLayer(leaf.weight, step, leaf.gain, leaf.bias, bits, leaf.geometry)
+    step = channel_steps(leaf.rows(leaf.weight), bits, optimal_clip=optimal_clip)
+    return QuantizedLayer(leaf.weight, step, leaf.gain, leaf.bias, bits, leaf.geometry, leaf.tokens)
