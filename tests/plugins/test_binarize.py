@@ -141,13 +141,11 @@ def test_shared_weights_are_refused_and_shared_layers_keep_float_inputs() -> Non
     assert "more than once" in reason(Binarize(activations="binary"), network, "twice")
 
 
-def test_padding_the_file_cannot_hold_and_inputs_that_are_no_rows_are_refused() -> None:
+def test_padding_the_file_cannot_hold_is_refused() -> None:
     mirrored = traced(nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect")), (3, 8, 8))
     assert "pads with reflect" in reason(Binarize(), mirrored, "0")
     uneven = traced(nn.Sequential(nn.Conv2d(3, 16, 2, padding="same")), (3, 8, 8))
     assert "unequal" in reason(Binarize(), uneven, "0")
-    columns = chain(nn.Flatten(2), nn.Linear(64, 16), shape=(3, 8, 8), sensitive=False)
-    assert "not a row" in reason(Binarize(), columns, "1")
 
 
 # --- weights and activations -----------------------------------------------------------------------------------------
