@@ -65,7 +65,7 @@ def _read_file(path: Path, trust: bool, input_shape: Shape | None) -> Network:
         case Kind.EXPORT:
             return read_pt2(path)
         case Kind.ONNX:
-            return read_onnx(path)
+            return read_onnx(path, input_shape)
         case Kind.TORCHSCRIPT if trust:
             return read_torchscript(path, input_shape)
         case Kind.PICKLE if trust:

@@ -10,6 +10,7 @@ from compressor.export.rules import (
     pad,
     parametric,
     pool,
+    quantized,
     reduction,
     shape,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "pad",
     "parametric",
     "pool",
+    "quantized",
     "reduction",
     "rule_for",
     "shape",
