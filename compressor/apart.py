@@ -123,7 +123,7 @@ class _Child:
                 header = self._read(_HEADER, deadline)
                 kind, *content = pickle.loads(self._read(int.from_bytes(header, "big"), deadline))
             except TimeoutError:
-                return _no_answer(whose, culprit, f"took longer than {seconds:g} s")
+                return _no_answer(whose, culprit, f"took longer than {seconds:.3g} s")
             except EOFError:
                 return _no_answer(whose, culprit, f"its process {self._ended()}")
             if kind != "mention":
