@@ -1,7 +1,7 @@
 """Spans of a network that might be cut out, found in one pass over the graph.
 
     layer       a layer with the normalisation, activation and dropout that only it feeds
-    bottleneck  a 1×1 layer that widens, up to the layer that narrows again
+    bottleneck  a 1×1 layer (or one over channels-last pixels) that widens, up to the layer that narrows again
     block       all that lies between a place where the graph joins (sum, concatenation, product) and the last value
                 every path to it passes (its immediate dominator): a residual block, a fire module, a dense block
 
@@ -23,6 +23,7 @@ from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.span import find_span
+from compressor_plugins.common.layout import width
 from compressor_plugins.common.neighbours import PASSIVE, behind, is_batch_norm, leaf_at, only_user, source_of
 
 LAYERS = (_ConvNd, nn.Linear, Leaf)
@@ -105,7 +106,7 @@ def _rides_along(network: Network, node: fx.Node) -> bool:
 def _bottlenecks(network: Network, units: dict[fx.Node, Span]) -> Iterator[Span]:
     fed_by = {unit.source: unit for unit in units.values()}
     for unit in units.values():
-        if not (_pointwise(network, unit.nodes[0]) and _width(network, unit.last) > _width(network, unit.source)):
+        if not (_pointwise(network, unit.nodes[0]) and width(network, unit.last) > width(network, unit.source)):
             continue
         chain = [unit]
         while len(chain) < _MOST_BOTTLENECK_LAYERS and only_user(chain[-1].last) is not None:
@@ -113,18 +114,16 @@ def _bottlenecks(network: Network, units: dict[fx.Node, Span]) -> Iterator[Span]
             if following is None:
                 break
             chain.append(following)
-            if _width(network, following.last) < _width(network, following.source):
+            if width(network, following.last) < width(network, following.source):
                 yield Span("bottleneck", unit.source, tuple(node for link in chain for node in link.nodes))
                 break
 
 
 def _pointwise(network: Network, node: fx.Node) -> bool:
     leaf = leaf_at(network, node)
+    if isinstance(leaf, nn.Linear):
+        return len(network.shape(node)) > 1
     return isinstance(leaf, _ConvNd) and all(size == 1 for size in leaf.kernel_size)
-
-
-def _width(network: Network, node: fx.Node) -> int:
-    return network.shape(node)[0]
 
 
 # --- blocks: dominators ----------------------------------------------------------------------------------------------

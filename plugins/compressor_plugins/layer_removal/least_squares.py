@@ -29,6 +29,6 @@ def fit_affine(x: Tensor, y: Tensor, prior: Tensor | None = None, ridge: float =
     return matrix.to(x.dtype), (mean_y - matrix @ mean_x).to(x.dtype)
 
 
-def pixels(images: Tensor) -> Tensor:
-    """(N, C, H, W) as one row per pixel: (N·H·W, C)."""
-    return images.flatten(2).transpose(1, 2).flatten(0, 1)
+def pixels(images: Tensor, *, last: bool = False) -> Tensor:
+    """(N, C, H, W), or with channels ``last`` (N, H, W, C), as one row per pixel: (N·H·W, C). Of any rank."""
+    return images.flatten(0, -2) if last else images.flatten(2).transpose(1, 2).flatten(0, 1)

@@ -34,12 +34,14 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor_plugins.common.neighbours import leaf_at, only_user, source_of
+from compressor_plugins.common.layout import channels_last, meets, width
+from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user, source_of
 from compressor_plugins.common.spans import Obstacle, Span, find_spans, is_sum
 from compressor_plugins.layer_removal.removal import Way, ways
 from compressor_plugins.layer_removal.span_scores import span_scores
 
 KNOB = "repair"
+POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
 @dataclass(frozen=True)
@@ -139,13 +141,14 @@ def _why_not(network: Network, span: Span) -> str:
 
 def _why_none(network: Network, span: Span) -> str:
     given, wanted = network.shape(span.source), network.shape(span.last)
-    if len(given) != len(wanted):
+    if len(given) != len(wanted) or channels_last(network, span.source) != channels_last(network, span.last):
         return f"turns samples of shape {given} into {wanted}, which no map bridges"
-    if any(have < want for have, want in zip(given[1:], wanted[1:], strict=True)):
-        return "enlarges the image, which pooling and a map cannot"
+    if not meets(network, span.source, span.last):
+        return "changes the size of the image in a way that pooling and a map cannot"
+    channels = width(network, span.source), width(network, span.last)
     if len(given) == 1:
         return f"turns {given[0]} features into {wanted[0]}, and no linear layer follows that could take its part"
-    return f"a map from {given[0]} to {wanted[0]} channels would cost as much as the span"
+    return f"a map from {channels[0]} to {channels[1]} channels would cost as much as the span"
 
 
 def _with_idle_activation(network: Network, span: Span) -> Span:
@@ -162,7 +165,7 @@ def _with_idle_activation(network: Network, span: Span) -> Span:
 
 def _passed(network: Network, node: fx.Node, kind: type[nn.Module]) -> bool:
     """Whether the value is a ReLU's, or a maximum or an average of such values."""
-    while isinstance(leaf_at(network, node), nn.MaxPool2d | nn.AvgPool2d | nn.Dropout | nn.Identity):
+    while isinstance(leaf_at(network, node), (*POOLS, *PASSIVE)):
         node = source_of(node)
     return isinstance(leaf_at(network, node), kind)
 

@@ -17,20 +17,25 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.cost import cost_of
 from compressor.graph.editor import Editor
-from compressor.graph.leaf import Cost, Shape
+from compressor.graph.leaf import Cost
 from compressor.graph.network import Network
-from compressor.graph.repair import pooling
+from compressor.graph.repair import CONVOLUTIONS, pooling
 from compressor.graph.shapes import input_shapes
 from compressor_plugins.common.calibration import activations
+from compressor_plugins.common.layout import channels_last, meets, size, width
 from compressor_plugins.common.neighbours import behind, leaf_at, only_user
 from compressor_plugins.common.replaceable import symmetric_padding
 from compressor_plugins.common.spans import Span, is_activation
 from compressor_plugins.layer_removal.compose import affine_between, composed, composed_window
 from compressor_plugins.layer_removal.least_squares import fit_affine, pixels
 
+FORWARDS = tuple(CONVOLUTIONS.values())
+"""Convolutions of lines, images and volumes."""
 MOST_COMPOSED_MACS = 0.75
 """Of the two convolutions' multiply-accumulates. In ONNX Runtime one convolution at this share or below was faster than
 the two in every case measured (``benchmarks/payoffs/layer_removal.py``), by a fifth at least; near 1 it is a draw."""
@@ -82,9 +87,10 @@ class Map(Way):
         network, source = editor.network, self.span.source
         pool = _pool(network, source, self.last)
         x, y = activations(editor.require_evidence(), network, [source, self.last])
-        matrix, shift = fit_affine(pixels(pool(x) if pool else x), pixels(y))
+        last = channels_last(network, self.last)
+        matrix, shift = fit_affine(pixels(pool(x) if pool else x, last=last), pixels(y, last=last))
         chain: list[tuple[str, nn.Module]] = [("pool", pool)] if pool else []
-        chain.append(("map", _pointwise(matrix, shift)))
+        chain.append(("map", _pointwise(matrix, shift, 0 if last else y.dim() - 2)))
         if self.rectified:
             chain.append(("relu", nn.ReLU()))
         editor.remove_span(source, self.last, chain)
@@ -104,9 +110,10 @@ class Merge(Way):
         x, before, after = activations(evidence, network, [self.span.source, layer, self.span.last])
         merged: nn.Module
         if isinstance(user, nn.Linear):
-            merged = _merged_linear(leaf_at(network, layer), user, x, before, after)
+            rows = (value.flatten(0, -2) for value in (x, before, after))
+            merged = _merged_linear(leaf_at(network, layer), user, *rows)
         else:
-            assert isinstance(user, nn.Conv2d)
+            assert isinstance(user, _ConvNd)
             merged = _merged_convolution(user, pool(x) if pool else x, after)
         editor.remove_span(self.span.source, self.into, [("pool", pool), ("", merged)] if pool else [("", merged)])
 
@@ -127,8 +134,8 @@ class Compose(Way):
     def carry_out(self, editor: Editor) -> None:
         network = editor.network
         first, second = leaf_at(network, self.span.nodes[0]), leaf_at(network, self.into)
-        assert isinstance(first, nn.Conv2d)
-        assert isinstance(second, nn.Conv2d)
+        assert isinstance(first, _ConvNd)
+        assert isinstance(second, _ConvNd)
         between = _normalisation(network, self.span.nodes)
         if any(is_activation(network, node) for node in self.span.nodes):
             evidence = editor.require_evidence()
@@ -141,15 +148,15 @@ def ways(network: Network, span: Span, calls: Counter[str]) -> list[Way]:
 
     ``calls`` counts the calls of every leaf in the network.
     """
-    given, wanted = network.shape(span.source), network.shape(span.last)
     compose = _compose(network, span, calls)
     candidates: list[Way | None] = [_merge(network, span, calls)]
-    if len(given) == len(wanted) and all(have >= want for have, want in zip(given[1:], wanted[1:], strict=True)):
-        if given[0] == wanted[0]:
+    widens = width(network, span.source) != width(network, span.last)
+    if meets(network, span.source, span.last):
+        if not widens:
             candidates.append(Identity(span, _cost(network, span.nodes, calls), Cost()))
         candidates.append(_map(network, span, calls))
     fitting = [way for way in [*candidates, compose] if way is not None and way.worthwhile]
-    if given[0] != wanted[0]:
+    if widens:
         fitting.sort(key=lambda way: way.added.weight_bytes - way.saved.weight_bytes)
     return sorted(fitting, key=lambda way: not (isinstance(way, Compose) and way.linear))
 
@@ -158,17 +165,16 @@ def ways(network: Network, span: Span, calls: Counter[str]) -> list[Way]:
 
 
 def _map(network: Network, span: Span, calls: Counter[str]) -> Map | None:
-    given = network.shape(span.source)
     nodes = list(span.nodes)
     if span.kind != "block":
         start = max(index for index, node in enumerate(nodes) if not _tail_like(network, node))
         stop = next((i for i in range(start, len(nodes)) if is_activation(network, nodes[i])), len(nodes))
         nodes = nodes[:stop]
     last = nodes[-1]
-    wanted = network.shape(last)
-    if len(given) != 3 or len(wanted) != 3:
+    if len(network.shape(last)) == 1 or not meets(network, span.source, last):
         return None
-    added = Cost({32: given[0] * wanted[0] + wanted[0]}, {32: given[0] * wanted[0] * wanted[1] * wanted[2]})
+    given, wanted = width(network, span.source), width(network, last)
+    added = Cost({32: given * wanted + wanted}, {32: given * wanted * math.prod(size(network, last))})
     return Map(span, _cost(network, nodes, calls), added, last, _never_negative(network, last))
 
 
@@ -183,14 +189,26 @@ def _merge(network: Network, span: Span, calls: Counter[str]) -> Merge | None:
     rows = len(network.shape(span.last)) == 1
     user = behind(network, span.last) if rows else only_user(span.last)
     leaf = leaf_at(network, user)
-    if user is None or type(leaf) not in (nn.Linear, nn.Conv2d) or calls[str(user.target)] != 1:
+    if user is None or leaf is None or calls[str(user.target)] != 1:
         return None
-    if isinstance(leaf, nn.Conv2d) and (leaf.groups != 1 or leaf.padding_mode != "zeros"):
+    if not _takes_in(leaf, linear=rows or channels_last(network, span.last)):
         return None
-    if len(network.shape(span.source)) != len(network.shape(span.last)):
+    if len(network.shape(span.source)) != len(network.shape(span.last)) or not _same_rows(network, span):
         return None
     saved = _cost(network, [*span.nodes, user], calls)
     return Merge(span, saved, _merged_cost(network, span, user), user)
+
+
+def _takes_in(leaf: nn.Module, *, linear: bool) -> bool:
+    """Whether the layer can take a map of its input's channels into its weights."""
+    if linear:
+        return type(leaf) is nn.Linear
+    return type(leaf) in FORWARDS and isinstance(leaf, _ConvNd) and leaf.groups == 1 and leaf.padding_mode == "zeros"
+
+
+def _same_rows(network: Network, span: Span) -> bool:
+    """Pixels with their channels last cannot be pooled."""
+    return not channels_last(network, span.last) or meets(network, span.source, span.last)
 
 
 def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | None:
@@ -199,7 +217,7 @@ def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | Non
         return None
     pair = [leaf_at(network, node) for node in (span.nodes[0], user)]
     first, second = pair
-    if not (isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)):
+    if not (isinstance(first, _ConvNd) and isinstance(second, _ConvNd)):
         return None
     alone = calls[str(span.nodes[0].target)] == calls[str(user.target)] == 1
     if not alone or not (_composable(first) and _composable(second)):
@@ -213,8 +231,8 @@ def _compose(network: Network, span: Span, calls: Counter[str]) -> Compose | Non
     return Compose(span, saved, added, user, linear)
 
 
-def _composable(layer: nn.Conv2d) -> bool:
-    if type(layer) is not nn.Conv2d or layer.groups != 1 or layer.padding_mode != "zeros":
+def _composable(layer: _ConvNd) -> bool:
+    if type(layer) not in FORWARDS or layer.groups != 1 or layer.padding_mode != "zeros":
         return False
     try:
         symmetric_padding(layer)
@@ -226,8 +244,7 @@ def _composable(layer: nn.Conv2d) -> bool:
 def _merged_cost(network: Network, span: Span, user: fx.Node) -> Cost:
     """Of the user, taking as many channels as enter the span, with a bias."""
     old = cost_of(network.leaf(str(user.target)), *input_shapes(user))
-    given, wanted = network.shape(span.source)[0], network.shape(span.last)[0]
-    outputs = network.shape(user)[0]
+    given, wanted, outputs = (width(network, node) for node in (span.source, span.last, user))
     weights = network.leaf(str(user.target)).get_parameter("weight").numel()
     macs = {bits: count * given // wanted for bits, count in old.macs.items()}
     return Cost({32: weights * given // wanted + outputs}, macs)
@@ -260,17 +277,17 @@ def _never_negative(network: Network, node: fx.Node) -> bool:
 
 
 def _pool(network: Network, source: fx.Node, last: fx.Node) -> nn.Module | None:
-    given: Shape = network.shape(source)[1:]
-    wanted: Shape = network.shape(last)[1:]
+    given, wanted = size(network, source), size(network, last)
     return None if given == wanted else pooling(given, wanted)
 
 
-def _pointwise(matrix: Tensor, shift: Tensor) -> nn.Conv2d:
+def _pointwise(matrix: Tensor, shift: Tensor, rank: int) -> nn.Module:
+    """A 1×1 convolution over ``rank`` dimensions, or for 0 a linear layer."""
     outputs, inputs = matrix.shape
-    layer = nn.Conv2d(inputs, outputs, 1)
+    layer = CONVOLUTIONS[rank](inputs, outputs, 1) if rank else nn.Linear(inputs, outputs)
     with torch.no_grad():
-        layer.weight.copy_(matrix.view(outputs, inputs, 1, 1))
-        layer.bias.copy_(shift)  # type: ignore[union-attr]
+        layer.weight.copy_(matrix.view(outputs, inputs, *[1] * rank))
+        layer.bias.copy_(shift)
     return layer
 
 
@@ -280,7 +297,7 @@ def _normalisation(network: Network, nodes: Sequence[fx.Node]) -> tuple[Tensor |
     scale: Tensor | None = None
     shift: Tensor | None = None
     for leaf in (leaf_at(network, node) for node in nodes):
-        if not isinstance(leaf, nn.BatchNorm2d):
+        if not isinstance(leaf, _BatchNorm):
             continue
         assert leaf.running_mean is not None
         assert leaf.running_var is not None
@@ -311,13 +328,12 @@ def _merged_linear(layer: nn.Module | None, user: nn.Linear, x: Tensor, before: 
 
 
 @torch.no_grad()
-def _merged_convolution(user: nn.Conv2d, x: Tensor, after: Tensor) -> nn.Conv2d:
+def _merged_convolution(user: _ConvNd, x: Tensor, after: Tensor) -> nn.Module:
     """W∘M as one convolution; exact but for the rim, where the user pads with zeros and not with M's bias."""
     matrix, shift = fit_affine(pixels(x), pixels(after))
-    merged = nn.Conv2d(
-        x.shape[1], user.out_channels, user.kernel_size, user.stride, user.padding, user.dilation  # type: ignore[arg-type]
-    )  # fmt: skip
-    merged.weight.copy_(torch.einsum("dekl,ec->dckl", user.weight, matrix))
-    bias = torch.einsum("dekl,e->d", user.weight, shift)
-    merged.bias.copy_(bias if user.bias is None else bias + user.bias)  # type: ignore[union-attr]
-    return merged
+    window = (user.kernel_size, user.stride, user.padding, user.dilation)
+    merged = CONVOLUTIONS[len(user.kernel_size)](x.shape[1], user.out_channels, *window)
+    merged.weight.copy_(torch.einsum("de...,ec->dc...", user.weight, matrix))
+    bias = torch.einsum("dek,e->d", user.weight.flatten(2), shift)
+    merged.bias.copy_(bias if user.bias is None else bias + user.bias)
+    return merged  # type: ignore[no-any-return]

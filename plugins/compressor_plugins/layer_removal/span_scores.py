@@ -29,6 +29,7 @@ from compressor.evidence import Batch, Evidence
 from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor_plugins.common.calibration import MOST_VALUES
+from compressor_plugins.common.layout import channel_dim, meets, width
 from compressor_plugins.common.neighbours import leaf_at
 from compressor_plugins.common.spans import Span
 from compressor_plugins.layer_removal.least_squares import fit_affine
@@ -66,7 +67,7 @@ def probe(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[S
     for values, answers in _values(network, nodes, evidence):
         labels.append(answers)
         for node in nodes:
-            features[node].append(values[node].flatten(2).mean(2) if values[node].dim() > 2 else values[node])
+            features[node].append(_pooled(values[node], channel_dim(network, node) + 1))
     if sum(map(len, labels)) < 2:
         return {}
     wanted = F.one_hot(torch.cat(labels), network.classes).double()
@@ -105,17 +106,15 @@ SCORES: Mapping[str, Callable[[Network, Sequence[Span], Evidence], dict[Span, fl
 
 def agrees(network: Network, span: Span) -> bool:
     """Whether the span's input, pooled where space shrinks, has the shape of its value."""
-    given, wanted = network.shape(span.source), network.shape(span.last)
-    fits = len(given) == len(wanted) and given[0] == wanted[0]
-    return fits and all(have >= want for have, want in zip(given[1:], wanted[1:], strict=True))
+    return meets(network, span.source, span.last) and width(network, span.source) == width(network, span.last)
 
 
 def stand_in(network: Network, span: Span, value: Tensor) -> Tensor:
     """The span's input ``(N, C, …)`` in the size of its value."""
-    given, wanted = network.shape(span.source)[1:], network.shape(span.last)[1:]
+    given, wanted = network.shape(span.source), network.shape(span.last)
     if given == wanted:
         return value
-    pooled: Tensor = pooling(given, wanted)(value)
+    pooled: Tensor = pooling(given[1:], wanted[1:])(value)
     return pooled
 
 
@@ -176,6 +175,11 @@ def _held_out_error(features: Tensor, wanted: Tensor) -> float:
         rest = slice(1 - start, None, 2)
         total += float((features[rest] @ matrix.T + shift - wanted[rest]).square().sum())
     return total / len(wanted)
+
+
+def _pooled(value: Tensor, channels: int) -> Tensor:
+    """The mean of every channel, which lie along dimension ``channels``: (N, C)."""
+    return value.movedim(channels, 1).flatten(2).mean(2) if value.dim() > 2 else value
 
 
 def _unique(nodes: Iterable[fx.Node]) -> list[fx.Node]:

@@ -18,10 +18,13 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Cost
 from compressor.graph.network import Network
+from compressor.graph.repair import CONVOLUTIONS
 from compressor_plugins.common.calibration import activations
 from compressor_plugins.common.neighbours import leaf_at
 from compressor_plugins.common.spans import ACTIVATIONS
@@ -29,6 +32,8 @@ from compressor_plugins.self_grow.growth import AMOUNTS, Growth, chain_cost, dis
 from compressor_plugins.self_grow.places import DepthPlace, rounded
 
 Chain = list[tuple[str, nn.Module]]
+
+BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 IDEMPOTENT = (nn.ReLU, nn.ReLU6)
 """Activations that change nothing when applied twice."""
@@ -52,11 +57,11 @@ class Residual(Growth):
     def carry_out(self, editor: Editor, amount: float) -> None:
         chain = self._layers(amount)
         generator = seeded(self.place.name)
-        convolutions = [leaf for _, leaf in chain if isinstance(leaf, nn.Conv2d)]
-        for convolution in convolutions:
-            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu", generator=generator)
-            if convolution.bias is not None:
-                nn.init.zeros_(convolution.bias)
+        layers = [leaf for _, leaf in chain if isinstance(leaf, _ConvNd | nn.Linear)]
+        for layer in layers:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         last = chain[-1][1]
         nn.init.zeros_(last.get_parameter("weight"))
         nn.init.zeros_(last.get_parameter("bias"))
@@ -67,13 +72,13 @@ class Residual(Growth):
 
     def _layers(self, amount: float) -> Chain:
         channels, hidden = self.place.channels, self._hidden(amount)
-        chain: Chain = [("grown1", _convolution(channels, hidden, self.place.kernel, not self.normalised))]
+        chain: Chain = [("grown1", _layer(self.place, channels, hidden, not self.normalised))]
         if self.normalised:
-            chain.append(("grown_bn1", nn.BatchNorm2d(hidden)))
+            chain.append(("grown_bn1", BATCH_NORMS[self.place.axes](hidden)))
         chain.append(("grown_act", copy.deepcopy(self.activation)))
-        chain.append(("grown2", _convolution(hidden, channels, self.place.kernel, not self.normalised)))
+        chain.append(("grown2", _layer(self.place, hidden, channels, not self.normalised)))
         if self.normalised:
-            chain.append(("grown_bn2", nn.BatchNorm2d(channels)))
+            chain.append(("grown_bn2", BATCH_NORMS[self.place.axes](channels)))
         return chain
 
 
@@ -96,7 +101,8 @@ class Dirac(Growth):
     def carry_out(self, editor: Editor, amount: float) -> None:
         chain = self._layers()
         convolution = chain[0][1]
-        nn.init.dirac_(convolution.get_parameter("weight"))
+        weight = convolution.get_parameter("weight")
+        (nn.init.eye_ if self.place.last else nn.init.dirac_)(weight)
         if self.normalised:
             (x,) = activations(editor.require_evidence(), editor.network, [self.place.node])
             become_identity_on(chain[1][1], x)
@@ -108,9 +114,9 @@ class Dirac(Growth):
 
     def _layers(self) -> Chain:
         channels = self.place.channels
-        chain: Chain = [("deeper", _convolution(channels, channels, self.place.kernel, not self.normalised))]
+        chain: Chain = [("deeper", _layer(self.place, channels, channels, not self.normalised))]
         if self.normalised:
-            chain.append(("bn", nn.BatchNorm2d(channels)))
+            chain.append(("bn", BATCH_NORMS[self.place.axes](channels)))
         chain.append(("act", copy.deepcopy(self.activation)))
         return chain
 
@@ -118,11 +124,12 @@ class Dirac(Growth):
 def depth_growths(network: Network, places: Sequence[DepthPlace]) -> list[tuple[DepthPlace, list[Growth]]]:
     """The ways to grow behind each place, the preferred one first. New layers look like the network's own."""
     leaves = [leaf for _, leaf in network.leaves()]
-    normalised = any(isinstance(leaf, nn.BatchNorm2d) for leaf in leaves)
+    batch_normalised = any(isinstance(leaf, _BatchNorm) for leaf in leaves)
     plain = (leaf for leaf in leaves if isinstance(leaf, ACTIVATIONS) and not list(leaf.parameters()))
     activation = next(plain, nn.ReLU())
     found: list[tuple[DepthPlace, list[Growth]]] = []
     for place in places:
+        normalised = batch_normalised and not place.last
         ways: list[Growth] = [Residual(place, normalised, activation)]
         own = leaf_at(network, place.node)
         if type(own) in IDEMPOTENT and own is not None:
@@ -133,16 +140,20 @@ def depth_growths(network: Network, places: Sequence[DepthPlace]) -> list[tuple[
 
 @torch.no_grad()
 def become_identity_on(norm: nn.Module, x: Tensor) -> None:
-    """Give a BatchNorm the statistics of ``x`` (N, C, H, W), and the scale and shift that undo them."""
-    assert isinstance(norm, nn.BatchNorm2d)
+    """Give a BatchNorm the statistics of ``x`` (N, C, …), and the scale and shift that undo them."""
+    assert isinstance(norm, _BatchNorm)
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    variance, mean = torch.var_mean(x, dim=(0, 2, 3))
+    variance, mean = torch.var_mean(x, dim=[axis for axis in range(x.dim()) if axis != 1])
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
     norm.weight.copy_((norm.running_var + norm.eps).sqrt())
     norm.bias.copy_(mean)
 
 
-def _convolution(inputs: int, outputs: int, kernel: int, bias: bool) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
+def _layer(place: DepthPlace, inputs: int, outputs: int, bias: bool) -> nn.Module:
+    """A convolution that keeps the size of the map; a linear layer over its pixels where their channels are last."""
+    if place.last:
+        return nn.Linear(inputs, outputs, bias=bias)
+    layer: nn.Module = CONVOLUTIONS[place.axes](inputs, outputs, place.kernel, padding=place.kernel // 2, bias=bias)
+    return layer

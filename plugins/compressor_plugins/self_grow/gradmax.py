@@ -30,6 +30,9 @@ SMOOTH = (nn.Tanh, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.ELU, nn.CELU, nn.SELU, nn.
 """φ(0) = 0 and φ'(0) ≠ 0."""
 KINKED = (nn.ReLU, nn.ReLU6)
 """φ(0) = 0, and torch takes φ'(0) = 0."""
+AVERAGES = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+)  # fmt: skip
 
 ITERATIONS = 4
 SPARE = 8
@@ -77,7 +80,7 @@ def linear_between(network: Network, place: WidthPlace) -> list[Step] | None:
     steps: list[Step] = []
     for node in place.between:
         leaf = leaf_at(network, node)
-        if isinstance(leaf, nn.AvgPool2d | nn.AdaptiveAvgPool2d | nn.Flatten):
+        if isinstance(leaf, (*AVERAGES, nn.Flatten)):
             steps.append(leaf)
         elif leaf is None:
             if operation(node) != "flatten":

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.coupling.guard import check_free
@@ -25,11 +26,12 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.span import SIZE_READERS
 from compressor.graph.trunk import trunk
-from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user, source_of
+from compressor_plugins.common.layout import channels_last
+from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
 from compressor_plugins.common.spans import ACTIVATIONS, LAYERS
 
 JOINS = ("add", "iadd", "__iadd__", "cat", "concat", "concatenate")
-WIDE = (nn.Conv2d, nn.Linear)
+WIDE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 """Layers that can gain outputs, and inputs: exactly these classes."""
 MULTIPLE, FEW = 16, 4
 """Channel counts that run well are multiples of 16; below 16, of 4."""
@@ -37,14 +39,20 @@ MULTIPLE, FEW = 16, 4
 
 @dataclass(frozen=True)
 class DepthPlace:
-    """A feature map ``(C, H, W)`` to grow behind."""
+    """A feature map ``(C, …)`` of a line, an image or a volume to grow behind; with channels ``last`` ``(…, C)``."""
 
     name: str
     node: fx.Node
+    last: bool = False
 
     @property
     def channels(self) -> int:
-        return Network.shape(self.node)[0]
+        return Network.shape(self.node)[-1 if self.last else 0]
+
+    @property
+    def axes(self) -> int:
+        """Dimensions of the image."""
+        return len(Network.shape(self.node)) - 1
 
     @property
     def kernel(self) -> int:
@@ -60,24 +68,18 @@ class WidthPlace:
     layer: fx.Node
     between: tuple[fx.Node, ...]
     taker: fx.Node
-
-    @property
-    def channels(self) -> int:
-        return Network.shape(self.layer)[0]
-
-    @property
-    def run(self) -> int:
-        """Inputs of the taker that one channel fills: more than one behind a flattening."""
-        return Network.shape(source_of(self.taker))[0] // self.channels
+    channels: int
+    run: int
+    """Inputs of the taker that one channel fills: more than one behind a flattening."""
 
 
 def depth_places(network: Network) -> Iterator[DepthPlace]:
     """Feature maps on the trunk, each at the end of what made it."""
     calls = Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
     for node in trunk(network):
-        if len(network.shape(node)) == 3 and _ends_a_unit(network, node):
+        if len(network.shape(node)) in (2, 3, 4) and _ends_a_unit(network, node):
             alone = node.op == "call_module" and calls[str(node.target)] == 1
-            yield DepthPlace(str(node.target) if alone else node.name, node)
+            yield DepthPlace(str(node.target) if alone else node.name, node, channels_last(network, node))
 
 
 def width_places(network: Network) -> Iterator[WidthPlace | tuple[str, str]]:
@@ -86,9 +88,12 @@ def width_places(network: Network) -> Iterator[WidthPlace | tuple[str, str]]:
     seen: set[str] = set()
     for node, leaf in network.calls():
         path = str(node.target)
-        if type(leaf) not in WIDE or path in seen:
+        if path in seen or not isinstance(leaf, _ConvNd | nn.Linear):
             continue
         seen.add(path)
+        if type(leaf) not in WIDE:
+            yield path, f"is a {type(leaf).__name__}, whose new outputs would be another kind's"
+            continue
         try:
             place = _width_place(network, node, path)
         except Refusal as refusal:
@@ -123,7 +128,7 @@ def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
     if len(network.calls_of(path)) > 1:
         raise Refusal("is called more than once")
     leaf = network.leaf(path)
-    if isinstance(leaf, nn.Conv2d) and leaf.groups != 1:
+    if isinstance(leaf, _ConvNd) and leaf.groups != 1:
         raise Refusal("makes its channels in groups")
     check_free(network, path)
     between: list[fx.Node] = []
@@ -137,12 +142,13 @@ def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
         raise Refusal("its channels are used in several places, and could not widen alone")
     if len(network.calls_of(str(user.target))) > 1:
         raise Refusal(f"its channels reach {user.target}, which is called more than once")
-    return WidthPlace(path, node, tuple(between), user)
+    channels, taken = leaf.get_parameter("weight").shape[0], network.leaf(str(user.target)).get_parameter("weight")
+    return WidthPlace(path, node, tuple(between), user, channels, taken.shape[1] // channels)
 
 
 def _takes_all(network: Network, node: fx.Node) -> bool:
     leaf = leaf_at(network, node)
-    return type(leaf) in WIDE and (not isinstance(leaf, nn.Conv2d) or leaf.groups == 1)
+    return type(leaf) in WIDE and (not isinstance(leaf, _ConvNd) or leaf.groups == 1)
 
 
 def _each_alone(network: Network, node: fx.Node) -> bool:

@@ -22,6 +22,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.cost import cost_of
 from compressor.graph.editor import Editor
@@ -84,8 +85,8 @@ class GradMax(Growth):
         directions = steepest_outputs(editor.require_evidence(), network, place, count)
         length = _outgoing(network, place).norm(dim=(0, 2)).mean()
         layer, taker = (copy.deepcopy(leaf_at(network, node)) for node in (place.layer, place.taker))
-        assert isinstance(layer, nn.Linear | nn.Conv2d)
-        assert isinstance(taker, nn.Linear | nn.Conv2d)
+        assert isinstance(layer, nn.Linear | _ConvNd)
+        assert isinstance(taker, nn.Linear | _ConvNd)
         _grow(layer, "weight", torch.zeros_like(layer.weight[:1]).expand(count, *layer.weight.shape[1:]), 0)
         if layer.bias is not None:
             held = HELD_OPEN if needs_holding_open(network, place) else 0.0
@@ -174,14 +175,14 @@ def _grow(leaf: nn.Module, name: str, more: Tensor, dim: int) -> None:
     setattr(leaf, name, nn.Parameter(torch.cat([old.detach(), more.to(old)], dim), old.requires_grad))
 
 
-def _count_outputs(leaf: nn.Linear | nn.Conv2d) -> None:
+def _count_outputs(leaf: nn.Linear | _ConvNd) -> None:
     if isinstance(leaf, nn.Linear):
         leaf.out_features = len(leaf.weight)
     else:
         leaf.out_channels = len(leaf.weight)
 
 
-def _count_inputs(leaf: nn.Linear | nn.Conv2d) -> None:
+def _count_inputs(leaf: nn.Linear | _ConvNd) -> None:
     if isinstance(leaf, nn.Linear):
         leaf.in_features = leaf.weight.shape[1]
     else:
