@@ -24,7 +24,7 @@ LAYERS = [
     {"testing", "recipe"},
     {"search"},
     {"report"},
-    {"cli"},
+    {"cli", "__main__"},
 ]
 
 CONFINED = {

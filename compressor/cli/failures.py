@@ -12,16 +12,22 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
 
 from compressor import __version__
+from compressor.cli import streams
 from compressor.errors import CompressorError, ExportError, InputError
+from compressor.foreign import described
 from compressor.report.text import clean
 
 OK, NO, WRONG_INPUT, INTERNAL, INTERRUPTED = 0, 1, 2, 70, 130
@@ -32,26 +38,53 @@ _UsageError = typer.BadParameter.__mro__[1]
 
 def exit_code(run: Callable[[], object]) -> int:
     """Run a command; its exit code, whatever happens in it. Errors are reported on standard error."""
+    interrupted = _Interrupted()
     try:
-        code = run()
+        with interrupted:
+            code = run()
         sys.stdout.flush()
     except BaseException as error:
-        if _wants_traceback() and not isinstance(error, SystemExit):
+        if _wants_traceback():
             traceback.print_exc()
+        if interrupted.heard and not isinstance(error, CompressorError):  # libraries make other errors of it
+            error = KeyboardInterrupt()
         return _report(error)
+    if code == INTERRUPTED and interrupted.heard:  # typer makes an exit code of it
+        return _say("interrupted", INTERRUPTED)
+    if streams.lost:
+        return _say(f"standard output: {_system(streams.lost[0])}: what should be there is lost", INTERNAL)
     return code if isinstance(code, int) else OK
+
+
+class _Interrupted:
+    """Ctrl-C while it is entered raises ``KeyboardInterrupt`` as ever, and is remembered."""
+
+    heard = False
+
+    def __enter__(self) -> None:
+        self._before: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._hear)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.heard = True
+        raise KeyboardInterrupt
 
 
 def _report(error: BaseException) -> int:
     match error:
+        case SystemExit() if "_COMPRESSOR_COMPLETE" in os.environ:  # how typer ends when a shell asks for completions
+            return error.code if isinstance(error.code, int) else INTERNAL
         case SystemExit():
-            return error.code if isinstance(error.code, int) else INTERNAL if error.code else OK
+            return _say(f"something ended the program: {described(error)}", INTERNAL)
         case KeyboardInterrupt():
             return _say("interrupted", INTERRUPTED)
         case typer.Abort():
             return _say("aborted", INTERRUPTED)
-        case BrokenPipeError():
-            return _reader_gone()
         case _ if isinstance(error, _UsageError):
             return _say(_usage(error), WRONG_INPUT)
         case InputError() | ExportError():
@@ -82,12 +115,6 @@ def _usage(error: BaseException) -> str:
 def _system(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename else reason
-
-
-def _reader_gone() -> int:
-    """Whoever read standard output went away (``| head``): nothing is left to tell, and nothing may be flushed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return NO
 
 
 def _internal(error: BaseException) -> str:

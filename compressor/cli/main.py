@@ -1,61 +1,47 @@
-"""The command line: ``compressor COMMAND …``. Commands import what they need when they run, so ``--help`` is quick."""
+"""The start of the command line: streams that cannot fail, an interrupt that is heard from the first moment on."""
 
 from __future__ import annotations
 
-import io
 import sys
-from collections.abc import Sequence
-from typing import Annotated
 
-import typer
+TYPE_CHECKING = False  # typing itself takes longer to import than the rest of this file, and Ctrl-C may come meanwhile
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
 
-from compressor import __version__
-from compressor.cli import bench, inspect, models, optimize, plugins, recipe, report, resume, train
-from compressor.cli.failures import WRONG_INPUT, exit_code
-
-app = typer.Typer(
-    name="compressor",
-    help="Makes trained PyTorch CNNs smaller and faster, and proves it.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    invoke_without_command=True,
-)
-app.command("optimize")(optimize.optimize)
-app.command("resume")(resume.resume)
-app.command("report")(report.report)
-app.command("inspect")(inspect.inspect)
-app.command("bench")(bench.bench)
-app.command("train")(train.train)
-app.command("models")(models.models)
-app.add_typer(plugins.app, name="plugins")
-app.add_typer(recipe.app, name="recipe")
+INTERRUPTED = 130
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"compressor {__version__}")
-        raise typer.Exit()
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C before a command began is no traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("compressor: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
-@app.callback()
-def _start(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(WRONG_INPUT)
+if sys.excepthook is sys.__excepthook__:
+    sys.excepthook = _uncaught
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (``sys.argv`` when there are no ``arguments``); returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a figure is worth more than its µ
+    try:
+        from compressor.cli.streams import robust
+
+        robust()
+        from compressor.cli.failures import exit_code
+    except KeyboardInterrupt:
+        print("compressor: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> object:
+    from compressor.cli.app import app
+
     given = list(arguments) if arguments is not None else None
-    return exit_code(lambda: app(args=given, prog_name="compressor", standalone_mode=False))
+    return app(args=given, prog_name="compressor", standalone_mode=False)
 
 
 if __name__ == "__main__":

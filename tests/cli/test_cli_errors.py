@@ -78,7 +78,8 @@ def test_with_json_an_error_leaves_standard_output_empty(run: Run) -> None:
         (MemoryError(), 70),
         (KeyboardInterrupt(), 130),
         (typer.Abort(), 130),
-        (SystemExit(3), 3),
+        (SystemExit(0), 70),
+        (SystemExit(3), 70),
         (SystemExit("words"), 70),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from compressor.cli.main import app
+from compressor.cli.app import app
 from compressor.engine.space import build_space
 from compressor.engine.survey import surveyor
 from compressor.graph.capture import capture
