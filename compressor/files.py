@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,18 @@ def save_atomic(path: Path, save: Callable[[Path], None]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def require_regular(path: Path, kind: type[Exception]) -> None:
+    """Raise ``kind`` where ``path`` is no file that can be read to its end: a folder, a pipe, a device, or nothing."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise kind(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise kind(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    if not stat.S_ISREG(mode):
+        raise kind(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'a pipe or a device'} and no file")
 
 
 def _umask() -> int:

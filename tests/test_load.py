@@ -244,7 +244,7 @@ def test_names_that_are_nearly_right() -> None:
 
 def test_functions_that_do_not_work(here: Path) -> None:
     assert "input_shape = (3, 32, 32)" in refused("mine:unknown")
-    assert "mine:failing failed (RuntimeError: no luck" in refused("mine:failing")
+    assert "mine:failing failed: RuntimeError: no luck today (" in refused("mine:failing")
     assert "must return a torch.nn.Module" in refused("mine:wrong")
     assert "has no 'missing'" in refused("mine:missing")
     assert "cannot be imported" in refused("absent.module:function")

@@ -64,7 +64,9 @@ def optimize(
         if dry_run:
             preview(prepared, out)
         else:
-            code = carry_out(RunFolder.create(folder, prepared.recipe, prepared.network), out)
+            run = RunFolder.create(folder, prepared.recipe, prepared.network)
+            del prepared  # the run reads everything anew from its folder: nothing is held twice
+            code = carry_out(run, out)
     if code:
         raise typer.Exit(code)
 

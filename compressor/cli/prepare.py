@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from compressor.data.dataset import Data
+from compressor.data.fit import check_fit
 from compressor.data.load import load_data
-from compressor.engine.baseline import check_fit
 from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
@@ -46,21 +47,25 @@ def prepare(
     trust: bool = False,
     input_shape: Shape | None = None,
 ) -> Prepared:
-    """Read recipe, data and model, and see that they go together. Raises ``InputError`` or ``ExportError``.
+    """Read recipe, model and data, and see that they go together. Raises ``InputError`` or ``ExportError``.
 
-    Where a model does not say what it takes, it takes what the data set has.
+    The model comes first: a mistyped name costs no reading of images. Where a model does not say what it takes, it
+    takes what the data set has.
     """
     read = read_recipe(recipe, overrides)
-    data = load_data(read.data)
-    network = load_model(model, weights=weights, trust=trust, input_shape=input_shape or data.input_shape)
-    check_fit(network, data)
+    data = cache(lambda: load_data(read.data))
+    network = load_model(
+        model, weights=weights, trust=trust, input_shape=input_shape, otherwise=lambda: data().input_shape
+    )
     to_onnx(network)
+    check_fit(network, data())
     untrained = read.search.allow_untrained
-    chosen = choose_normalisation(network, data, read.data, untrained=untrained)
+    chosen = choose_normalisation(network, data(), read.data, untrained=untrained)
     network.know(replace(chosen.normalisation, folded=read.export.fold_normalisation))
     seen = glance(network, chosen.data)
     if not untrained:
         refuse_untrained(seen, chosen.data)
     settled = replace(read, data=replace(read.data, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
     space = build_space(read.phases, surveyor(network, read.limits.plugin_seconds), read.training)
-    return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, chosen.notes)
+    notes = (*chosen.data.notes, *chosen.notes)
+    return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, notes)

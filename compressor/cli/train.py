@@ -79,6 +79,9 @@ def train(
     fallback: Annotated[
         bool, typer.Option("--fallback", help="Take the embedded digits where a named set cannot be had.")
     ] = False,
+    download: Annotated[
+        bool, typer.Option("--download", help="Other programs (apt-get, npm) may be run to fetch a named set.")
+    ] = False,
     test: Annotated[bool, typer.Option("--test", help="Also score on the test split, once, at the end.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     as_json: Json = False,
@@ -99,7 +102,7 @@ def train(
             augmentation=Augmentation(flip=flip, shift=shift, rotate=rotate),
             precision=precision.value,
         )
-        trained = _train(name, data_spec(data, limit, fallback), spec, seed, test, out)
+        trained = _train(name, data_spec(data, limit, fallback, download), spec, seed, test, out)
         trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
         write_pt2(trained.network, out_file)
         if as_json:
@@ -108,7 +111,7 @@ def train(
             _show(trained, name, out_file, out)
 
 
-def data_spec(source: str, limit: int = 0, fallback: bool = False) -> DataSpec:
+def data_spec(source: str, limit: int = 0, fallback: bool = False, download: bool = False) -> DataSpec:
     """What ``--data`` means: a folder or an .npz file that is there, a function where there is a colon, else a name."""
     from compressor.data.spec import DataSpec
 
@@ -119,7 +122,7 @@ def data_spec(source: str, limit: int = 0, fallback: bool = False) -> DataSpec:
         return DataSpec(npz=str(path), limit=limit)
     if ":" in source:
         return DataSpec(function=source, limit=limit)
-    return DataSpec(name=source, limit=limit, fallback=fallback)
+    return DataSpec(name=source, limit=limit, fallback=fallback, download=download)
 
 
 def _check_place(file: Path, force: bool) -> None:
@@ -151,6 +154,8 @@ def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out:
         f"data: {data.name} from {data.source}, {text.count(len(data.train))} samples for training, "
         f"{text.count(len(data.validation))} for validation"
     )
+    for note in data.notes:
+        out.note(f"note: {note}")
     if data.stand_in:
         out.note(f"note: {spec.title} could not be had; these figures are about {data.name}, not about it")
     torch.manual_seed(seed)

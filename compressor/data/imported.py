@@ -1,14 +1,36 @@
-"""Names of the user's own functions, ``package.module:function``, turned into the functions."""
+"""The user's own functions, ``package.module:function``: found, called, and named when they fail."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from compressor.errors import InputError
+from compressor.errors import CompressorError, InputError
+
+
+@contextmanager
+def beside_working_directory() -> Iterator[None]:
+    """Modules in the working directory are found first, as a script beside them would find them.
+
+    Afterwards they are found last: what user code imports later is still there, and hides nothing of anyone else's.
+    """
+    here = os.getcwd()
+    if here in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
+        sys.path.append(here)
 
 
 def import_function(reference: str, use: str) -> Callable[..., Any]:
@@ -19,22 +41,55 @@ def import_function(reference: str, use: str) -> Callable[..., Any]:
     module_name, _, attribute = reference.partition(":")
     if not module_name or not attribute:
         raise InputError(f"{use}: {reference!r} is not of the form package.module:function")
-    here = os.getcwd()
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except ImportError as error:
-        raise InputError(f"{use}: {module_name} cannot be imported ({error})") from None
-    except AttributeError:
-        raise InputError(f"{use}: {module_name} has no {attribute!r}") from None
-    finally:
-        if added and here in sys.path:
-            sys.path.remove(here)
+    with beside_working_directory():
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ImportError as error:
+            raise InputError(f"{use}: {module_name} cannot be imported ({error})") from None
+        except (Exception, SystemExit) as error:  # the user's code runs in there
+            raise InputError(f"{use}: {module_name} fails when it is imported: {reason_of(error)}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{use}: {module_name} has no {attribute!r}")
+        found = getattr(found, part)
     if not callable(found):
         raise InputError(f"{use}: {reference} is not a function")
     result: Callable[..., Any] = found
     return result
+
+
+def call_function(function: Callable[..., Any], reference: str, use: str, *args: Any, **options: Any) -> Any:
+    """What the user's function returns. Raises ``InputError`` that says where it failed; our own errors pass."""
+    with beside_working_directory():
+        try:
+            return function(*args, **options)
+        except CompressorError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise InputError(f"{use}: {reference} failed: {reason_of(error)}") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """``KeyError: 'x' (my_data.py, line 12)``: the innermost line that is the user's own, else the innermost."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".removesuffix(": ")
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{text.partition(' (')[0]} ({error.filename}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(_OURS) and not frame.filename.startswith("<frozen")
+    ]
+    own = [frame for frame in frames if not _is_installed(frame.filename)] or frames
+    return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
+
+
+_OURS = Path(__file__).parent.parent
+
+
+def _is_installed(file: str) -> bool:
+    """Whether a source file belongs to Python or to an installed package, and not to the user."""
+    return (
+        file.startswith("<")
+        or any(part in ("site-packages", "dist-packages") for part in Path(file).parts)
+        or (Path(file).is_relative_to(os.path.dirname(os.__file__)))
+    )

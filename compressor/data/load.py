@@ -1,17 +1,20 @@
-"""From a ``DataSpec`` to ``Data``: read, resize, hold out validation, limit, measure the statistics."""
+"""From a ``DataSpec`` to ``Data``: choose the samples, read them, check the three splits, measure the statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from compressor.data.dataset import Data, Split
+from compressor.data.checks import check_classes, check_scale, repeated, unseen_classes
+from compressor.data.dataset import Data, Split, check_alike
 from compressor.data.folder import read_folder
 from compressor.data.function import read_function
+from compressor.data.gather import gather
+from compressor.data.memory import budget
 from compressor.data.named import read_named
 from compressor.data.npz import read_npz
 from compressor.data.parts import Parts
@@ -20,45 +23,31 @@ from compressor.data.statistics import Statistics, scaling, usual
 from compressor.data.stratify import sample_count, stratified
 from compressor.errors import DataError
 
-_CHUNK = 1024
 
-
-def load_data(spec: DataSpec) -> Data:
+def load_data(spec: DataSpec, *, check: bool = True) -> Data:
     """The data set of ``spec``; the test split does not depend on its seed.
 
     Where the spec leaves the normalisation open, it is what a new network is best trained with: floats as they are,
     whole-number pixels to mean 0 and deviation 1. What a trained network wants, ``engine.normalisation`` finds out.
-    Raises ``DataError`` for a set that is missing, damaged, or too small for what is asked.
+    ``check`` has a look at the test split too, and for images that occur twice: once a run is enough. Raises
+    ``DataError`` for a set that is missing, damaged, too small for what is asked, or not one set.
     """
     parts = _read(spec)
-    if isinstance(parts, Data):
-        own = _given(spec, parts.train.images)
-        return parts if own is None else replace(parts, mean=own[0], std=own[1])
-    train, validation = _hold_out(parts, spec)
-    train = resized(_limited(train, spec), spec.size)
-    validation = resized(validation, spec.size)
-    if validation.images.shape[1:] != train.images.shape[1:]:
-        raise DataError(f"{parts.name}: training and validation images differ in shape; set data.size")
-    given = _given(spec, train.images)
-    mean, std = given or scaling(usual(train.images), train.images)
-    return Data(
-        name=parts.name,
-        source=parts.source,
-        train=train,
-        validation=validation,
-        classes=parts.classes,
-        mean=mean,
-        std=std,
-        test=_resized_later(parts.test, spec.size),
-        stand_in=parts.stand_in,
-        seed=spec.seed,
-        settled=given is not None,
-    )
+    data = _given_data(parts, spec) if isinstance(parts, Data) else _assembled(parts, spec)
+    if not check or (isinstance(parts, Parts) and parts.published):
+        return data
+    separate = parts.separate if isinstance(parts, Parts) else ("validation", "test")
+    return _checked(data, bool(parts.classes), separate)
+
+
+def _given_data(data: Data, spec: DataSpec) -> Data:
+    own = _given(spec, data.train)
+    return data if own is None else replace(data, mean=own[0], std=own[1])
 
 
 def _read(spec: DataSpec) -> Parts | Data:
     if spec.name:
-        return read_named(spec.name, fallback=spec.fallback)
+        return read_named(spec.name, fallback=spec.fallback, download=spec.download)
     if spec.folder:
         return read_folder(spec)
     if spec.npz:
@@ -66,43 +55,86 @@ def _read(spec: DataSpec) -> Parts | Data:
     return read_function(spec)
 
 
-def _hold_out(parts: Parts, spec: DataSpec) -> tuple[Split, Split]:
+def _assembled(parts: Parts, spec: DataSpec) -> Data:
+    train, validation = _read_splits(parts, spec)
+    check_alike(parts.name, train, validation, "validation")
+    given = _given(spec, train)
+    mean, std = given or scaling(usual(train), train)
+    return Data(
+        name=parts.name,
+        source=parts.source,
+        train=train,
+        validation=validation,
+        classes=parts.classes or _numbered(train.labels, validation.labels),
+        mean=mean,
+        std=std,
+        test=partial(_test, parts, spec),
+        stand_in=parts.stand_in,
+        seed=spec.seed,
+        settled=given is not None,
+        notes=parts.notes,
+    )
+
+
+def _read_splits(parts: Parts, spec: DataSpec) -> tuple[Split, Split]:
+    """Training and validation samples. Where one is held out of the other, both are read together."""
+    memory = budget(spec.memory)
+    labels = parts.train.labels
     if parts.validation is not None:
-        return parts.train, parts.validation
-    total = len(parts.train)
-    count = sample_count(spec.validation, total)
-    if count >= total:
-        raise DataError(f"{parts.name}: data.validation = {spec.validation} leaves nothing of {total} training samples")
-    rest, held = stratified(parts.train.labels, count, spec.seed)
-    return parts.train.take(rest), parts.train.take(held)
+        train = gather(parts.train, _limited(torch.arange(len(labels)), labels, spec), spec.geometry, memory)
+        own = torch.arange(len(parts.validation))
+        return train, gather(parts.validation, own, spec.geometry, memory)
+    count = sample_count(spec.validation, len(labels))
+    if count >= len(labels):
+        raise DataError(
+            f"{parts.name}: data.validation = {spec.validation} leaves nothing of {len(labels)} training samples"
+        )
+    rest, held = stratified(labels, count, spec.seed)
+    rest = _limited(rest, labels, spec)
+    used = torch.cat([rest, held]).sort().values
+    both = gather(parts.train, used, spec.geometry, memory)
+    return both.take(torch.searchsorted(used, rest)), both.take(torch.searchsorted(used, held))
 
 
-def _limited(train: Split, spec: DataSpec) -> Split:
-    if spec.limit == 0 or spec.limit >= len(train):
-        return train
-    _, chosen = stratified(train.labels, spec.limit, spec.seed)
-    return train.take(chosen)
+def _limited(rows: Tensor, labels: Tensor, spec: DataSpec) -> Tensor:
+    if spec.limit == 0 or spec.limit >= len(rows):
+        return rows
+    _, chosen = stratified(labels[rows], spec.limit, spec.seed)
+    return rows[chosen]
 
 
-def _given(spec: DataSpec, images: Tensor) -> Statistics | None:
+def _test(parts: Parts, spec: DataSpec) -> Split:
+    pool = parts.test()
+    return gather(pool, torch.arange(len(pool)), spec.geometry, budget(spec.memory))
+
+
+def _checked(data: Data, named: bool, separate: Collection[str]) -> Data:
+    """The same set with notes on what is odd about it; raises ``DataError`` where its splits do not go together.
+
+    ``named``: someone gave the names of the classes, so that there are no others. ``separate``: the splits that may be
+    on a scale of their own.
+    """
+    test = data.test()
+    splits = {"training": data.train, "validation": data.validation, "test": test}
+    labels = {name: split.labels for name, split in splits.items()}
+    if not named and len(data.classes) <= int(test.labels.max()):
+        data = replace(data, classes=_numbered(*labels.values()))
+    check_classes(data.name, data.classes, labels)
+    for name, split in (("validation", data.validation), ("test", test)):
+        check_alike(data.name, data.train, split, name)
+        if name in separate:
+            check_scale(data.name, data.train, split, name)
+    return replace(data, notes=(*data.notes, *unseen_classes(data.classes, labels), *repeated(splits)))
+
+
+def _numbered(*labels: Tensor) -> tuple[str, ...]:
+    return tuple(str(index) for index in range(1 + max(int(part.max()) for part in labels)))
+
+
+def _given(spec: DataSpec, train: Split) -> Statistics | None:
     """What the recipe says itself about mean and deviation; None where it leaves that open."""
     if spec.mean:
-        if len(spec.mean) != images.shape[1]:
-            raise DataError(f"data.mean: {len(spec.mean)} values for images of {images.shape[1]} channels")
+        if len(spec.mean) != train.shape[0]:
+            raise DataError(f"data.mean: {len(spec.mean)} values for images of {train.shape[0]} channels")
         return spec.mean, spec.std
-    return None if spec.normalise == "auto" else scaling(spec.normalise, images)
-
-
-def _resized_later(test: Callable[[], Split], size: int) -> Callable[[], Split]:
-    return lambda: resized(test(), size)
-
-
-def resized(split: Split, size: int) -> Split:
-    """Every image as ``size`` × ``size``, bilinear with antialiasing; unchanged where ``size`` is 0 or fits already."""
-    if size == 0 or split.images.shape[2:] == (size, size):
-        return split
-    parts = []
-    for chunk in torch.split(split.images, _CHUNK):
-        smooth = F.interpolate(chunk.float(), size=(size, size), mode="bilinear", antialias=True)
-        parts.append(smooth.round_().clamp_(0, 255).to(torch.uint8) if chunk.dtype == torch.uint8 else smooth)
-    return Split(torch.cat(parts), split.labels)
+    return None if spec.normalise == "auto" else scaling(spec.normalise, train)

@@ -1,11 +1,11 @@
-"""What every reader gives: training samples in memory, the test split as something that can still be read."""
+"""What every reader gives: its samples as pools, none of whose images has been read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compressor.data.dataset import Split
+from compressor.data.pool import Pool
 from compressor.errors import DataError
 
 
@@ -20,11 +20,18 @@ class Parts:
     name: str
     source: str
     classes: tuple[str, ...]
-    train: Split
-    validation: Split | None
+    """Their names; empty where nothing names them."""
+    train: Pool
+    validation: Pool | None
     """None where the source has no validation split of its own."""
-    test: Callable[[], Split]
+    test: Callable[[], Pool]
+    published: bool = False
+    """A well-known set, checked against what its authors published: it is not checked again."""
+    separate: tuple[str, ...] = ()
+    """Splits (validation, test) whose arrays somebody prepared by themselves, perhaps otherwise than those of the
+    training split."""
     stand_in: bool = False
+    notes: tuple[str, ...] = ()
 
 
 TEST_SEED = 20_011

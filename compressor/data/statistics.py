@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from weakref import WeakKeyDictionary
 
-from compressor.data.dataset import unit_scale
+import torch
+
+from compressor.data.dataset import Split, unit_scale
 from compressor.data.spec import Scaling
 from compressor.errors import DataError
 
@@ -13,47 +14,55 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and standard deviation per channel, on the 0…1 scale where the images are uint8."""
 
 IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_CHUNK = 1024
+_CHUNK = 16 << 20
+"""Bytes of float64 values that are in memory at once."""
+_MEASURED: WeakKeyDictionary[Split, Statistics] = WeakKeyDictionary()
 
 
-def usual(images: Tensor) -> Scaling:
+def usual(train: Split) -> Scaling:
     """What a network is trained with where nobody says otherwise: floats are what their owner made them."""
-    return "dataset" if images.dtype == torch.uint8 else "none"
+    return "dataset" if train.store.dtype == torch.uint8 else "none"
 
 
-def scaling(name: Scaling, images: Tensor) -> Statistics:
-    """What the scaling called ``name`` subtracts and divides by, for training images ``(N, C, H, W)``.
+def scaling(name: Scaling, train: Split) -> Statistics:
+    """What the scaling called ``name`` subtracts and divides by, for the training images.
 
     Raises ``DataError`` for ``imagenet`` where the images have no three channels.
     """
-    channels = images.shape[1]
+    channels = train.shape[0]
     match name:
         case "none":
             return (0.0,) * channels, (1.0,) * channels
         case "raw":
-            return (0.0,) * channels, (1 / 255 if images.dtype == torch.uint8 else 1.0,) * channels
+            return (0.0,) * channels, (1 / 255 if train.store.dtype == torch.uint8 else 1.0,) * channels
         case "symmetric":
             return (0.5,) * channels, (0.5,) * channels
         case "imagenet":
             if channels != len(IMAGENET[0]):
                 raise DataError(f'data.normalise: "imagenet" is for three channels; these images have {channels}')
             return IMAGENET
-    return channel_statistics(images)
+    return channel_statistics(train)
 
 
-def channel_statistics(images: Tensor) -> Statistics:
-    """Mean and standard deviation per channel of ``(N, C, H, W)``, on the 0…1 scale where the images are uint8.
+def channel_statistics(split: Split) -> Statistics:
+    """Mean and standard deviation per channel, measured once, on the 0…1 scale where the images are uint8.
 
     A constant channel gets deviation 1, so that dividing by it changes nothing.
     """
-    channels = images.shape[1]
+    if split not in _MEASURED:
+        _MEASURED[split] = _measured(split)
+    return _MEASURED[split]
+
+
+def _measured(split: Split) -> Statistics:
+    channels, height, width = split.shape
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
-    for chunk in torch.split(images, _CHUNK):
+    for chunk, _ in split.batches(max(1, _CHUNK // (8 * channels * height * width))):
         values = unit_scale(chunk).to(torch.float64)
         total += values.sum(dim=(0, 2, 3))
-        squares += values.square().sum(dim=(0, 2, 3))
-    count = max(images.numel() // channels, 1)
+        squares += values.square_().sum(dim=(0, 2, 3))
+    count = max(len(split) * height * width, 1)
     mean = total / count
     std = (squares / count - mean.square()).clamp_min(0).sqrt()
     std[std < 1e-6] = 1.0

@@ -8,8 +8,9 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from compressor.data.dataset import Data
+from compressor.data.fit import check_fit
 from compressor.engine.candidate import Accuracy, Latency, Metrics
-from compressor.errors import DataError, RunFolderError
+from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
@@ -51,16 +52,6 @@ def measure_baseline(network: Network, data: Data, *, batch: int = 1) -> Baselin
     return Baseline(network, onnx, metrics)
 
 
-def check_fit(network: Network, data: Data) -> None:
-    """One line when the data set's images or classes are not what the network takes and gives."""
-    if network.spec.shape != data.input_shape:
-        raise DataError(
-            f"{data.name}: images are {_size(data.input_shape)}, the model takes {_size(network.spec.shape)}"
-        )
-    if network.classes < len(data.classes):
-        raise DataError(f"{data.name}: {len(data.classes)} classes, but the model has only {network.classes} outputs")
-
-
 def save_baseline(baseline: Baseline, folder: Path) -> None:
     """Write ``model.pt2``, ``model.onnx`` and, last, ``metrics.json``: its presence means the rest is whole."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,10 +67,6 @@ def load_baseline(folder: Path) -> Baseline:
         return Baseline(read_pt2(folder / "model.pt2"), (folder / "model.onnx").read_bytes(), metrics)
     except FileNotFoundError as error:
         raise RunFolderError(f"{folder}: no measured baseline here ({Path(error.filename).name} is missing)") from None
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
 
 
 _METRICS: TypeAdapter[Metrics] = TypeAdapter(Metrics)

@@ -21,12 +21,14 @@ from compressor.export.crosscheck import cross_check
 from compressor.export.parity import numeric_parity
 from compressor.files import write_atomic
 from compressor.graph.network import Network
-from compressor.measure.accuracy import onnx_accuracy
+from compressor.measure.accuracy import onnx_accuracy_over
 from compressor.measure.latency import FULL, Comparison, compare
 from compressor.train.evaluate import evaluate
 
 ACCURACY_TOLERANCE = 0.002
 """ONNX Runtime may score at most this much (absolute) below torch on the same images."""
+_BATCH = 256
+"""Test images that are in memory as floats at a time."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,10 @@ def _final(
     seed: int,
 ) -> Final:
     known = network.spec.normalisation
-    images = test.images.float() if known is not None and known.folded else data.normalised(test.images)
+    folded = known is not None and known.folded
     scored = evaluate(network, data, test).accuracy
-    on_onnx = onnx_accuracy(onnx, images, test.labels)
+    parts = ((images.float() if folded else data.normalised(images), labels) for images, labels in test.batches(_BATCH))
+    on_onnx = onnx_accuracy_over(onnx, parts, _BATCH)
     batches = data.calibration_batches(256)
     parity = numeric_parity(network, onnx, batches)
     check = cross_check(network, onnx, batches)

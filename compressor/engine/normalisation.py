@@ -47,7 +47,7 @@ def choose_normalisation(network: Network, data: Data, spec: DataSpec, *, untrai
     known = network.spec.normalisation
     if data.settled:
         return _said(data, _who(spec), known)
-    whole = data.train.images.dtype == torch.uint8
+    whole = data.train.store.dtype == torch.uint8
     if known is not None and (known.scale == 255.0) == whole:
         found = replace(data, mean=known.mean, std=known.std)
         return Chosen(found, found.normalisation(known.origin or "kept with the model"))
@@ -102,7 +102,7 @@ def _asked(network: Network, data: Data) -> Chosen:
     seen = len(right[best])
     if chance_of(pool.labels[:seen]).holds(_mean(right[best])):
         for name in right:
-            mean, std = scaling(name, data.train.images)
+            mean, std = scaling(name, data.train)
             refuse_relabelled(glance(network, replace(data, mean=mean, std=std)), data)
         raise DataError(
             f"with no scaling of {data.name} does the network score better than by chance ({told}): see to its "
@@ -115,7 +115,7 @@ def _asked(network: Network, data: Data) -> Chosen:
             f"how the network's images were scaled cannot be told from its answers to {seen:,} of them ({told}): say "
             f"it with --set {ways}, or with data.mean and data.std"
         )
-    mean, std = scaling(best, data.train.images)
+    mean, std = scaling(best, data.train)
     _refuse_reversed(network, data, (mean, std), pool.take(torch.arange(min(seen, _ADVICE))))
     found = replace(data, mean=mean, std=std, settled=True)
     said = found.normalisation(f"found by trying: {told}")
@@ -128,7 +128,7 @@ def _compared(network: Network, data: Data, pool: Split) -> tuple[dict[Scaling, 
     A scaling that is evidently worse than the best is looked at no further.
     """
     alive = _plausible(data)
-    ways = {name: scaling(name, data.train.images) for name in alive}
+    ways = {name: scaling(name, data.train) for name in alive}
     right: dict[Scaling, Tensor] = {name: torch.zeros(0, dtype=torch.bool) for name in alive}
     seen = 0
     for step in _STEPS:
@@ -156,13 +156,13 @@ def _pool(data: Data) -> Split:
     limit = _STEPS[-1]
     first = data.validation.take(torch.randperm(len(data.validation), generator=generator)[:limit])
     more = data.train.take(torch.randperm(len(data.train), generator=generator)[: limit - len(first)])
-    return Split(torch.cat([first.images, more.images]), torch.cat([first.labels, more.labels]))
+    return first.joined(more) if len(more) else first
 
 
 def _right(network: Network, data: Data, way: Statistics, part: Split) -> Tensor:
     """Which of the samples the network answers rightly, scaled that way."""
     scaled = replace(data, mean=way[0], std=way[1])
-    return predict(network, scaled, part.images).argmax(1).cpu() == part.labels
+    return predict(network, scaled, part).argmax(1).cpu() == part.labels
 
 
 def _refuse_reversed(network: Network, data: Data, way: Statistics, part: Split) -> None:
@@ -183,7 +183,7 @@ def _advice(network: Network, data: Data) -> Iterator[str]:
     pool = data.validation.take(torch.arange(min(_ADVICE, len(data.validation))))
     plain = _right(network, data, (data.mean, data.std), pool)
     for name in _plausible(data):
-        other = _right(network, data, scaling(name, data.train.images), pool)
+        other = _right(network, data, scaling(name, data.train), pool)
         if evidently_better(other, plain):
             yield (
                 f"the images are taken as they are: {_percent(plain)} right answers; with data.normalise = {name} "

@@ -40,7 +40,7 @@ def glance(network: Network, data: Data) -> Glance:
     """The network's answers to up to ``LOOKED_AT`` validation images, always the same ones."""
     chosen = torch.randperm(len(data.validation), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
     part = data.validation.take(chosen)
-    return Glance(predict(network, data, part.images).argmax(1).cpu(), part.labels)
+    return Glance(predict(network, data, part).argmax(1).cpu(), part.labels)
 
 
 def refuse_untrained(seen: Glance, data: Data) -> None:

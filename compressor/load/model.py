@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from torch import nn
 
-from compressor.data.imported import import_function
+from compressor.data.imported import call_function, import_function
 from compressor.errors import CaptureError, InputError, ModelFileError, did_you_mean
 from compressor.graph.capture import capture
 from compressor.graph.leaf import Shape
@@ -17,7 +17,7 @@ from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.pt2 import read_pt2
 from compressor.load.file_kinds import Kind, kind_of
-from compressor.load.trusted import read_pickled, read_torchscript, shape_for
+from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
 from compressor.load.weights import PickledObjectsError, listed, put_weights, read_saved, read_weights, state_dict_in
 from compressor.models import find, zoo
 
@@ -26,22 +26,29 @@ _SAVE_INSTEAD: Final = "save it with torch.export.save, or name package.module:f
 
 
 def load_model(
-    model: str, *, weights: Path | None = None, trust: bool = False, input_shape: Shape | None = None
+    model: str,
+    *,
+    weights: Path | None = None,
+    trust: bool = False,
+    input_shape: Shape | None = None,
+    otherwise: Callable[[], Shape] | None = None,
 ) -> Network:
     """The network that ``model`` names, in eval mode.
 
     ``model`` is a file (torch.export archive or ONNX, whatever its suffix), ``package.module:function`` that returns a
     module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
-    loaded. ``input_shape`` is the shape of one sample where nothing else says it. Raises ``InputError`` with one line.
+    loaded. ``input_shape`` is the shape of one sample where the file does not say it; ``otherwise`` is asked for it
+    where the module does not say it either. Raises ``InputError`` with one line.
     """
+    shape = ShapeSource(input_shape, otherwise)
     path = Path(model)
     names = [entry.name for entry in zoo()]
     if path.is_file() or (path.exists() and model not in names):
         if weights is not None:
             _refuse_weights(path)
-        return _read_file(path, trust, input_shape)
+        return _read_file(path, trust, shape)
     if _FACTORY.fullmatch(model):
-        return _from_function(model, weights, input_shape)
+        return _from_function(model, weights, shape)
     if model in names:
         entry = find(model)
         return _from_module(entry.build(), model, weights, entry.input_shape)
@@ -59,19 +66,19 @@ def _refuse_weights(path: Path) -> None:
     raise ModelFileError(f"{path}: a model file has weights of its own; leave out --weights")
 
 
-def _read_file(path: Path, trust: bool, input_shape: Shape | None) -> Network:
+def _read_file(path: Path, trust: bool, shape: ShapeSource) -> Network:
     kind = kind_of(path)
     match kind:
         case Kind.EXPORT:
             return read_pt2(path)
         case Kind.ONNX:
-            return read_onnx(path, input_shape)
+            return read_onnx(path)
         case Kind.TORCHSCRIPT if trust:
-            return read_torchscript(path, input_shape)
+            return read_torchscript(path, shape)
         case Kind.PICKLE if trust:
-            return read_pickled(path, input_shape)
+            return read_pickled(path, shape)
         case Kind.TORCH_SAVE:
-            return _read_saved(path, trust, input_shape)
+            return _read_saved(path, trust, shape)
     raise ModelFileError(f"{path}: {_refusal(kind)}")
 
 
@@ -88,13 +95,13 @@ def _refusal(kind: Kind) -> str:
     return f"{kind.value}; a model is a torch.export archive, an ONNX file, package.module:function or a known name"
 
 
-def _read_saved(path: Path, trust: bool, input_shape: Shape | None) -> Network:
+def _read_saved(path: Path, trust: bool, shape: ShapeSource) -> Network:
     """A file of ``torch.save``: a module for those who trust it, and otherwise a message that says what it is."""
     try:
         content = read_saved(path)
     except PickledObjectsError as error:
         if trust:
-            return read_pickled(path, input_shape)
+            return read_pickled(path, shape)
         raise ModelFileError(
             f"{path}: a pickled module (it needs {listed(error.needs)}); loading it runs code from the file: "
             f"{_SAVE_INSTEAD}, or give --trust"
@@ -112,19 +119,12 @@ def _read_saved(path: Path, trust: bool, input_shape: Shape | None) -> Network:
 # --- modules -----------------------------------------------------------------------------------------------------
 
 
-def _from_function(reference: str, weights: Path | None, input_shape: Shape | None) -> Network:
-    try:
-        function: Callable[..., Any] = import_function(reference, "model")
-        module = function if isinstance(function, nn.Module) else function()
-    except InputError:
-        raise
-    except Exception as error:  # the user's code runs in there: anything may come out
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-        raise InputError(f"{reference} failed ({reason})") from error
+def _from_function(reference: str, weights: Path | None, shape: ShapeSource) -> Network:
+    function: Callable[..., Any] = import_function(reference, "model")
+    module = function if isinstance(function, nn.Module) else call_function(function, reference, "model")
     if not isinstance(module, nn.Module):
         raise InputError(f"{reference} returned a {type(module).__name__}; it must return a torch.nn.Module")
-    shape = input_shape or getattr(function, "input_shape", None)
-    return _from_module(module, reference, weights, shape_for(module, reference, shape))
+    return _from_module(module, reference, weights, shape.of(module, reference, function))
 
 
 def _from_module(module: nn.Module, source: str, weights: Path | None, input_shape: Shape) -> Network:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from compressor.data.imported import beside_working_directory
 from compressor.errors import ModelFileError
 from compressor.graph.capture import EXAMPLE_BATCH, capture
 from compressor.graph.leaf import Shape
@@ -21,10 +23,33 @@ from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
 
 
+@dataclass(frozen=True)
+class ShapeSource:
+    """Where the shape of one input sample may come from, the first that says it."""
+
+    given: Shape | None = None
+    otherwise: Callable[[], Shape] | None = None
+
+    def of(self, module: object, source: object, factory: object = None) -> Shape:
+        """As given, or an attribute ``input_shape``, or what ``otherwise`` says. Raises ``ModelFileError``."""
+        shape = self.given or getattr(factory, "input_shape", None) or getattr(module, "input_shape", None)
+        if shape is None and self.otherwise is not None:
+            shape = self.otherwise()
+        if shape is None:
+            raise ModelFileError(
+                f"{source}: the size of one input is not known; give --input, such as --input 3x32x32, "
+                "or an attribute input_shape = (3, 32, 32)"
+            )
+        if not isinstance(shape, list | tuple) or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise ModelFileError(f"{source}: input_shape must be sizes such as (3, 32, 32), not {shape!r}")
+        return tuple(shape)
+
+
 def unpickle_module(path: Path) -> nn.Module:
     """The module in a ``torch.save`` file or a pickle; runs what the file says. Raises ``ModelFileError``."""
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=False)
+        with beside_working_directory():
+            content: Any = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # the file's own code runs in there: anything may come out
         reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
         raise ModelFileError(f"{path}: cannot be unpickled ({reason}); its classes must be importable") from None
@@ -34,13 +59,13 @@ def unpickle_module(path: Path) -> nn.Module:
     raise ModelFileError(f"{path}: holds a {type(content).__name__}, no module")
 
 
-def read_pickled(path: Path, input_shape: Shape | None) -> Network:
+def read_pickled(path: Path, shape: ShapeSource) -> Network:
     """A pickled module as a network."""
     module = unpickle_module(path)
-    return capture(module, shape_for(module, path, input_shape), str(path))
+    return capture(module, shape.of(module, path), str(path))
 
 
-def read_torchscript(path: Path, input_shape: Shape | None) -> Network:
+def read_torchscript(path: Path, shape: ShapeSource) -> Network:
     """A TorchScript file as a network. Raises ``ModelFileError`` or ``CaptureError``."""
     from torch._export.converter import TS2EPConverter
 
@@ -51,9 +76,9 @@ def read_torchscript(path: Path, input_shape: Shape | None) -> Network:
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise ModelFileError(f"{path}: cannot be loaded as TorchScript ({reason})") from None
-        shape = shape_for(script, path, input_shape)
+        sides = shape.of(script, path)
         try:
-            exported = TS2EPConverter(script, (torch.zeros(EXAMPLE_BATCH, *shape),), {}).convert()
+            exported = TS2EPConverter(script, (torch.zeros(EXAMPLE_BATCH, *sides),), {}).convert()
         except Exception as error:  # a converter that is no longer cared for
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
             raise ModelFileError(f"{path}: torch cannot convert this TorchScript ({reason})") from None
@@ -71,16 +96,3 @@ def _with_parameters(exported: ExportedProgram) -> Program:
     for path in trained:
         program.tensors[path].requires_grad_(True)
     return dataclasses.replace(program, parameters=frozenset(trained))
-
-
-def shape_for(module: object, source: object, given: Shape | None) -> Shape:
-    """Shape of one input sample: as given, or the attribute ``input_shape``. Raises ``ModelFileError``."""
-    shape = given or getattr(module, "input_shape", None)
-    if shape is None:
-        raise ModelFileError(
-            f"{source}: the size of one input is not known; give --input, such as --input 3x32x32, "
-            "or an attribute input_shape = (3, 32, 32)"
-        )
-    if not isinstance(shape, list | tuple) or not all(isinstance(size, int) and size > 0 for size in shape):
-        raise ModelFileError(f"{source}: input_shape must be sizes such as (3, 32, 32), not {shape!r}")
-    return tuple(shape)

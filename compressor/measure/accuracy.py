@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,21 @@ def onnx_accuracy(
         raise DataError(
             f"{len(array)} images and {len(truth)} labels: accuracy needs as many of each, and at least one"
         )
-    predictions = predict(model, array, batch).reshape(len(truth), -1).argmax(axis=1)
-    return float((predictions == truth).mean())
+    return onnx_accuracy_over(model, [(array, truth)], batch)
+
+
+def onnx_accuracy_over(
+    model: bytes | Path, parts: Iterable[tuple[Tensor | NDArray[Any], Tensor | NDArray[Any]]], batch: int = 256
+) -> float:
+    """The same over a split that comes in parts, of which one is in memory at a time."""
+    runner = OnnxModel(model)
+    right, count = 0, 0
+    for images, labels in parts:
+        truth = np.asarray(labels)
+        predictions = predict(runner, np.asarray(images), batch).reshape(len(truth), -1).argmax(axis=1)
+        right += int((predictions == truth).sum())
+        count += len(truth)
+    return right / max(count, 1)
 
 
 def predict(model: bytes | Path | OnnxModel, images: NDArray[Any], batch: int = 256) -> NDArray[Any]:

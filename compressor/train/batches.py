@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import Data, unit_scale
+from compressor.data.dataset import Data, Split, unit_scale
 from compressor.errors import DataError
 from compressor.train.augment import augment
 from compressor.train.spec import Augmentation
@@ -36,9 +36,8 @@ class Batches:
         self._device = device
         self._order = torch.Generator().manual_seed(seed)
         self._changes = torch.Generator(device).manual_seed(seed)
-        fits = data.train.images.nbytes <= _LARGEST_ON_DEVICE
-        self._images = data.train.images.to(device) if fits else data.train.images
         self._labels = data.train.labels.to(device)
+        self._on_device = _moved(data.train, device)
         if self.per_pass == 0:
             raise DataError(f"{data.name}: {len(data.train)} training samples are too few for batches of {batch}")
 
@@ -55,8 +54,23 @@ class Batches:
                 yield self._make(indices)
 
     def _make(self, indices: Tensor) -> TrainingBatch:
-        chosen = indices.to(self._images.device)
-        images = unit_scale(self._images[chosen].to(self._device))
+        chosen = indices.to(self._device)
+        if self._on_device is None:
+            images = unit_scale(self._data.train.read(indices).to(self._device))
+        else:
+            images = unit_scale(self._on_device[chosen])
         if self._augmentation != Augmentation():
             images = augment(images, self._augmentation, self._changes)
-        return TrainingBatch(self._data.standardised(images), self._labels[chosen.to(self._device)], indices)
+        return TrainingBatch(self._data.standardised(images), self._labels[chosen], indices)
+
+
+def _moved(split: Split, device: torch.device) -> Tensor | None:
+    """All images on an accelerator where they fit; None where they are read batch by batch."""
+    if device.type == "cpu" or split.nbytes > _LARGEST_ON_DEVICE:
+        return None
+    images = torch.empty((len(split), *split.shape), dtype=split.store.dtype, device=device)
+    start = 0
+    for part, _ in split.batches(1024):
+        images[start : start + len(part)] = part
+        start += len(part)
+    return images

@@ -10,7 +10,7 @@ import time
 from typing import Protocol
 
 from compressor.data.dataset import Data
-from compressor.data.imported import import_function
+from compressor.data.imported import call_function, import_function
 from compressor.errors import TrialError
 from compressor.graph.network import Network
 from compressor.train.evaluate import evaluate
@@ -43,12 +43,14 @@ def fit_with_function(
 ) -> History:
     """Run the user's function; where it returns nothing, the history is one epoch measured afterwards.
 
-    Raises ``InputError`` for a function that cannot be imported, ``TrialError`` for one that returns something else.
+    Raises ``InputError`` for a function that cannot be imported or fails, ``TrialError`` for one that returns something
+    else.
     """
     function: TrainFunction = import_function(spec.function, "training.function")
     started = time.perf_counter()
     network.train()
-    result = function(network, data, spec, teacher=teacher, seed=seed, progress=progress)
+    options = {"teacher": teacher, "seed": seed, "progress": progress}
+    result = call_function(function, spec.function, "training.function", network, data, spec, **options)
     if isinstance(result, History):
         return result
     if result is not None:

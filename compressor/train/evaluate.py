@@ -37,7 +37,7 @@ def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH)
     device = network.device
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.float64)
     with torch.inference_mode():
-        for images, labels in zip(torch.split(split.images, batch), torch.split(split.labels, batch), strict=True):
+        for images, labels in split.batches(batch):
             logits, wanted = network(data.normalised(images.to(device))), labels.to(device)
             right += (logits.argmax(1) == wanted).sum()
             loss += F.cross_entropy(logits, wanted, reduction="sum")
@@ -45,25 +45,13 @@ def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH)
     return Score(float(right) / len(split), float(loss) / len(split), len(split))
 
 
-def predict(network: Network, data: Data, images: Tensor, *, batch: int = _BATCH) -> Tensor:
+def predict(network: Network, data: Data, images: Split | Tensor, *, batch: int = _BATCH) -> Tensor:
     """Logits ``(N, classes)`` of the network in eval mode for raw images of ``data``, on the network's device."""
+    parts = (part for part, _ in images.batches(batch)) if isinstance(images, Split) else torch.split(images, batch)
     was_training = network.module.training
     network.eval()
     device = network.device
     with torch.no_grad():
-        parts = [network(data.normalised(part.to(device))) for part in torch.split(images, batch)]
+        answers = [network(data.normalised(part.to(device))) for part in parts]
     network.train(was_training)
-    return torch.cat(parts)
-
-
-def check_fits(network: Network, data: Data) -> None:
-    """Raises ``DataError`` where the data do not fit the network: other image shape, or more classes than outputs."""
-    if network.spec.shape != data.input_shape:
-        raise DataError(
-            f"{data.name}: images are (channels, height, width) = {data.input_shape}, not {network.spec.shape}"
-        )
-    largest = int(torch.maximum(data.train.labels.max(), data.validation.labels.max()))
-    if largest >= network.classes:
-        raise DataError(
-            f"{data.name}: class {largest} occurs, but the network has only outputs 0…{network.classes - 1}"
-        )
+    return torch.cat(answers)

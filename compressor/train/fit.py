@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from torch import Tensor
 
 from compressor.data.dataset import Data
+from compressor.data.fit import check_fit
 from compressor.errors import InputError, TrialError
 from compressor.graph.network import Network
 from compressor.train.batches import Batches
 from compressor.train.custom import fit_with_function
 from compressor.train.device import on_device, seeded, training_device
 from compressor.train.distil import Distiller
-from compressor.train.evaluate import check_fits, predict
+from compressor.train.evaluate import predict
 from compressor.train.history import History, Progress
 from compressor.train.layout import channels_last
 from compressor.train.loop import Loop
@@ -39,7 +40,7 @@ def fit(
     Raises ``DataError`` where the data do not fit the network, ``InputError`` for an impossible spec, ``TrialError``
     when the loss is no longer a number.
     """
-    check_fits(network, data)
+    check_fit(network, data)
     if spec.function:
         device = network.device
         with seeded(seed, device):
@@ -90,7 +91,7 @@ def _distiller(
 def _answers(teacher: Network, data: Data, precision: Precision) -> Tensor:
     """What the teacher, a copy, says about every training image as it is: logits ``(N, classes)``."""
     with channels_last(teacher, precision), autocast(teacher.device, precision):
-        return predict(teacher, data, data.train.images).float()
+        return predict(teacher, data, data.train).float()
 
 
 def _check(spec: TrainingSpec) -> None:

@@ -29,7 +29,7 @@ WRONG = [
     (("bench",), "missing argument"),
     (("train", "lnet", "--data", "digits", "--out", "{new}"), "did you mean 'lenet'"),
     (("train", "digits-cnn", "--data", "digit", "--out", "{new}"), "did you mean 'digits'"),
-    (("train", "lenet", "--data", "digits", "--out", "{new}"), "(1, 28, 28)"),
+    (("train", "lenet", "--data", "digits", "--out", "{new}"), "the model takes 1×28×28"),
     (("train", "digits-cnn", "--data", "digits", "--out", "{text}"), "--force"),
     (("train", "digits-cnn", "--data", "digits", "--out", "{folder}"), "is a folder"),
     (("train", "digits-cnn", "--data", "nowhere.npz", "--out", "{new}"), "nowhere.npz"),

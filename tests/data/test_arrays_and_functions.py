@@ -45,12 +45,13 @@ def test_an_archive_of_x_and_y_is_divided(tmp_path: Path) -> None:
     assert len(set.union(*parts)) == 100
 
 
-def test_the_test_arrays_are_not_read_before_the_test(tmp_path: Path) -> None:
+def test_damage_in_the_test_arrays_is_told_before_a_search(tmp_path: Path) -> None:
     path = tmp_path / "set.npz"
+    np.savez(path, **table())
+    assert load_data(DataSpec(npz=str(path))).test_opened == []
     np.savez(path, **table(x_test=np.array([object()], dtype=object)))
-    data = load_data(DataSpec(npz=str(path)))
     with pytest.raises(DataError, match="x_test cannot be read"):
-        data.open_test()
+        load_data(DataSpec(npz=str(path)))
 
 
 def test_a_pickle_inside_is_refused_and_not_run(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from compressor.data.cache import cache_folder, read_cached, write_cached
 from compressor.data.dataset import Split
@@ -15,11 +17,18 @@ def sample(fill: int = 7, count: int = 20) -> Split:
     return Split(torch.full((count, 1, 4, 4), fill, dtype=torch.uint8), torch.arange(count) % 3)
 
 
+def store(folder: Path, content: Split | None = None) -> bool:
+    """In two blocks."""
+    content = content or sample()
+    return write_cached(folder, "train", content.labels, content.images.split(13), "a place", lambda: {"white": "255"})
+
+
 def test_what_was_stored_is_read(tmp_path: Path) -> None:
-    write_cached(tmp_path / "new", "train", sample(), "a place")
+    assert store(tmp_path / "new")
     found = read_cached(tmp_path / "new", "train")
     assert found is not None
     assert found.source == "a place"
+    assert found.facts == {"white": "255"}
     assert torch.equal(found.split.images, sample().images)
     assert torch.equal(found.split.labels, sample().labels)
     assert read_cached(tmp_path / "new", "test") is None
@@ -30,7 +39,7 @@ def test_what_was_stored_is_read(tmp_path: Path) -> None:
 def test_a_damaged_file_is_ignored_with_a_warning(
     tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    write_cached(tmp_path, "train", sample(), "a place")
+    store(tmp_path)
     path = tmp_path / "train.safetensors"
     content = bytearray(path.read_bytes())
     content[-5] ^= 1
@@ -41,8 +50,21 @@ def test_a_damaged_file_is_ignored_with_a_warning(
 
 def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    write_cached(tmp_path / "file", "train", sample(), "a place")
+    assert not store(tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_folder_without_room_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compressor.data.cache.shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
+    assert not store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
+    store(tmp_path)
+    tensors = load_file(tmp_path / "train.safetensors")
+    assert torch.equal(tensors["images"], sample().images)
+    assert torch.equal(tensors["labels"], sample().labels)
 
 
 def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,11 +78,10 @@ WRITER = """
 import sys, torch
 from pathlib import Path
 from compressor.data.cache import write_cached
-from compressor.data.dataset import Split
 fill = int(sys.argv[2])
-split = Split(torch.full((300, 1, 32, 32), fill, dtype=torch.uint8), torch.full((300,), fill))
+images, labels = torch.full((300, 1, 32, 32), fill, dtype=torch.uint8), torch.full((300,), fill)
 for _ in range(15):
-    write_cached(Path(sys.argv[1]), "train", split, str(fill))
+    write_cached(Path(sys.argv[1]), "train", labels, images.split(100), str(fill))
 """
 
 

@@ -47,15 +47,13 @@ def test_the_test_split_is_the_same_for_every_seed(tmp_path: Path) -> None:
     assert identities(one.validation.images) != identities(two.validation.images)
 
 
-def test_images_of_the_test_are_not_opened_before_the_test(tmp_path: Path) -> None:
+def test_a_damaged_test_image_is_told_before_a_search(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", ("a", "b"), 5)
     write_classes(tmp_path / "test", ("a", "b"), 5)
-    broken = tmp_path / "test" / "a" / "000.png"
-    broken.write_bytes(b"no image")
-    data = load_data(DataSpec(folder=str(tmp_path)))
+    assert load_data(DataSpec(folder=str(tmp_path))).test_opened == []
+    (tmp_path / "test" / "a" / "000.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"000\.png is no readable image"):
-        data.open_test()
-    assert data.test_opened == ["final measurement"]
+        load_data(DataSpec(folder=str(tmp_path)))
 
 
 def test_different_sizes_need_a_size(tmp_path: Path) -> None:

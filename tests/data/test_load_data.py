@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compressor.data.dataset import Data, Split, unit_scale
-from compressor.data.load import load_data, resized
+from compressor.data.geometry import Geometry
+from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import channel_statistics
 from compressor.errors import DataError
@@ -14,6 +15,10 @@ from compressor.errors import DataError
 
 def digits(**fields: object) -> Data:
     return load_data(DataSpec(name="digits", **fields))  # type: ignore[arg-type]
+
+
+def split_of(images: torch.Tensor) -> Split:
+    return Split(images, torch.zeros(len(images), dtype=torch.int64))
 
 
 def test_the_training_split_is_normalised_to_mean_0_and_deviation_1() -> None:
@@ -27,10 +32,10 @@ def test_the_training_split_is_normalised_to_mean_0_and_deviation_1() -> None:
 
 def test_statistics_come_from_the_training_split_alone() -> None:
     data = digits(validation=200, limit=100)
-    mean, std = channel_statistics(data.train.images)
+    mean, std = channel_statistics(data.train)
     assert data.mean == mean
     assert data.std == std
-    assert data.mean != channel_statistics(data.validation.images)[0]
+    assert data.mean != channel_statistics(data.validation)[0]
 
 
 def test_normalisation_can_be_given_or_left_out() -> None:
@@ -48,14 +53,14 @@ def test_statistics_agree_with_the_definition(channels: int, count: int, whole: 
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(count, channels, 5, 3, generator=generator)
     images = (images * 255).to(torch.uint8) if whole else images
-    mean, std = channel_statistics(images)
+    mean, std = channel_statistics(split_of(images))
     values = unit_scale(images).double().transpose(0, 1).flatten(1)
     assert torch.allclose(torch.tensor(mean, dtype=torch.float64), values.mean(1), atol=1e-6)
     assert torch.allclose(torch.tensor(std, dtype=torch.float64), values.std(1, unbiased=False), atol=1e-6)
 
 
 def test_a_constant_channel_does_not_divide_by_zero() -> None:
-    assert channel_statistics(torch.full((4, 1, 2, 2), 9, dtype=torch.uint8))[1] == (1.0,)
+    assert channel_statistics(split_of(torch.full((4, 1, 2, 2), 9, dtype=torch.uint8)))[1] == (1.0,)
 
 
 def test_the_seed_draws_validation_and_nothing_else() -> None:
@@ -80,10 +85,10 @@ def test_a_size_resizes_every_split() -> None:
 
 
 def test_resizing_keeps_plain_images_plain_and_floats_floats() -> None:
-    plain = Split(torch.full((3, 2, 9, 7), 200, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
-    assert bool((resized(plain, 4).images == 200).all())
-    assert resized(plain, 0) is plain
-    assert resized(Split(torch.rand(2, 1, 5, 5), torch.zeros(2, dtype=torch.int64)), 3).images.dtype == torch.float32
+    plain = torch.full((3, 2, 9, 7), 200, dtype=torch.uint8)
+    assert bool((Geometry(4).of_tensor(plain) == 200).all())
+    assert Geometry().of_tensor(plain) is plain
+    assert Geometry(3).of_tensor(torch.rand(2, 1, 5, 5)).dtype == torch.float32
 
 
 def test_calibration_batches_are_training_samples_always_the_same() -> None:

@@ -151,7 +151,7 @@ def test_a_stand_in_has_the_wanted_shape_and_says_what_it_is(monkeypatch: pytest
     assert data.open_test().images.shape[1:] == data.input_shape
 
 
-def _nowhere(entry: NamedSet, split: str) -> None:
+def _nowhere(entry: NamedSet, split: str, download: bool) -> None:
     raise DataError(f"{entry.name} cannot be had")
 
 

@@ -158,4 +158,4 @@ def test_it_is_told_in_a_formula(normalisation: Normalisation, shown: str) -> No
 
 def test_imagenet_is_for_colour() -> None:
     with pytest.raises(DataError, match="three channels"):
-        scaling("imagenet", torch.zeros(2, 1, 3, 3, dtype=torch.uint8))
+        scaling("imagenet", Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)))

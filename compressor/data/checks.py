@@ -1,0 +1,133 @@
+"""What is checked of every set before anything is built on it, in all three splits.
+
+The test split is looked at for damage, classes and scale, so that a long search does not end in an error; no network
+sees it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from compressor.data.dataset import Split, unit_scale
+from compressor.data.labels import LARGEST
+from compressor.errors import DataError
+
+_SAMPLE: Final = 512
+"""Images of a split looked at to learn its scale."""
+_RATIO: Final = 8.0
+"""Spreads of two splits that differ by more than this factor are of two scales: 8 and 12 bits are a factor of 16 apart,
+0…1 and 0…255 one of 255. Splits of one set that were photographed differently stay within 3."""
+_RATIO_OF_FEW: Final = 64.0
+_FEW: Final = 16
+"""Fewer images than these may well be darker or paler than others."""
+_NEGATIVE: Final = 0.02
+"""Share of negative values from which on a split is taken for centred."""
+
+
+@dataclass(frozen=True)
+class _Scale:
+    mean: float
+    spread: float
+    negative: float
+    """Share of values below zero."""
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.3g}…{self.high:.3g} (mean {self.mean:.3g}, deviation {self.spread:.3g})"
+
+
+def check_classes(name: str, classes: tuple[str, ...], splits: Mapping[str, Tensor]) -> None:
+    """Raises ``DataError`` where a split has labels without a class."""
+    for split, labels in splits.items():
+        if len(labels) == 0:
+            raise DataError(f"{name}: the {split} split has no samples")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= min(len(classes), LARGEST):
+            wrong = low if low < 0 else high
+            raise DataError(f"{name}: {split} label {wrong} is no class; there are {len(classes)}, counted from 0")
+
+
+def unseen_classes(classes: tuple[str, ...], splits: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Notes on classes that occur in another split and not in training."""
+    known = set(torch.unique(splits["training"]).tolist())
+    notes = []
+    for split, labels in splits.items():
+        for label in torch.unique(labels).tolist():
+            if label not in known:
+                count = int((labels == label).sum())
+                notes.append(f"class {classes[label]!r} has {count} {split} and no training samples")
+    return tuple(notes[:3]) + ((f"and {len(notes) - 3} more classes like that",) if len(notes) > 3 else ())
+
+
+def check_scale(name: str, train: Split, other: Split, kind: str) -> None:
+    """Raises ``DataError`` where another split's pixels are on another scale than those of the training images."""
+    one, two = _scale_of(train), _scale_of(other)
+    most = _RATIO if min(len(train), len(other)) >= _FEW else _RATIO_OF_FEW
+    apart = min(one.spread, two.spread) > 0 and not 1 / most < two.spread / one.spread < most
+    centred = (one.negative > _NEGATIVE and two.negative == 0) or (two.negative > _NEGATIVE and one.negative == 0)
+    if apart or centred:
+        raise DataError(
+            f"{name}: {kind} images are on another scale than training images: {two} against {one}"
+            f"{' once bytes are divided by 255' if torch.uint8 in (train.store.dtype, other.store.dtype) else ''}; "
+            "bring both to one scale"
+        )
+
+
+def _scale_of(split: Split) -> _Scale:
+    chosen = torch.linspace(0, len(split) - 1, min(len(split), _SAMPLE)).long()
+    count, total, squares, negative, low, high = 0, 0.0, 0.0, 0, float("inf"), float("-inf")
+    for part in torch.split(chosen, 32):
+        values = unit_scale(split.read(part)).double()
+        count += values.numel()
+        total += float(values.sum())
+        squares += float(values.square().sum())
+        negative += int((values < 0).sum())
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+    mean = total / count
+    return _Scale(mean, max(squares / count - mean * mean, 0.0) ** 0.5, negative / count, low, high)
+
+
+def repeated(splits: Mapping[str, Split]) -> tuple[str, ...]:
+    """Notes on images that occur, byte for byte, in two splits."""
+    notes = []
+    names = list(splits)
+    for index, one in enumerate(names):
+        for two in names[index + 1 :]:
+            shared = _shared(splits[one], splits[two])
+            if shared:
+                what = "images are" if shared > 1 else "image is"
+                notes.append(f"{shared} of {len(splits[two])} {two} {what} among the {one} images too")
+    return tuple(notes)
+
+
+def _shared(one: Split, two: Split) -> int:
+    """How many images of ``two`` occur in ``one``: those with an equal middle are compared whole."""
+    if one.store.dtype != two.store.dtype:
+        return 0
+    middles = _middles(one), _middles(two)
+    alike = set(middles[0]) & set(middles[1])
+    candidates = [[i for i, middle in enumerate(part) if middle in alike] for part in middles]
+    known = {_digest(one, index) for index in candidates[0]}
+    return sum(_digest(two, index) in known for index in candidates[1])
+
+
+def _middles(split: Split) -> list[bytes]:
+    """Some bytes from the middle row of every image."""
+    row = split.shape[1] // 2
+    rows = range(len(split)) if split.rows is None else split.rows.tolist()
+    found = [split.store[index, 0, row, :64].numpy().tobytes() for index in rows]
+    if split.touched is not None:
+        split.touched(len(found) * 4096)
+    return found
+
+
+def _digest(split: Split, index: int) -> bytes:
+    image = split.read(torch.tensor([index]))
+    return hashlib.blake2b(image.contiguous().numpy().tobytes(), digest_size=16).digest()

@@ -1,0 +1,49 @@
+"""Whether a set goes with a network: the one place that says so."""
+
+from __future__ import annotations
+
+from compressor.data.dataset import Data
+from compressor.errors import DataError
+from compressor.graph.network import Network
+
+
+def check_fit(network: Network, data: Data) -> None:
+    """One line (``DataError``) when the images or the classes are not what the network takes and gives."""
+    if network.spec.shape != data.input_shape:
+        raise DataError(
+            f"{data.name}: images are {_size(data.input_shape)} (channels × height × width), "
+            f"the model takes {_size(network.spec.shape)}{_remedy(network.spec.shape, data.input_shape)}"
+        )
+    if network.classes == 1:
+        raise DataError(
+            f"{data.name}: the model has one output per image; two classes need two outputs here "
+            "(of one logit z, the outputs 0 and z say the same)"
+        )
+    wanted = max(len(data.classes), 1 + max(int(split.labels.max()) for split in (data.train, data.validation)))
+    if network.classes < wanted:
+        raise DataError(
+            f"{data.name}: {wanted} classes, but the model has only {network.classes} outputs{_where(network, data)}"
+        )
+
+
+def _remedy(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
+    """What to do where sizes or channels alone differ."""
+    if len(wanted) != 3 or len(given) != 3:
+        return ""
+    (channels, *sides), (own_channels, *own_sides) = wanted, given
+    if given == (*sides, channels):
+        return "; their channels stand last: give them first"
+    if channels == own_channels and sides[0] == sides[1] and max(own_sides) < 4 * min(own_sides):
+        return f"; data.size = {sides[0]} resizes them"
+    if sides == own_sides and channels in (1, 3) and own_channels in (1, 3):
+        return f"; data.channels = {channels} reads folders so"
+    return ""
+
+
+def _where(network: Network, data: Data) -> str:
+    largest = max(int(split.labels.max()) for split in (data.train, data.validation))
+    return f" (class {network.classes} occurs among the test images alone)" if largest < network.classes else ""
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
