@@ -20,6 +20,7 @@ from compressor.files import write_atomic
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
+from compressor.graph.normalisation import Normalisation
 from compressor.models import find
 from compressor.plugin import sites_of
 from compressor.recipe.model import Recipe
@@ -69,6 +70,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
         trials=Counts(complete=len(front), screened=1, failed=1),
         controls={"scratch": Accuracy(0.91)} if best else {},
         seconds=83.0,
+        normalisation=Normalisation((0.5,), (0.25,), origin="a test"),
     )
     run.write_result(result)
     if best:

@@ -71,8 +71,7 @@ class _Lines:
             return
         line = sentence(event, self.watch.trials, self.watch.baseline)
         if line:
-            left = self.watch.left() if isinstance(event, TrialEnded | ArmEnded) else None
-            more = f", about {text.duration(left)} left" if left else ""
+            more = f", {left}" if isinstance(event, TrialEnded | ArmEnded) and (left := time_left(self.watch)) else ""
             self.console.print(f"{time.strftime('%H:%M:%S')} {text.clean(line)}{more}", soft_wrap=True)
             self.printed = self.clock()
 
@@ -95,9 +94,20 @@ def picture(watch: Watch) -> RenderableType:
     return Group(*parts)
 
 
-def _overall(watch: Watch) -> RenderableType:
+def time_left(watch: Watch) -> str:
+    """How long the trials still take, and what comes after them; empty where nothing is known."""
     left = watch.left()
-    times = text.duration(watch.elapsed) + (f", about {text.duration(left)} left" if left is not None else "")
+    if left is None or watch.stage.name in ("final", "control"):
+        return ""
+    if watch.probing is None and watch.finished >= watch.trials:
+        return "then the final measurement"
+    about = f"about {text.duration(max(left, 1))} left"
+    return about if watch.probing is not None else f"{about}, then the final measurement"
+
+
+def _overall(watch: Watch) -> RenderableType:
+    left = time_left(watch)
+    times = text.duration(watch.elapsed) + (f", {left}" if left else "")
     if watch.probing is not None:
         done, number, total, noun = watch.probing.done, watch.probing.finished, watch.probing.started.arms, "arms"
     else:

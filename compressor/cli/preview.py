@@ -8,7 +8,6 @@ from compressor.cli.draw import draw
 from compressor.cli.output import Output
 from compressor.cli.prepare import Prepared
 from compressor.data.dataset import Data
-from compressor.engine.normalisation import describe
 from compressor.engine.space import SearchSpace
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
@@ -54,7 +53,7 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
     always = f"always {data.classes[seen.chance.label]!r} would be {text.percent(seen.chance.share)}"
     return [
         ("data", f"{data.name}: {len(data.classes)} classes; images of {text.shape(network.spec.shape)}, {images}"),
-        ("normalisation", f"{describe(named)}: {named.origin}"),
+        ("normalisation", f"{named.describe()}: {named.origin}"),
         ("baseline", f"{base['params']:,} parameters, ONNX file {text.size(base['size_bytes'])}"),
         ("right answers", f"{text.percent(seen.accuracy)} of {len(seen.labels):,} validation images; {always}"),
         (

@@ -16,15 +16,17 @@ app = typer.Typer(help="List the bundled recipes, show one as run, or print the 
 
 @app.command("list")
 def list_recipes(as_json: Json = False) -> None:
-    """List the recipes that come with the package."""
+    """List the recipes that come with the package, and what each does."""
     with output(as_json) as out:
-        from compressor.recipe.find import bundled_recipes
+        from compressor.recipe.find import about, bundled_recipes
 
         recipes = bundled_recipes()
         if as_json:
-            out.document([{"name": name, "file": str(file)} for name, file in recipes.items()])
+            out.document([{"name": name, "file": str(file), "about": about(file)} for name, file in recipes.items()])
         else:
-            draw(out.results, table("name, file", [(name, str(file)) for name, file in recipes.items()]))
+            draw(out.results, table("name, what it does", [(name, about(file)) for name, file in recipes.items()]))
+            out.line("compressor recipe show NAME shows one whole; the file itself begins with its commands:")
+            out.line(str(next(iter(recipes.values())).parent))
 
 
 @app.command("show")

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from compressor.cli.draw import draw
 from compressor.cli.output import Output
+from compressor.report import text
 from compressor.report.gather import Facts, gather
 from compressor.report.layers import changes_table
 from compressor.report.redundancy import sections
 from compressor.report.tables import comparison_table, front_table
+from compressor.report.trials import nearest_table
 from compressor.report.verdict import headline, sentences
 from compressor.report.write import write_report
 from compressor.search.result import RESULT, Result
@@ -48,6 +50,10 @@ def _show(facts: Facts, report: Path, out: Output) -> None:
     if result.front:
         best = result.best.digest if result.best is not None else ""
         draw(out.results, front_table(result.front, result.baseline, title="front", best=best))
+    nearest = nearest_table(facts)
+    if nearest is not None:
+        out.results.print("no candidate keeps within the limits; these came nearest", style="bold")
+        draw(out.results, nearest)
     if result.best is not None:
         draw(out.results, comparison_table(result.best, result.baseline))
         changed = [change for change in facts.changes if change.kind != "same"]
@@ -56,14 +62,16 @@ def _show(facts: Facts, report: Path, out: Output) -> None:
     out.results.print(headline(result), style="bold green" if result.verdict.helped else "bold red")
     for sentence in sentences(result):
         out.paragraph(sentence)
-    _where(facts.folder, report, out)
+    _where(facts.folder, report, out, result)
 
 
-def _where(folder: Path, report: Path, out: Output) -> None:
+def _where(folder: Path, report: Path, out: Output, result: Result) -> None:
     model = folder / "best" / "model.onnx"
     out.line()
     if model.is_file():
         out.line(f"model:   {_near(model)}")
+        if result.normalisation is not None:
+            out.line(f"takes:   {text.clean(result.normalisation.of_the_file().describe())}")
     out.line(f"report:  {_near(report)}")
     out.line(f"figures: {_near(folder / 'result.json')}")
     if model.is_file():

@@ -63,7 +63,7 @@ def _said(data: Data, who: str, known: Normalisation | None) -> Chosen:
     said = data.normalisation(who)
     notes = []
     if known is not None and not known.same_as(said):
-        notes.append(f"{who} is followed; the model file itself says {describe(known)}")
+        notes.append(f"{who} is followed; the model file itself says {known.describe()}")
     return Chosen(data, said, tuple(notes))
 
 
@@ -71,22 +71,6 @@ def _who(spec: DataSpec) -> str:
     if spec.mean:
         return "data.mean and data.std"
     return f"data.normalise = {spec.normalise}" if spec.normalise != "auto" else "the data function"
-
-
-def describe(normalisation: Normalisation) -> str:
-    """``(pixel / 255 − 0.286) / 0.353``, per channel where they differ."""
-    if normalisation.trivial:
-        return "pixels as they are"
-    pixel = "pixel" if normalisation.scale == 1 else f"pixel / {normalisation.scale:g}"
-    mean, std = _numbers(normalisation.mean), _numbers(normalisation.std)
-    if mean == "0" and std == "1":
-        return pixel
-    return f"({pixel} − {mean}) / {std}"
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    shown = [f"{value:.4g}" for value in values]
-    return shown[0] if len(set(shown)) == 1 else f"[{', '.join(shown)}]"
 
 
 # --- asking the network ------------------------------------------------------------------------------------------
@@ -119,7 +103,7 @@ def _asked(network: Network, data: Data) -> Chosen:
     _refuse_reversed(network, data, (mean, std), pool.take(torch.arange(min(seen, _ADVICE))))
     found = replace(data, mean=mean, std=std, settled=True)
     said = found.normalisation(f"found by trying: {told}")
-    return Chosen(found, said, (f"the network was evidently trained with {describe(said)}; right answers: {told}",))
+    return Chosen(found, said, (f"the network was evidently trained with {said.describe()}; right answers: {told}",))
 
 
 def _compared(network: Network, data: Data, pool: Split) -> tuple[dict[Scaling, Tensor], list[Scaling]]:

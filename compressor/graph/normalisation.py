@@ -62,6 +62,14 @@ class Normalisation:
         count = len(self.mean)
         return replace(self, mean=(0.0,) * count, std=(1.0 / self.scale,) * count, folded=False)
 
+    def describe(self) -> str:
+        """For people: ``(pixel / 255 − 0.286) / 0.353``, a list per channel where they differ."""
+        if self.trivial:
+            return "pixels as they are"
+        pixel = "pixel" if self.scale == 1 else f"pixel / {self.scale:g}"
+        mean, std = _listed(self.mean), _listed(self.std)
+        return pixel if (mean, std) == ("0", "1") else f"({pixel} − {mean}) / {std}"
+
     def formula(self) -> str:
         """As NumPy computes it from an array ``pixels`` ``(N, C, H, W)``."""
         if self.trivial:
@@ -111,6 +119,11 @@ def _checked(mean: Sequence[float], std: Sequence[float], scale: float, channels
     if len(mean) != channels or len(std) != channels or not all(map(math.isfinite, numbers)):
         return None
     return Normalisation(tuple(mean), tuple(std), scale) if min(*std, scale) > 0 else None
+
+
+def _listed(values: Sequence[float]) -> str:
+    shown = [f"{value:.4g}" for value in values]
+    return shown[0] if len(set(shown)) == 1 else f"[{', '.join(shown)}]"
 
 
 def _column(values: Sequence[float]) -> str:

@@ -25,10 +25,14 @@ from compressor.recipe.limits import (
     SEARCH,
     TRAINING,
     outside,
+    percentage,
 )
 from compressor.recipe.model import Recipe
 from compressor.registry import make, titled, unknown
 from compressor.train.spec import TrainingSpec
+
+_PERCENTAGES = 10, 100
+"""A limit of so many times the baseline's figure will have been a percentage. What is higher lifts the limit."""
 
 Problem = tuple[tuple[str | int, ...], str]
 """Where, and what is wrong there."""
@@ -77,10 +81,10 @@ def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
     if not phase.name or "." in phase.name:
         yield (*at, "name"), f"expected a name without dots; found {phase.name!r}"
     yield from outside(phase, at, PHASE)
-    if phase.gate is not None and not -1 <= phase.gate.max_accuracy_drop <= 1:
-        yield (*at, "gate", "max_accuracy_drop"), f"expected at most 1; found {phase.gate.max_accuracy_drop:g}"
-    if phase.stop is not None and not -1 <= phase.stop.min_gain <= 1:
-        yield (*at, "stop", "min_gain"), f"expected a share of 1 (0.01 is one point); found {phase.stop.min_gain:g}"
+    if phase.gate is not None and (message := _points(phase.gate.max_accuracy_drop)):
+        yield (*at, "gate", "max_accuracy_drop"), message
+    if phase.stop is not None and (message := _points(phase.stop.min_gain)):
+        yield (*at, "stop", "min_gain"), message
     if phase.limits is not None:
         yield from _constraints(phase.limits, (*at, "limits"))
         if phase.limits.max_accuracy_drop is not None:
@@ -131,10 +135,22 @@ def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterato
         if value is None:
             continue
         if field.name == "max_accuracy_drop":
-            if not -1 <= value <= 1:
-                yield (*at, field.name), f"expected a share of 1 (0.01 is one point); found {value:g}"
+            if message := _points(value):
+                yield (*at, field.name), message
         elif not 0 < value < float("inf"):
             yield (*at, field.name), f"expected a positive share of the baseline; found {value:g}"
+        elif _PERCENTAGES[0] <= value <= _PERCENTAGES[1]:
+            found = f"found {value:g}, which is {value:g} times as much{percentage(value)}"
+            yield (*at, field.name), f"expected a share of the baseline's figure; {found}"
+
+
+def _points(value: float) -> str:
+    """What is wrong with an accuracy's gain or loss; empty where nothing is."""
+    if -1 <= value < 1:
+        return ""
+    several = f"were {value:g} points" if value > 1 else "was one point"
+    meant = f"; {several} meant ({value / 100:g})?" if 1 <= value <= 100 else ""
+    return f"expected a share of 1, at most 0.99 (0.01 is one point); found {value:g}{meant}"
 
 
 def _search(recipe: Recipe) -> Iterator[Problem]:

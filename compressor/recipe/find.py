@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import compressor
@@ -15,6 +16,18 @@ def bundled_recipes() -> dict[str, Path]:
         if folder.is_dir():
             return {file.stem: file for file in sorted(folder.glob("*.toml"))}
     return {}
+
+
+def about(recipe: Path) -> str:
+    """What a recipe says of itself: the first sentence of the comment at its head."""
+    words: list[str] = []
+    for line in recipe.read_text(encoding="utf-8").splitlines():
+        text = line.removeprefix("#").strip()
+        if not line.startswith("#") or (words and not text):
+            break
+        if text and not text.startswith(":schema"):
+            words.append(text)
+    return re.split(r"(?<=[.])\s", " ".join(words), maxsplit=1)[0].rstrip(":")
 
 
 def find_recipe(recipe: str | Path) -> Path:

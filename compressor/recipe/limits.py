@@ -23,7 +23,8 @@ class Range:
         if not (value > self.low or (value == self.low and not self.beyond_low)):
             return f"expected {'more than' if self.beyond_low else 'at least'} {self.low:g}; found {_shown(value)}"
         if not (value < self.high or (value == self.high and not self.below_high)):
-            return f"expected {'less than' if self.below_high else 'at most'} {self.high:,g}; found {_shown(value)}"
+            expected = f"{'less than' if self.below_high else 'at most'} {self.high:,g}"
+            return f"expected {expected}; found {_shown(value)}{percentage(value) if self.high <= 1 else ''}"
         return ""
 
 
@@ -92,6 +93,11 @@ def outside(
         complaint = allowed.complaint(getattr(table, key))
         if complaint:
             yield (*at, key), complaint
+
+
+def percentage(value: float) -> str:
+    """Asks about a number that stands for a share and looks like a percentage."""
+    return f"; were {value:g} % meant ({value / 100:g})?" if 1 <= value <= 100 else ""
 
 
 def impossible(value: Any) -> str:

@@ -52,9 +52,10 @@ def validate(raw: Mapping[str, Any], source: str, places: Mapping[Location, str]
         location, message = first_problem(error.errors(), expanded)
         raise RecipeError(f"{_origin(source, location, places or {})}: {message}") from None
     except InputError as error:
-        raise RecipeError(f"{source}: {error}") from None
+        raise RecipeError(f"{_origin(source, (), places or {}, str(error))}: {error}") from None
     for location, message in problems(recipe):
-        raise RecipeError(f"{_origin(source, location, places or {})}: {place(location, expanded)}{message}")
+        origin = _origin(source, location, places or {}, message)
+        raise RecipeError(f"{origin}: {place(location, expanded)}{message}")
     return recipe
 
 
@@ -125,9 +126,15 @@ def _short(error: Exception) -> str:
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error).partition(";")[0]
 
 
-def _origin(source: str, location: Sequence[str | int], places: Mapping[Location, str]) -> str:
-    """Who said it: the override that put a value there (or in a table around it), else the file."""
+def _origin(source: str, location: Sequence[str | int], places: Mapping[Location, str], message: str = "") -> str:
+    """Who said it: the override that put a value there (or in a table around it), else the file.
+
+    Where only the table is known, as with the options of a plugin: the override inside it that the message names.
+    """
     for depth in range(len(location), 0, -1):
         if tuple(location[:depth]) in places:
             return f"--set {places[tuple(location[:depth])]}"
+    for inner, text in places.items():
+        if inner[: len(location)] == tuple(location) and re.search(rf"\b{re.escape(str(inner[-1]))}\b", message):
+            return f"--set {text}"
     return source

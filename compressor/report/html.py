@@ -15,12 +15,16 @@ from compressor.report.plots import size_plot, speed_plot
 from compressor.report.redundancy import sections
 from compressor.report.sites import sites_tables
 from compressor.report.structure import history_table, stages_table
-from compressor.report.table import Table, table
+from compressor.report.table import Column, Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
-from compressor.report.trials import trials_table
+from compressor.report.trials import nearest_table, trials_table
 from compressor.report.verdict import headline, sentences
 
 _STYLE = Path(__file__).with_name("report.css")
+MOST_COLUMNS = 4
+"""Of a table that a telephone can show as one."""
+FIGURE = 9
+"""Letters of a figure with its unit."""
 _ENDINGS = {
     "complete": "complete",
     "screened": "screened out before training",
@@ -50,6 +54,7 @@ def _parts(facts: Facts) -> list[str]:
         _verdict(facts),
         _stages(facts),
         _best(facts),
+        _nearest(facts),
         _front(facts),
         _changes(facts),
         _structure(facts),
@@ -63,14 +68,22 @@ def _parts(facts: Facts) -> list[str]:
 
 
 def draw(content: Table) -> str:
-    """A table that scrolls by itself where it is too wide."""
-    right = [' class="right"' if column.right else "" for column in content.columns]
-    head = "".join(f"<th{kind}>{escape(c.title)}</th>" for kind, c in zip(right, content.columns, strict=True))
+    """A table; on a narrow screen one of many columns becomes a list per row, and others scroll by themselves."""
+    head = "".join(f"<th{_kind(c, c.title)}>{escape(c.title)}</th>" for c in content.columns)
     rows = []
     for number, row in enumerate(content.rows):
-        cells = "".join(f"<td{kind}>{escape(text.clean(cell))}</td>" for kind, cell in zip(right, row, strict=True))
+        cells = "".join(
+            f'<td{_kind(column, cell)} data-title="{escape(column.title)}">{escape(text.clean(cell))}</td>'
+            for column, cell in zip(content.columns, row, strict=True)
+        )
         rows.append(f'<tr class="marked">{cells}</tr>' if number == content.marked else f"<tr>{cells}</tr>")
-    return f'<div class="scroll"><table>\n<tr>{head}</tr>\n' + "\n".join(rows) + "\n</table></div>"
+    wide = ' class="wide"' if len(content.columns) > MOST_COLUMNS else ""
+    return f'<div class="scroll"><table{wide}>\n<tr>{head}</tr>\n' + "\n".join(rows) + "\n</table></div>"
+
+
+def _kind(column: Column, cell: str) -> str:
+    """Figures stand at the right; a figure and its unit are never parted."""
+    return "" if not column.right else ' class="right short"' if len(cell) <= FIGURE else ' class="right"'
 
 
 # --- the parts, from top to bottom -------------------------------------------------------------------------------
@@ -116,12 +129,42 @@ def _best(facts: Facts) -> str:
     link = (
         f'<p>The model is <a href="{where}/model.onnx"><code>{where}/model.onnx</code></a>: {escape(best.about)}.</p>'
     )
-    use = (
-        "import onnxruntime\n"
-        f'session = onnxruntime.InferenceSession("{where}/model.onnx")\n'
-        "(logits,) = session.run(None, {session.get_inputs()[0].name: images})  # float32, normalised as in training"
+    content = draw(comparison_table(best, facts.result.baseline)) + link + _code(usage(facts, f"{where}/model.onnx"))
+    return _section("Before and after", content + _fed(facts))
+
+
+def usage(facts: Facts, model: str) -> str:
+    """How to run the file, with the figures that its input is normalised by."""
+    known = facts.result.normalisation
+    if known is None:
+        prepared = "images  # normalised as in training"
+    else:
+        range_ = "0…255" if known.scale == 255 else "as the data have them"
+        prepared = f"{known.of_the_file().formula()}  # pixels: (N, channels, height, width), {range_}"
+    return (
+        "import numpy\nimport onnxruntime\n\n"
+        f'session = onnxruntime.InferenceSession("{model}")\n'
+        f"images = {prepared}\n"
+        "(scores,) = session.run(None, {session.get_inputs()[0].name: images.astype(numpy.float32)})"
     )
-    return _section("Before and after", draw(comparison_table(best, facts.result.baseline)) + link + _code(use))
+
+
+def _fed(facts: Facts) -> str:
+    known = facts.result.normalisation
+    if known is None:
+        return ""
+    inside = "The file does this itself and takes pixels: " if known.folded else "The file takes normalised images: "
+    origin = f" ({known.origin})" if known.origin else ""
+    line = f"{inside}{known.describe()}, layout {known.layout}{origin}."
+    return f"<p>{escape(text.clean(line))}</p>"
+
+
+def _nearest(facts: Facts) -> str:
+    nearest = nearest_table(facts)
+    if nearest is None:
+        return ""
+    note = "<p>No candidate keeps within the limits. These came nearest:</p>"
+    return _section("Baseline and candidates", note + draw(nearest))
 
 
 def _front(facts: Facts) -> str:

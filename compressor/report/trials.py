@@ -6,16 +6,12 @@ from collections.abc import Sequence
 
 from compressor.engine.candidate import Metrics, Outcome
 from compressor.report import text
-from compressor.report.gather import Trial
+from compressor.report.gather import Facts, Trial
 from compressor.report.table import Table, table
+from compressor.report.tables import missed, misses_table
 
-_LIMITS = {
-    "max_accuracy_drop": "accuracy drop",
-    "max_size": "size",
-    "max_latency": "latency",
-    "max_macs": "MACs",
-    "max_params": "parameters",
-}
+NEAREST = 8
+"""Candidates shown where none keeps within the limits."""
 
 
 def trials_table(trials: Sequence[Trial], baseline: Metrics) -> Table:
@@ -44,6 +40,24 @@ def _figures(outcome: Outcome, baseline: Metrics) -> tuple[str, str, str]:
 
 
 def why(outcome: Outcome) -> str:
-    """The reason given, else the limits that were overstepped."""
-    missed = [f"misses {_LIMITS.get(name, name)}" for name, amount in outcome.excess.items() if amount > 0]
-    return outcome.reason or ", ".join(missed)
+    """The reason given, else the limits that were overstepped and by how much."""
+    over = missed(outcome.excess)
+    return outcome.reason or (f"misses {over}" if over else "")
+
+
+def nearest_table(facts: Facts) -> Table | None:
+    """Where nothing keeps within the limits: the trained candidates that came nearest; None where there are others."""
+    result = facts.result
+    ended = [
+        (trial, trial.outcome.metrics)
+        for trial in facts.trials
+        if trial.outcome.status in ("complete", "stopped") and trial.outcome.metrics is not None
+    ]
+    if result.best is not None or not ended:
+        return None
+    ended.sort(key=lambda pair: sum(max(amount, 0.0) for amount in pair[0].outcome.excess.values()))
+    rows = [
+        (trial.digest if trial.number is None else str(trial.number), trial.about, metrics, trial.outcome.excess)
+        for trial, metrics in ended[:NEAREST]
+    ]
+    return misses_table(rows, result.baseline)

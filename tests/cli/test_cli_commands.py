@@ -98,7 +98,8 @@ def test_a_plugin_that_cannot_be_imported_is_listed_with_its_reason(run: Run, in
 
 
 def test_recipes(run: Run) -> None:
-    assert "quickstart" in run("recipe", "list").out
+    assert "one-bit weights where" in run("recipe", "list").out
+    assert all(len(entry["about"]) > 20 for entry in run("recipe", "list", "--json").json)
     assert run("recipe", "show", "quickstart", "--set", "search.trials=3", "--json").json["search"]["trials"] == 3
     assert "[data]" in run("recipe", "show", "quickstart").out
     assert run("recipe", "schema").json["title"] == "compressor recipe"

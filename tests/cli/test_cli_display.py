@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from sample_run import HOSTILE
 
-from compressor.cli.display import _Lines, observer, picture
+from compressor.cli.display import _Lines, observer, picture, time_left
 from compressor.cli.events import ending, sentence
 from compressor.cli.output import plain_console
 from compressor.cli.watch import Watch
@@ -114,6 +114,19 @@ def test_the_time_left_follows_the_trials_of_this_session() -> None:
     watch.update(TrialProgress(1, "train", 0.5))
     clock.now += 15
     assert watch.left() == pytest.approx(45 * 2.5 / 1.5)
+
+
+def test_what_is_still_to_come_is_said_beside_the_time_left() -> None:
+    clock = Clock()
+    watch = Watch(clock)
+    for event in (*events(trials=2), ended(0, 1)):
+        clock.now += 10
+        watch.update(event)
+    assert time_left(watch) == "about 20 s left, then the final measurement"
+    watch.update(ended(1, 2))
+    assert time_left(watch) == "then the final measurement"
+    watch.update(Stage("final", "baseline"))
+    assert time_left(watch) == ""
 
 
 def test_resumed_trials_do_not_count_as_quick_ones() -> None:

@@ -13,7 +13,7 @@ from compressor.data.dataset import Data, Split
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import scaling
-from compressor.engine.normalisation import choose_normalisation, describe
+from compressor.engine.normalisation import choose_normalisation
 from compressor.errors import DataError
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
@@ -153,7 +153,7 @@ def test_channels_in_another_order_are_noticed() -> None:
     ],
 )
 def test_it_is_told_in_a_formula(normalisation: Normalisation, shown: str) -> None:
-    assert describe(normalisation) == shown
+    assert normalisation.describe() == shown
 
 
 def test_imagenet_is_for_colour() -> None:

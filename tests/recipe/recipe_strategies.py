@@ -15,7 +15,7 @@ from compressor.recipe.model import ControlsSpec, MeasureSpec, Recipe, SearchSpe
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
 
 names = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="."), min_size=1, max_size=8)
-shares = st.floats(0.001, 1.0)
+shares = st.floats(0.001, 0.99)
 values = st.booleans() | st.integers(-1000, 1000) | st.floats(-1e6, 1e6) | st.text(max_size=5)
 trainings = st.builds(
     TrainingSpec,
@@ -44,7 +44,7 @@ simple_phases = st.builds(
     rounds=st.integers(1, 5),
     rewind=st.sampled_from(["none", "initial"]),
     gate=st.none() | st.builds(Gate, max_accuracy_drop=shares),
-    stop=st.none() | st.builds(Stop, min_gain=st.floats(-1, 1)),
+    stop=st.none() | st.builds(Stop, min_gain=st.floats(-1, 0.99)),
     limits=st.none() | st.builds(Constraints, max_latency=shares),
     timed=st.booleans(),
 )

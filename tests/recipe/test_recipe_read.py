@@ -130,7 +130,14 @@ BAD = [
         r"\[phases\]?.*2 phases are called 'first'|phases: 2 phases are called 'first'",
     ),
     ("[constraints]", "[constraint]", r": unknown key 'constraint'; did you mean 'constraints'\?"),
-    ("max_accuracy_drop = 0.02", "max_accuracy_drop = 2.0", r"\[constraints\] max_accuracy_drop: expected a share"),
+    (
+        "max_accuracy_drop = 0.02",
+        "max_accuracy_drop = 2.0",
+        r"\[constraints\] max_accuracy_drop: expected a share .*were 2 points meant \(0\.02\)\?",
+    ),
+    ("max_accuracy_drop = 0.02", "max_accuracy_drop = 1", r"was one point meant \(0\.01\)\?"),
+    ("max_accuracy_drop = 0.02", "max_size = 50", r"max_size: .*50 times as much; were 50 % meant \(0\.5\)\?"),
+    ("epochs = 4", "label_smoothing = 10", r"label_smoothing: .*were 10 % meant \(0\.1\)\?"),
     ("trials = 5", "trials = 0", r"\[search\] trials: expected at least 1; found 0"),
     ("trials = 5", "trials = 2024-01-01", r"search\.trials: dates and times have no place"),
     ("trials = 5", "trials = ", r"line \d+, column \d+: not TOML: Invalid value"),
@@ -165,6 +172,15 @@ def test_what_is_wrong_is_said_in_one_line(file: Path, old: str, new: str, messa
         ("phases.first.rounds=0", r"^--set phases\.first\.rounds=0: .*expected at least 1"),
         ("phases.third.rounds=0", r"^--set phases\.third\.rounds=0: there is no entry 'third'"),
         ("constraints=3", r"^--set constraints=3: constraints: expected a table; found 3"),
+        ("data.limit=-3", r"^--set data\.limit=-3: data\.limit: -3 is negative"),
+        (
+            "phases.first.plugins.binarize.options.activations=maybe",
+            r"^--set phases\.first\.plugins\.binarize\.options\.activations=maybe: .*plugin 'binarize'",
+        ),
+        (
+            "phases.first.plugins.binarize.options.activation=true",
+            r"^--set phases\.first\.plugins\.binarize\.options\.activation=true: .*unknown option 'activation'",
+        ),
     ],
 )
 def test_an_override_is_named_as_the_culprit(file: Path, override: str, message: str) -> None:

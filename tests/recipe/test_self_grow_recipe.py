@@ -29,8 +29,8 @@ TINY = [
     "training.steps_per_epoch=4",
     "phases.loop.rounds=2",
     "phases.loop.stop.min_gain=-1.0",
-    "phases.loop.phases.grow.limits.max_latency=99.0",
-    "phases.loop.phases.grow.limits.max_size=99.0",
+    "phases.loop.phases.grow.limits.max_latency=999.0",
+    "phases.loop.phases.grow.limits.max_size=999.0",
     "phases.loop.phases.remove.training.epochs=1",
     "phases.loop.phases.remove.timed=false",
 ]

@@ -69,7 +69,9 @@ def test_everything_is_there(html: str) -> None:
     text = outline(html).text
     for part in (
         "It helped", "Before and after", "Front", "What changed", "Trials", "Control arms", "How it was measured",
-        "Recipe as run", "Environment", "best/model.onnx", "binarize", "scratch", "screened", "onnxruntime",
+        "Recipe as run", "Environment",
+        "(pixel / 255 − 0.5) / 0.25, layout NCHW (a test)", "(pixels / 255 - 0.5) / 0.25",
+        "best/model.onnx", "binarize", "scratch", "screened", "onnxruntime",
     ):  # fmt: skip
         assert part in text, part
 
@@ -104,6 +106,8 @@ def test_a_run_without_a_candidate_has_a_report(tmp_path: Path) -> None:
     text = outline(page(gather(sample_run(tmp_path / "run", helped=False, best=False)))).text
     assert "It did not help" in text
     assert "Before and after" not in text
+    assert "These came nearest" in text
+    assert "unchanged" in text
     assert "Trials" in text
 
 

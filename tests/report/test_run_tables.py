@@ -71,7 +71,7 @@ def test_trials_say_how_they_ended_and_why() -> None:
         Trial(2, "c", "", Outcome("failed", reason="Refusal: no")),
     ]
     shown = trials_table(trials, BASE)
-    assert cell(shown, "0", "why") == "misses accuracy drop"
+    assert cell(shown, "0", "why") == "misses accuracy by 1.00 points"
     assert cell(shown, "1", "validation") == "–"
     assert cell(shown, "1", "why") == "size 0.6 of 0.5"
     assert cell(shown, "2", "ended") == "failed"
@@ -99,6 +99,8 @@ def test_a_run_that_did_not_help_gives_its_reasons() -> None:
     result = replace(RESULT, verdict=Verdict(False, ("the model was not changed",)))
     assert headline(result) == "It did not help"
     assert sentences(result)[1:] == ["The model was not changed."]
+    careful = replace(result, verdict=replace(result.verdict, cautions=("few images",)))
+    assert sentences(careful)[-1] == "Careful: few images."
     nothing = replace(result, best=None, front=())
     assert sentences(nothing) == ["The model was not changed."]
 

@@ -4,14 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from search_support import candidate, metrics
 
-from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.candidate import Accuracy, Constraints, Outcome
 from compressor.engine.plan import Plan
 from compressor.search.result import Candidate, Checks, Verdict
-from compressor.search.verdict import judge, why_nothing
+from compressor.search.verdict import cautions, judge, why_nothing
 
 LIMITS = Constraints(max_accuracy_drop=0.01, max_size=0.5)
 BASE = Candidate.of(metrics(0.9, test=0.9, onnx=0.9), Plan())
@@ -108,3 +109,27 @@ def test_an_empty_front_names_the_limit_in_the_way() -> None:
     assert why_nothing([failed]).endswith("1 of 1 trials ended early, most often with: ExportError: no form")
     assert "no trial was finished" in why_nothing([])
     assert verdict(None) == Verdict(False, ("no candidate: no trial was finished",))
+
+
+def balanced(count: int) -> torch.Tensor:
+    return torch.arange(count) % 10
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "count", "words"),
+    [
+        (0.9, 6000, ()),
+        (0.9, 200, ("the validation split is too small", "the test split is too small")),
+        (0.12, 6000, ("the baseline itself is no better than chance",)),
+    ],
+)
+def test_what_makes_the_verdict_uncertain_is_said(accuracy: float, count: int, words: tuple[str, ...]) -> None:
+    baseline = replace(BASE, accuracy=Accuracy(accuracy, accuracy, accuracy))
+    found = list(cautions(baseline, LIMITS, balanced(count), balanced(count)))
+    assert len(found) == len(words)
+    assert all(line.startswith(word) for line, word in zip(found, words, strict=True))
+
+
+def test_no_split_is_large_enough_for_a_limit_of_nothing() -> None:
+    baseline = replace(BASE, accuracy=Accuracy(0.9, 0.9, 0.9))
+    assert not list(cautions(baseline, Constraints(max_accuracy_drop=0.0), balanced(500), balanced(500)))
