@@ -10,9 +10,10 @@ import torch
 from compressor_plugins.binarize.plugin import Binarize
 from compressor_plugins.layer_removal.plugin import LayerRemoval
 from compressor_plugins.meta_head.fit import fit_bias, fit_groups, group_moments
-from compressor_plugins.meta_head.layers import MetaConv2d, MetaLayer, MetaLinear, prelu_form, prelu_pays
+from compressor_plugins.meta_head.layers import MetaConv, MetaLayer, MetaLinear, prelu_form, prelu_pays
 from compressor_plugins.meta_head.order import better_order, kept_energy
 from compressor_plugins.meta_head.plugin import MetaHead
+from modern import modern
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced
@@ -23,6 +24,7 @@ from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
+from compressor.graph.verify import difference
 from compressor.measure.session import OnnxModel
 from compressor.models import build
 from compressor.models.meta import MetaHead as DocumentHead
@@ -30,6 +32,7 @@ from compressor.plugin import refusals_of, sites_of
 from compressor.testing import PluginContract, check_plugin
 from compressor.testing.networks import small_networks
 
+LINES_AND_VOLUMES = [(nn.Conv1d, (8, 20)), (nn.Conv3d, (8, 5, 6, 4))]
 PRELU = MetaHead(activation="prelu", layers="linear", min_bytes=0, allow_slower=True)
 PLAIN = MetaHead(min_bytes=0)
 
@@ -393,9 +396,33 @@ def test_the_kit_finds_nothing_on(name: str, activation) -> None:
     assert not [finding for finding in findings if "has no site" not in str(finding)], "\n".join(map(str, findings))
 
 
-@pytest.mark.parametrize("kind", [MetaLinear, MetaConv2d])
+@pytest.mark.parametrize("kind", [MetaLinear, MetaConv])
 def test_the_kit_notices_a_mix_that_is_not_in_the_file(kind: type, monkeypatch) -> None:
     monkeypatch.setattr(MetaLayer, "_emit_dense_weight", lambda self, builder: builder.constant(torch.ones(
         self.outputs, self.groups, self.weight[0, 0].numel())))  # fmt: skip
     plugin = MetaHead(layers="linear" if kind is MetaLinear else "conv", min_bytes=1000)
     assert any("ONNX" in str(finding) for finding in check_plugin(plugin, {"chain": small_networks()["chain"]}))
+
+
+@pytest.mark.parametrize(("kind", "shape"), LINES_AND_VOLUMES)
+def test_convolutions_of_lines_and_volumes_that_have_the_structure_keep_their_function(kind: type, shape) -> None:
+    """The blocks of outputs are multiples of one another within each group, so one result per group says all."""
+    layer = kind(8, 12, 3, 2, padding=1, bias=False)
+    with torch.no_grad():
+        small = torch.randn(2, 3, 4, *layer.weight.shape[2:])
+        mix = torch.randn(2, 4)
+        dense = torch.einsum("gm,glc...->mlgc...", mix, small)
+        layer.weight.copy_(dense.reshape(layer.weight.shape))
+    network = chain(layer, nn.ReLU(), shape=shape, sensitive=False)
+    data = evidence(network)
+    plugin = MetaHead(min_bytes=0, layers="conv")
+    after = apply(plugin, network.fork(), "0", data, {"groups": 2, "mixed": 4})
+    assert isinstance(after.leaf("0"), MetaConv)
+    assert difference(network, after, data.batches) < 1e-4
+    assert parity(after, data).ok
+    assert len(to_onnx(after)) < len(to_onnx(network))
+
+
+def test_what_has_no_groups_to_split_says_so() -> None:
+    assert "tokens" in reason(PLAIN, modern("channels-last"), "block1.wide")
+    assert "is a ConvTranspose1d" in reason(PLAIN, modern("signals"), "up.0")

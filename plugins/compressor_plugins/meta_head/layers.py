@@ -239,8 +239,8 @@ def prelu_pays(inputs: int, outputs: int, groups: int, mixed: int, ranks: int = 
     return dense - ranks * dense // mixed >= BATCHED_PAYS_FROM
 
 
-class MetaConv2d(MetaLayer):
-    """2-D convolution (C, H, W) → (M·L, H′, W′), φ the identity; ``weight`` is (V, L, C / G, kh, kw)."""
+class MetaConv(MetaLayer):
+    """Convolution of lines, images or volumes (C, …) → (M·L, …), φ the identity; ``weight`` is (V, L, C / G, k…)."""
 
     def __init__(
         self,
@@ -249,27 +249,23 @@ class MetaConv2d(MetaLayer):
         mix: Tensor,
         groups: int,
         *,
-        stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
+        geometry: Geometry,
         positions: int = 0,
         normalise: Normalise = "none",
     ) -> None:
-        """``positions``: of an output image, by which the file chooses among equal forms."""
+        """``geometry`` with the groups; ``positions``: of an output image, by which the file chooses its form."""
         super().__init__(weight, bias, mix, groups, normalise=normalise)
-        self.positions = positions
-        self.geometry = Geometry(stride, padding, dilation, groups)
+        self.positions, self.geometry = positions, geometry
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.flatten()
-        g = self.geometry
-        h = F.conv2d(x, self.weight.flatten(0, 1), bias, g.stride, g.padding, g.dilation, g.groups)
+        h = self.geometry.apply(x, self.weight.flatten(0, 1), bias)
         mixed = self.mixing().t() @ h.reshape(h.shape[0], self.weight.shape[0], -1)
         return self.affine(mixed.view(h.shape[0], self.outputs, *h.shape[2:]))
 
     def output_shape(self, *inputs: Shape) -> Shape:
         channels = self.groups * self.weight.shape[2]
-        if len(inputs) != 1 or len(inputs[0]) != 3 or inputs[0][0] != channels:
+        if len(inputs) != 1 or len(inputs[0]) != self.weight.dim() - 2 or inputs[0][0] != channels:
             raise GraphError(f"a convolution in groups for {channels} channels got {inputs}")
         return (self.outputs, *self.geometry.outputs(inputs[0][1:], self.weight.shape[3:]))
 
@@ -292,8 +288,10 @@ class MetaConv2d(MetaLayer):
         The mix is a 1×1 convolution with a Kronecker product as its weight, or, where that would cost more than the
         grouped convolution, one over the results with everything else as pixels. Measured on 4² to 32²: 1.2× to 4×
         faster than dense, but only where the runtime's blocks of 16 channels fit the groups (32→32 in 4 groups 0.9×,
-        in 2 groups 1.25×; 64→64 in 16 groups 0.86×).
+        in 2 groups 1.25×; 64→64 in 16 groups 0.86×). For lines and volumes nothing was measured, and dense it is.
         """
+        if self.weight.dim() != 5:
+            return "dense"
         results, width, reads = self.weight.shape[:3]
         wide = results // self.groups * width
         own, product = self.weight.numel(), results * width * self.outputs

@@ -1,7 +1,7 @@
 """Meta layers: a dense layer as G small ones on slices of its input, mixed by a matrix of G·M numbers.
 
     Linear (K → H)     →  G × Linear (K/G → L), PReLU where wanted, Meta (G, M)         M·L = H
-    Conv2d (C → D)     →  G × Conv2d (C/G → L), Meta (G, M)                             M·L = D
+    ConvNd (C → D)     →  G × ConvNd (C/G → L), Meta (G, M)                             M·L = D,  N = 1, 2, 3
 
     y[m] = Σ_g A[g, m] · φ(W[g] ∗ x[g] + b[g])
 
@@ -34,6 +34,7 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
@@ -43,11 +44,12 @@ from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.common.calibration import activations
+from compressor_plugins.common.geometry import Geometry
 from compressor_plugins.common.neighbours import source_of
 from compressor_plugins.common.patches import patches
-from compressor_plugins.common.replaceable import WeightLayer, pair, symmetric_padding, weight_layers
+from compressor_plugins.common.replaceable import WeightLayer, weight_layers
 from compressor_plugins.meta_head.fit import GroupMoments, fit_bias, fit_groups, group_moments, rows_by_group
-from compressor_plugins.meta_head.layers import MetaConv2d, MetaLayer, MetaLinear, Normalise, prelu_pays
+from compressor_plugins.meta_head.layers import MetaConv, MetaLayer, MetaLinear, Normalise, prelu_pays
 from compressor_plugins.meta_head.order import better_order
 
 GROUPS, MIXED = "groups", "mixed"
@@ -116,9 +118,15 @@ class MetaHead(Plugin):
         return self.layers == "both" or isinstance(leaf, nn.Linear) == (self.layers == "linear")
 
     def _why_not(self, layer: WeightLayer, last: bool) -> str:
-        if layer.obstacle or layer.unplain:
-            return layer.obstacle or layer.unplain
-        if isinstance(layer.leaf, nn.Conv2d) and layer.leaf.groups > 1:
+        if layer.obstacle:
+            return layer.obstacle
+        if layer.tokens:
+            return layer.unplain
+        if isinstance(layer.leaf, _ConvNd) and layer.leaf.transposed:
+            return (
+                f"is a {type(layer.leaf).__name__}: groups of inputs are made for convolutions that are not transposed"
+            )
+        if isinstance(layer.leaf, _ConvNd) and layer.leaf.groups > 1:
             return "is grouped already"
         if isinstance(layer.leaf, nn.Linear) and last:
             return "gives the classes: there is no layer behind it to make up for the structure"
@@ -132,7 +140,7 @@ class MetaHead(Plugin):
     def _choices(self, layer: WeightLayer) -> dict[str, list[int]]:
         """Useful numbers of groups G and of mixtures M, the defaults first. Any two of them pay."""
         outputs, inputs, *kernel = layer.leaf.weight.shape
-        conv = isinstance(layer.leaf, nn.Conv2d)
+        conv = not isinstance(layer.leaf, nn.Linear)
         groups = [g for g in ((4, 2, 8, 16) if conv else (16, 4, 8, 32)) if inputs % g == 0 and inputs // g >= 4]
         mixed = [m for m in (4, 8, 2, 16) if outputs % m == 0 and outputs // m >= 2]
         if conv:  # the runtime's blocks of channels
@@ -174,7 +182,7 @@ class MetaHead(Plugin):
     def _substitute(
         self, leaf: nn.Module, positions: int, groups: int, mixed: int, known: GroupMoments | None
     ) -> MetaLayer:
-        assert isinstance(leaf, nn.Linear | nn.Conv2d)
+        assert isinstance(leaf, nn.Linear | _ConvNd)
         softmax = self.normalise == "softmax"
         flat = leaf.weight.detach().flatten(1)
         own, mix = fit_groups(flat, groups, mixed, self.rank, softmax=softmax, known=known)
@@ -186,32 +194,34 @@ class MetaHead(Plugin):
             prelu = self.activation == "prelu"
             slope, dropout = (torch.ones(len(own)), self.dropout) if prelu else (None, 0.0)
             return MetaLinear(own, bias, mix, groups, slope=slope, dropout=dropout, normalise=self.normalise)
-        return MetaConv2d(
+        geometry = Geometry.of(leaf)
+        assert geometry is not None
+        return MetaConv(
             own.view(*own.shape[:2], -1, *leaf.kernel_size),
             bias,
             mix,
             groups,
-            stride=pair(leaf.stride),
-            padding=pair(symmetric_padding(leaf)),
-            dilation=pair(leaf.dilation),
+            geometry=replace(geometry, groups=groups),
             positions=positions,
             normalise=self.normalise,
         )
 
 
 def _moments(evidence: Evidence | None, network: Network, layer: WeightLayer, groups: int) -> GroupMoments | None:
-    """Of the layer's input as its weight reads it; None without data, or where groups are too large."""
+    """Of the layer's input as its weight reads it; None without data, where groups are too large, and for lines and
+    volumes, of which no patches are taken."""
     size = layer.leaf.weight[0].numel() // groups
     if evidence is None or size > LARGEST_GROUP:
         return None
     x: Tensor = activations(evidence, network, [source_of(layer.calls[0])])[0]
     if isinstance(layer.leaf, nn.Linear):
         return group_moments(x, groups)
-    assert isinstance(layer.leaf, nn.Conv2d)
+    if not isinstance(layer.leaf, nn.Conv2d):
+        return None
     return group_moments(patches(x, layer.leaf, max(2048, 2 * size)), groups)
 
 
 def _about(leaf: nn.Module) -> str:
-    assert isinstance(leaf, nn.Linear | nn.Conv2d)
+    assert isinstance(leaf, nn.Linear | _ConvNd)
     outputs, inputs = leaf.weight.shape[:2]
     return f"{inputs} → {outputs}, {leaf.weight.numel():,} weights"
