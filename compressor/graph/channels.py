@@ -1,5 +1,9 @@
 """Dropping, duplicating and reordering channels of a network: one leaf is named, everything coupled to it follows.
 
+A dropped channel is gone for all that took it: the network computes what it would if those weights were zero. Where
+nothing between the layers that make a channel and those that take it turns zero into something else (a sigmoid, an
+added constant), a channel that was zero can thus be dropped without changing anything.
+
 Order of duplicates: the copies of a channel come right behind it. With channels ``a b c``, duplicating ``b`` gives
 ``a b b c``; behind a flattening the whole run of values of ``b`` is repeated. Each taker's weights for ``b`` are
 divided by the number of copies, so the network computes what it did (Net2Wider, Chen et al., arXiv:1511.05641, without
@@ -9,56 +13,69 @@ noise).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compressor.errors import Refusal
-from compressor.graph.coupling.groups import Coupling, Couplings, Positions
-from compressor.graph.coupling.guard import check_free
-from compressor.graph.coupling.kinds import is_depthwise
+from compressor.graph.coupling.groups import classes_of_channels
+from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.select import with_inputs, with_outputs
-from compressor.graph.leaf import Leaf
+from compressor.graph.coupling.trace import Trace, trace_of
 from compressor.graph.network import Network
+
+Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+"""Target, args and kwargs of a node."""
 
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """The leaves to put in place of those with the same paths, so that every count agrees."""
+    """What to put in place of what is there, so that every count agrees."""
 
     leaves: Mapping[str, nn.Module]
     before: int
     after: int
     """Output channels of the named leaf."""
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+    """By path: parameters and buffers that the graph reads itself."""
+    calls: Mapping[fx.Node, Call] = field(default_factory=dict)
+    """Nodes with the number of channels written into them."""
 
 
-def plan_drop(network: Network, path: str, channels: Sequence[int], couplings: Couplings | None = None) -> ChannelPlan:
-    """Drop output channels of a leaf. Raises ``Refusal``; never changes the network.
-
-    ``couplings`` of the network as it is now, where the caller has them, spare a trace.
-    """
-    count = _channel_count(network, path)
+def plan_drop(network: Network, path: str, channels: Iterable[int]) -> ChannelPlan:
+    """Drop output channels of a leaf. Raises ``Refusal``; never changes the network."""
+    count = channel_count(network, path)
     dropped = sorted(set(channels))
     _check_range(dropped, count, path)
     if not dropped:
         raise Refusal("no channel to drop", path=path)
+    trace = trace_of(network)
+    classes = classes_of_channels(trace, path, dropped)
     if len(dropped) == count:
         raise Refusal("all channels would be dropped", path=path)
-    return _plan(network, path, count, dict.fromkeys(dropped, 0), couplings)
+    return _plan(network, trace, path, count, Change(copies=dict.fromkeys(classes, 0)))
 
 
 def plan_duplicate(network: Network, path: str, channels: Sequence[int]) -> ChannelPlan:
     """Add a copy of each listed output channel (twice listed, two copies). Raises ``Refusal``; changes nothing."""
-    count = _channel_count(network, path)
+    count = channel_count(network, path)
     _check_range(channels, count, path)
     if not channels:
         raise Refusal("no channel to duplicate", path=path)
+    trace = trace_of(network)
+    times = Counter(channels)
+    classes_of_channels(trace, path, list(times))
     if count == 1:
         raise Refusal("a single channel cannot be told from its copies", path=path)
-    return _plan(network, path, count, {channel: times + 1 for channel, times in Counter(channels).items()})
+    own = trace.classes_of(trace.made[path]).tolist()
+    copies: dict[int, int] = {}
+    for channel, number in times.items():
+        if copies.setdefault(own[channel], number + 1) != number + 1:
+            raise Refusal(f"channel {channel} goes together with others, which would have other copies", path=path)
+    return _plan(network, trace, path, count, Change(copies=copies))
 
 
 def plan_reorder(network: Network, path: str, order: Sequence[int]) -> Mapping[str, nn.Module]:
@@ -66,96 +83,78 @@ def plan_reorder(network: Network, path: str, order: Sequence[int]) -> Mapping[s
 
     Raises ``Refusal`` where channels cannot change places, as between the groups of a convolution; changes nothing.
     """
-    count = _channel_count(network, path)
+    count = channel_count(network, path)
     if sorted(order) != list(range(count)):
         raise Refusal(f"has {count} channels, and the order names others", path=path)
-    check_free(network, path)
-    coupling = Couplings(network).of(path, range(count))
-    _refuse_tied(network, coupling, path)
+    trace = trace_of(network)
+    moved = [channel for place, channel in enumerate(order) if channel != place]
+    classes_of_channels(trace, path, moved)
+    own = trace.classes_of(trace.made[path]).tolist()
+    places = {own[place]: own[channel] for place, channel in enumerate(order) if own[place] != own[channel]}
+    if len({own[channel] for channel in moved}) != len(moved):
+        raise Refusal("several of its channels go together, which ties channels to their places", path=path)
+    plan = _plan(network, trace, path, count, Change(places=places))
+    if plan.constants or plan.calls:
+        raise Refusal("a constant follows its channels, which ties channels to their places", path=path)
+    return plan.leaves
+
+
+def channel_count(network: Network, path: str) -> int:
+    """How many output channels the leaf at ``path`` makes. Raises ``Refusal`` where it makes none of its own."""
+    trace = trace_of(network)
+    if path not in trace.made:
+        called = network.calls_of(path)
+        reason = trace.blocked.get(path, "makes no channels of its own") if called else "the network calls no such leaf"
+        raise Refusal(reason, path=path)
+    return len(trace.made[path])
+
+
+def _plan(network: Network, trace: Trace, path: str, count: int, change: Change) -> ChannelPlan:
+    try:
+        layout = Replay(network, trace, change).replay()
+    except Refusal as refusal:
+        raise Refusal(refusal.reason, path=path) from refusal
+    _refuse_tied(network, layout, path)
     leaves: dict[str, nn.Module] = {}
-    for where in sorted({*coupling.outputs, *coupling.inputs}):
-        leaf, call = network.leaf(where), network.calls_of(where)[0]
-        if isinstance(leaf, Leaf) or (getattr(leaf, "groups", 1) > 1 and not is_depthwise(leaf)):
-            raise Refusal(f"{where}, which is coupled to it, ties channels to their places", path=path)
-        if where in coupling.outputs:
-            leaf = with_outputs(
-                leaf, _reordered(network.shape(call)[0], coupling.outputs[where], order).to(network.device)
-            )
-        if where in coupling.inputs:
-            index = _reordered(network.shape(call.all_input_nodes[0])[0], coupling.inputs[where], order)
-            leaf = with_inputs(leaf, index.to(network.device), torch.ones(len(index), device=network.device))
-        leaves[where] = leaf
-    return leaves
-
-
-def _reordered(size: int, positions: Positions, order: Sequence[int]) -> Tensor:
-    """Which old position each new one takes; a channel may have a run of them."""
-    places: dict[int, list[int]] = {}
-    for position in sorted(positions):
-        places.setdefault(positions[position], []).append(position)
-    index = torch.arange(size)
-    for new, old in enumerate(order):
-        index[places.get(new, [])] = torch.tensor(places.get(old, []), dtype=torch.long)
-    return index
-
-
-def _plan(
-    network: Network, path: str, count: int, copies: Mapping[int, int], couplings: Couplings | None = None
-) -> ChannelPlan:
-    """``copies``: channel → how often it is there afterwards; channels not listed stay."""
-    check_free(network, path)
-    coupling = (couplings or Couplings(network)).of(path, sorted(copies))
-    _refuse_tied(network, coupling, path)
-    leaves: dict[str, nn.Module] = {}
-    for where in sorted({*coupling.outputs, *coupling.inputs}):
+    for where in sorted({*layout.outputs, *layout.inputs}):
         try:
-            leaves[where] = _resized(network, where, coupling, copies)
+            leaves[where] = _resized(network, trace, layout, where)
         except Refusal as refusal:
             coupled = "" if where == path else f"{where}, which is coupled to it: "
             raise Refusal(coupled + refusal.reason, path=path) from refusal
-    return ChannelPlan(leaves, count, count + sum(number - 1 for number in copies.values()))
+    constants = {where: _entries(network, where, *picked) for where, picked in layout.constants.items()}
+    return ChannelPlan(leaves, count, len(layout.outputs[path]), constants, layout.calls)  # type: ignore[arg-type]
 
 
-def _resized(network: Network, where: str, coupling: Coupling, copies: Mapping[int, int]) -> nn.Module:
-    leaf = network.leaf(where)
-    call = network.calls_of(where)[0]
-    if where in coupling.outputs:
-        index, _ = _selection(network.shape(call)[0], coupling.outputs[where], copies)
-        leaf = with_outputs(leaf, index.to(network.device))
-    if where in coupling.inputs:
-        index, share = _selection(network.shape(call.all_input_nodes[0])[0], coupling.inputs[where], copies)
-        leaf = with_inputs(leaf, index.to(network.device), share.to(network.device))
+def _resized(network: Network, trace: Trace, layout: Layout, where: str) -> nn.Module:
+    leaf, device = network.leaf(where), network.device
+    if where in layout.outputs:
+        leaf = with_outputs(leaf, torch.from_numpy(layout.outputs[where]).to(device))
+    if where in layout.inputs and not trace.slots[where].both:
+        share = 1 / torch.from_numpy(layout.shares[where]).float()
+        leaf = with_inputs(leaf, torch.from_numpy(layout.inputs[where]).to(device), share.to(device))
     return leaf
 
 
-def _selection(size: int, positions: Positions, copies: Mapping[int, int]) -> tuple[Tensor, Tensor]:
-    """Which old position each new one takes, and the share of its weight each one gets."""
-    index: list[int] = []
-    share: list[float] = []
-    for channel, run in groupby(range(size), key=lambda position: positions.get(position, -1)):
-        places, times = list(run), copies.get(channel, 1)
-        index += places * times
-        share += [1 / max(times, 1)] * len(places) * times
-    return torch.tensor(index, dtype=torch.long), torch.tensor(share)
+def _entries(network: Network, where: str, dim: int, index: Any) -> Tensor:
+    held: Any = network.module
+    for name in where.split("."):
+        held = getattr(held, name)
+    fresh = held.detach().index_select(dim, torch.from_numpy(index).to(held.device)).clone()
+    return nn.Parameter(fresh, held.requires_grad) if isinstance(held, nn.Parameter) else fresh
 
 
-def _refuse_tied(network: Network, coupling: Coupling, path: str) -> None:
+def _refuse_tied(network: Network, layout: Layout, path: str) -> None:
     owners: dict[int, str] = {}
+    touched = {*layout.outputs, *layout.inputs, *layout.constants}
     for where, leaf in network.leaves():
         for parameter in leaf.parameters():
             other = owners.setdefault(id(parameter), where)
-            if other != where and {other, where} & {*coupling.outputs, *coupling.inputs}:
+            if other != where and {other, where} & touched:
                 raise Refusal(f"{other} and {where} share a weight", path=path)
 
 
-def _channel_count(network: Network, path: str) -> int:
-    calls = network.calls_of(path)
-    if not calls:
-        raise Refusal("the network calls no such leaf", path=path)
-    return network.shape(calls[0])[0]
-
-
-def _check_range(channels: Sequence[int], count: int, path: str) -> None:
+def _check_range(channels: Iterable[int], count: int, path: str) -> None:
     for channel in channels:
         if not 0 <= channel < count:
             raise Refusal(f"has {count} channels, no channel {channel}", path=path)

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 from torch import fx, nn
 
 from compressor.errors import GraphError, Refusal
-from compressor.graph.channels import ChannelPlan, plan_drop, plan_duplicate
+from compressor.graph.channels import ChannelPlan, channel_count, plan_drop, plan_duplicate
 from compressor.graph.cleanup import forbid_in_place, remove_dead_nodes, remove_unused_modules
 from compressor.graph.cost import cost_of
 from compressor.graph.leaf import Cost, Shape
 from compressor.graph.network import Network
-from compressor.graph.placing import add, call_chain, install, place_of
+from compressor.graph.placing import add, call_chain, install, place_of, put_in_place
 from compressor.graph.repair import repair_chain
 from compressor.graph.shapes import input_shapes, settle, shape_of
 from compressor.graph.span import find_span, span_cost
@@ -174,7 +174,8 @@ class Editor:
         Channels keep their order. Raises ``Refusal`` for channels that are tied to the network's input or output, to
         constants, or to an operation that mixes channels.
         """
-        every = range(self.network.shape(self._calls(path)[0])[0])
+        self._calls(path)
+        every = range(channel_count(self.network, path))
         unknown = sorted(set(channels).difference(every))
         if unknown:
             raise Refusal(f"has {len(every)} channels, no channel {unknown[0]}", path=path)
@@ -261,20 +262,21 @@ class Editor:
         if self._misfits:
             raise GraphError(f"{path}: earlier edits of this transaction do not fit together yet")
         planned = plan(self.network, path, channels)
-        before = {where: self.network.leaf(where) for where in planned.leaves}
-        self._install_all(planned.leaves)
+        before = put_in_place(self.network, planned)
+        self._settle_plan(planned)
         if self._misfits:
             reason = str(self._misfits[min(self._misfits)])
-            self._install_all(before)
+            put_in_place(self.network, before)
+            self._settle_plan(before)
             raise Refusal(f"its channels cannot change in number: {reason}", path=path)
         others = [where for where in planned.leaves if where != path]
         also = f"; also {', '.join(others)}" if others else ""
         self._record(kind, path, f"{planned.before} → {planned.after}{also}")
 
-    def _install_all(self, leaves: Mapping[str, nn.Module]) -> None:
-        for where, leaf in leaves.items():
-            install(self.network, where, leaf)
-        self._settle([call for where in leaves for call in self.network.calls_of(where)])
+    def _settle_plan(self, plan: ChannelPlan) -> None:
+        calls = [call for where in plan.leaves for call in self.network.calls_of(where)]
+        reads = [node for where in plan.constants for node in self.network.graph.find_nodes(op="get_attr", target=where)]
+        self._settle([*calls, *(user for node in reads for user in node.users), *plan.calls])
 
     def _settle(self, touched: Sequence[fx.Node]) -> None:
         self._misfits = settle(self.network, [*touched, *self._misfits])

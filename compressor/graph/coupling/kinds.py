@@ -15,14 +15,16 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 from compressor.graph.leaf import Leaf
 from compressor.graph.shape_rules.layers import ELEMENTWISE
 
-TRANSPARENT: tuple[type[nn.Module], ...] = (
-    *ELEMENTWISE,
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+SPATIAL: tuple[type[nn.Module], ...] = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.LPPool1d, nn.LPPool2d,
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
     nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d, nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d,
-    nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReplicationPad1d, nn.ReplicationPad2d, nn.Upsample,
+    nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d, nn.ReplicationPad1d, nn.ReplicationPad2d,
+    nn.ReplicationPad3d, nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d, nn.Upsample,
 )  # fmt: skip
+"""Layers that treat every channel's image alone, in the same way."""
+TRANSPARENT: tuple[type[nn.Module], ...] = (*ELEMENTWISE, *SPATIAL)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -66,8 +68,6 @@ def why_no_inputs(module: nn.Module) -> str | None:
 
 
 def _why_unknown(module: nn.Module) -> str | None:
-    if isinstance(module, _ConvNd) and 1 < module.groups == module.out_channels != module.in_channels:
-        return "a convolution with one output for several inputs of a group cannot lose channels"
     if is_channelwise(module) or type(module) in (
         nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
     ):  # fmt: skip

@@ -26,10 +26,15 @@ def with_outputs(module: nn.Module, index: Tensor) -> nn.Module:
     new = copy.deepcopy(module)
     match new:
         case Leaf():
+            _refuse_other_order(index)
             _ask(new.keep_outputs, index)
         case _BatchNorm() | _InstanceNorm():
             _pick(new, ("weight", "bias", "running_mean", "running_var"), index)
             new.num_features = len(index)
+        case nn.GroupNorm():
+            size = new.num_channels // new.num_groups
+            _pick(new, ("weight", "bias"), index)
+            new.num_channels, new.num_groups = len(index), len(index) // size
         case nn.PReLU() if new.num_parameters > 1:
             _pick(new, ("weight",), index)
             new.num_parameters = len(index)
@@ -52,6 +57,7 @@ def with_inputs(module: nn.Module, index: Tensor, share: Tensor) -> nn.Module:
         case Leaf():
             if not bool((share == 1).all()):
                 raise Refusal(f"{type(module).__name__} cannot have its inputs duplicated")
+            _refuse_other_order(index)
             _ask(new.keep_inputs, index)
         case nn.Linear():
             _set(new, "weight", new.weight.index_select(1, index) * share)
@@ -63,10 +69,17 @@ def with_inputs(module: nn.Module, index: Tensor, share: Tensor) -> nn.Module:
     return new
 
 
+def _refuse_other_order(index: Tensor) -> None:
+    if not bool((index.diff() >= 0).all()):
+        raise Refusal("ties channels to their places")
+
+
 def _conv_outputs(conv: _ConvNd, index: Tensor) -> None:
-    if is_depthwise(conv):
-        conv.in_channels = conv.groups = len(index)
-        _set(conv, "weight", conv.weight.index_select(0, index))
+    if conv.groups == conv.in_channels > 1:  # one input for each group: whole groups go
+        each = conv.out_channels // conv.groups
+        rows = index[::each].div(each, rounding_mode="floor") if conv.transposed else index
+        _set(conv, "weight", conv.weight.index_select(0, rows))
+        conv.in_channels = conv.groups = len(index) // each
     else:
         local = _per_group(index, conv.out_channels, conv.groups)
         if conv.transposed:  # weight: (in, out / groups, …), the groups stacked along the inputs
@@ -82,6 +95,8 @@ def _conv_outputs(conv: _ConvNd, index: Tensor) -> None:
 
 
 def _conv_inputs(conv: _ConvNd, index: Tensor, share: Tensor) -> None:
+    if conv.groups == conv.in_channels > 1:
+        return  # followed its outputs
     local = _per_group(index, conv.in_channels, conv.groups)
     spread = (-1,) + (1,) * len(conv.kernel_size)
     if conv.transposed:
@@ -93,12 +108,12 @@ def _conv_inputs(conv: _ConvNd, index: Tensor, share: Tensor) -> None:
 
 
 def _per_group(index: Tensor, channels: int, groups: int) -> list[Tensor]:
-    """``index`` by group, counted within each. Raises ``Refusal`` when the groups would differ in size."""
+    """``index`` by group, counted within each. Raises ``Refusal`` where channels would come to another group."""
     size = channels // groups
-    local = [index[index // size == group] - group * size for group in range(groups)]
-    if len({len(part) for part in local}) != 1:
-        raise Refusal("its groups would differ in size")
-    return local
+    rows = index.view(groups, -1) if len(index) % groups == 0 else index[:0].view(1, 0)
+    if len(rows) != groups or not bool((rows // size == torch.arange(groups, device=index.device)[:, None]).all()):
+        raise Refusal("ties channels to their places: its groups must stay equally large, each with its own")
+    return [row - group * size for group, row in enumerate(rows)]
 
 
 def _pick(module: nn.Module, names: tuple[str, ...], index: Tensor) -> None:

@@ -1,0 +1,92 @@
+"""Identities of channels: numbers for what makes them, united where channels must come and go together.
+
+An *atom* is one output channel of one layer (or one entry of a constant, or something that cannot be chosen at all).
+Atoms that meet in a sum are united into a *class*: the least that can be dropped. Atom 0 stands for plain numbers,
+which have no channels and unite nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compressor.graph.coupling.values import core
+
+Numbers = NDArray[np.int64]
+
+NOTHING = 0
+"""The atom of plain numbers."""
+
+
+class Atoms:
+    """Union-find over atoms, all at once: every atom knows its class, named by its smallest member."""
+
+    def __init__(self) -> None:
+        self._classes: Numbers = np.zeros(1024, np.int64)
+        self._count = 1
+        self.unions = 0
+        """How many classes were lost in others so far."""
+        self._pins: list[tuple[Numbers, str]] = []
+        self._ties: list[tuple[Numbers, str]] = []
+
+    def new(self, count: int) -> Tensor:
+        """``count`` fresh atoms, each its own class."""
+        start, self._count = self._count, self._count + count
+        while self._count > len(self._classes):
+            self._classes = np.concatenate([self._classes, np.zeros_like(self._classes)])
+        self._classes[start : self._count] = np.arange(start, self._count)
+        return torch.arange(start, self._count)
+
+    @property
+    def classes(self) -> Numbers:
+        """Atom → its class."""
+        return self._classes[: self._count]
+
+    def canonical(self, atoms: Tensor) -> Tensor:
+        """Every atom replaced by its class."""
+        return torch.from_numpy(self.classes)[atoms]
+
+    def unite(self, left: Tensor, right: Tensor, reason: str = "") -> None:
+        """Unite position by position. ``reason``: why, where it is for more than meeting in a sum."""
+        pairs = np.stack([self.classes[left.reshape(-1).numpy()], self.classes[right.reshape(-1).numpy()]])
+        pairs = pairs[:, (pairs[0] != pairs[1]) & (pairs != NOTHING).all(0)]
+        if not pairs.size:
+            return
+        if reason:
+            self._ties.append((np.unique(pairs), reason))
+        parent: dict[int, int] = {}
+
+        def find(name: int) -> int:
+            while (above := parent.get(name, name)) != name:
+                parent[name] = name = parent.get(above, above)
+            return name
+
+        for one, other in np.unique(pairs, axis=1).T.tolist():
+            low, high = sorted((find(one), find(other)))
+            parent[high] = low
+        self.unions += len(parent)
+        renamed = np.arange(self._count)
+        renamed[list(parent)] = [find(name) for name in parent]
+        self._classes[: self._count] = renamed[self.classes]
+
+    def pin(self, atoms: Tensor, reason: str) -> None:
+        """These can never be chosen."""
+        named = np.unique(core(atoms).reshape(-1).numpy())
+        self._pins.append((named[named != NOTHING], reason))
+
+    def pinned(self) -> dict[int, str]:
+        """Class → why it cannot be chosen; the reason met first."""
+        return self._by_class(self._pins)
+
+    def tied(self) -> dict[int, str]:
+        """Class → why channels of one layer go together in it."""
+        return self._by_class(self._ties)
+
+    def _by_class(self, entries: list[tuple[Numbers, str]]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for atoms, reason in entries:
+            for name in np.unique(self.classes[atoms]).tolist():
+                found.setdefault(name, reason)
+        return found

@@ -1,0 +1,214 @@
+"""What function and method calls do to the channels that pass them, by the name of the operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from compressor.graph.coupling import moves
+from compressor.graph.coupling.flow import Flow, is_opaque, tensors
+from compressor.graph.coupling.moves import argument_of
+from compressor.graph.coupling.values import BATCH, core, slices
+from compressor.graph.shape_rules.functions import BINARY, UNARY, operation
+
+Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
+
+WEIGHING = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "normalize")
+"""Each value is changed by all that lie beside it along one dimension; the shape stays."""
+ALONE = frozenset(UNARY) - set(WEIGHING) | {
+    "log", "log1p", "log2", "expm1", "erf", "sin", "cos", "tan", "atan", "sinh", "cosh", "reciprocal", "round", "floor",
+    "ceil", "trunc", "frac", "pow", "clamp_min", "clamp_max", "clip", "rsub", "threshold", "rrelu", "hardshrink",
+    "softshrink", "tanhshrink", "softsign", "log_sigmoid", "logical_not", "isnan", "isfinite", "isinf", "zeros_like",
+    "ones_like", "full_like", "nan_to_num", "negative", "absolute", "native_dropout",
+}  # fmt: skip
+PRODUCTS = frozenset({
+    "mul", "multiply", "imul", "div", "divide", "truediv", "true_divide", "itruediv", "floor_divide", "logical_and",
+    "bitwise_and", "and_", "masked_fill", "where",
+})  # fmt: skip
+"""Of one value on all channels they make nothing where a channel is nothing."""
+TOGETHER = PRODUCTS | set(BINARY) | ALONE | {
+    "iadd", "isub", "subtract", "pow", "ipow", "eq", "ne", "lt", "le", "gt", "ge", "logical_or", "logical_xor", "fmod",
+    "remainder", "atan2", "lerp", "addcmul", "addcdiv", "bitwise_or", "or_", "xor", "copysign", "hypot", "xlogy",
+    "squared_difference", "fmax", "fmin",
+}  # fmt: skip
+"""Value by value; what stands at one place belongs together."""
+REDUCTIONS = frozenset({
+    "mean", "sum", "amax", "amin", "max", "min", "prod", "std", "var", "norm", "logsumexp", "linalg_vector_norm", "any",
+    "all", "argmax", "argmin", "nanmean", "nansum", "aminmax", "std_mean", "var_mean", "median",
+})  # fmt: skip
+PAIRED = frozenset({"std_mean", "var_mean", "aminmax"})
+SPATIAL = frozenset({
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
+    "lp_pool1d", "lp_pool2d", "interpolate", "upsample", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
+    "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d",
+    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d", "grid_sample",
+})  # fmt: skip
+
+
+def call(flow: Flow, node: fx.Node) -> Any:
+    """The value of a function or method call."""
+    args, kwargs = flow.arguments(node)
+    given = [*args, kwargs]
+    if not tensors(given) and not is_opaque([*args, *kwargs.values()]):
+        return moves.perform(node, args, kwargs)  # arithmetic on sizes
+    name = operation(node)
+    rule = RULES.get(name)
+    if rule is None or (is_opaque([*args, *kwargs.values()]) and name != "cat"):
+        return flow.opaque(node, given, f"pass {node.name}, which mixes them in a way that is not known")
+    return rule(flow, node, args, kwargs)
+
+
+def _together(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Value by value: what meets at one place goes together, and broadcasting spreads what has one place."""
+    values = tensors([*args, kwargs])
+    result = values[0]
+    for other in values[1:]:
+        result = _met(flow, node, result, other)
+    return result
+
+
+def _met(flow: Flow, node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
+    rank = max(left.dim(), right.dim())
+    left, right = (value[(None,) * (rank - value.dim())] for value in (left, right))
+    shape = torch.broadcast_shapes(left.shape, right.shape)
+    wide, spread = left, right
+    if _spread(flow, right, left):
+        wide, spread = right, left
+    dims = _spread(flow, wide, spread)
+    if dims:
+        flow.pin(spread, f"its channels are spread over others by {node.name}")
+        settled = all(spread.size(dim) == 1 for dim in flow.varying(wide)) and not _spread(flow, spread, wide)
+        if not settled:
+            flow.pin(wide, f"its channels pass {node.name}, which lays them across others")
+        elif operation(node) not in PRODUCTS and not flow.is_nothing(spread):
+            flow.pin(wide, f"its channels pass {node.name}, which spreads a single channel over them")
+        return wide.expand(shape)
+    one, other = core(wide), core(spread)
+    met = torch.broadcast_shapes(one.shape, other.shape)
+    if flow.is_nothing(spread) or flow.is_nothing(wide):
+        wide, spread = (spread, wide) if flow.is_nothing(wide) else (wide, spread)
+        if any(spread.size(dim) > 1 for dim in flow.varying(wide)):
+            flow.pin(wide, f"its channels pass {node.name}, which combines them with a constant of fixed size")
+        return wide.expand(shape)
+    flow.unite(one.expand(met), other.expand(met), node)
+    return (wide if wide.shape == shape else spread).expand(shape)
+
+
+def _spread(flow: Flow, wide: Tensor, other: Tensor) -> list[int]:
+    """Dimensions along which ``wide`` has several channels, and ``other`` one value for all."""
+    return [dim for dim in flow.varying(wide) if other.size(dim) == 1]
+
+
+def _reduced(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, name = args[0], operation(node)
+    if len(args) > 1 and isinstance(args[1], Tensor):  # the larger of two values
+        return _together(flow, node, args, kwargs)
+    place = 2 if name in ("linalg_vector_norm", "norm") else 1
+    dims = argument_of(args, kwargs, place, "dim", kwargs.get("axis"))
+    rest = [value for value in args[place + 1 :] if isinstance(value, bool)]
+    if name in ("var", "std") and isinstance(dims, bool):  # the old form: unbiased
+        dims = None
+    keep = bool(kwargs.get("keepdim", rest[-1] if rest else False))
+    listed = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
+    listed = sorted({int(dim) % x.dim() for dim in listed})
+    if 0 in listed:
+        return flow.opaque(node, x, f"pass {node.name}, which reduces over samples")
+    x = flow.mix(x, listed, node, f"{node.name} reduces over channels")
+    for dim in reversed(listed):
+        x = x.narrow(dim, 0, 1) if keep else x.select(dim, 0)
+    several = (name in ("max", "min", "median") and isinstance(dims, int)) or name in PAIRED
+    return (x, x) if several else x
+
+
+def _weighed(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, dim = args[0], argument_of(args, kwargs, 1, "dim", None)
+    if not isinstance(dim, int):
+        return flow.opaque(node, x, f"pass {node.name}, which weighs channels against each other")
+    flow.mix(x, [dim], node, f"{node.name} weighs channels against each other")
+    return x
+
+
+def _image(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, shape = args[0], node.meta.get("shape")
+    if shape is None or tensors([*args[1:], kwargs]):
+        return flow.opaque(node, [*args, kwargs], f"pass {node.name}, which mixes them in a way that is not known")
+    x = flow.mix(x, range(2, x.dim()), node, f"{node.name} sees an image in which a channel is not the same all over")
+    return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(BATCH, -1, *shape[1:])
+
+
+def _halved(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``glu``: one half weighs the other."""
+    x, dim = args[0], int(argument_of(args, kwargs, 1, "dim", -1))
+    left, right = x.chunk(2, dim)
+    flow.unite(core(left), core(right), node, f"{node.name} weighs halves by halves")
+    return left
+
+
+def _product(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Matrix products: what is summed over meets there, and goes together; what is not keeps its place."""
+    left, right = args[0], args[1]
+    if left.dim() < 3 or right.dim() < 3 or node.meta.get("shape") is None:
+        return flow.opaque(node, [left, right], f"pass {node.name}, which mixes them in a way that is not known")
+    summed = [dim for value, place in ((left, -1), (right, -2)) if (dim := place % value.dim()) in flow.varying(value)]
+    if summed:
+        rows, columns = left.dim() - 1, right.dim() - 2
+        reason = f"{node.name} sums over them"
+        left = flow.mix(left, [dim for dim in range(left.dim()) if dim != rows], node, reason)
+        right = flow.mix(right, [dim for dim in range(right.dim()) if dim != columns], node, reason)
+        flow.unite(slices(left, rows), slices(right, columns), node, reason)
+        return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")
+    shape = (BATCH, *node.meta["shape"])
+    kept = right.narrow(-2, 0, 1), left.narrow(-1, 0, 1)
+    for one, other in (kept, kept[::-1]):
+        if flow.varying(one):
+            if flow.varying(other):
+                break
+            flow.pin(other, f"its channels are spread over others by {node.name}")
+            return one.expand(shape)
+    else:
+        return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")
+    return flow.opaque(node, [left, right], f"pass {node.name}, which multiplies matrices of them")
+
+
+def _rolled(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    x, dims = args[0], argument_of(args, kwargs, 2, "dims", ())
+    listed = [dims] if isinstance(dims, int) else list(dims) or list(range(x.dim()))
+    if {dim % x.dim() for dim in listed} & set(flow.varying(x)):
+        flow.pin(x, f"its channels pass {node.name}, which moves them by a fixed number")
+    return moves.perform(node, args, kwargs)
+
+
+def _pixels(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    factor = int(args[1] if len(args) > 1 else next(iter(kwargs.values())))
+    kind: Any = {
+        "pixel_shuffle": torch.nn.PixelShuffle, "pixel_unshuffle": torch.nn.PixelUnshuffle,
+        "channel_shuffle": torch.nn.ChannelShuffle, "native_channel_shuffle": torch.nn.ChannelShuffle,
+    }[operation(node)]  # fmt: skip
+    rule: Any = {
+        torch.nn.PixelShuffle: moves.shuffled, torch.nn.PixelUnshuffle: moves.unshuffled,
+        torch.nn.ChannelShuffle: moves.without_channel_order,
+    }[kind]  # fmt: skip
+    return rule(flow, node, kind(factor), args[0])
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(TOGETHER, _together),
+    **dict.fromkeys(REDUCTIONS, _reduced),
+    **dict.fromkeys(WEIGHING, _weighed),
+    **dict.fromkeys(SPATIAL, _image),
+    **dict.fromkeys(moves.MOVES, moves.moved),
+    **dict.fromkeys(("slice", "narrow"), moves.sliced),
+    **dict.fromkeys(("select", "unbind", "index_select"), moves.selected),
+    "getitem": moves.got,
+    **dict.fromkeys(("cat", "concat", "concatenate", "stack"), moves.joined),
+    **dict.fromkeys(("pad", "constant_pad_nd"), moves.padded),
+    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"), _pixels),
+    "roll": _rolled,
+    "glu": _halved,
+    **dict.fromkeys(("matmul", "bmm"), _product),
+}
+"""Operation → what it does. Any other pins what goes in."""

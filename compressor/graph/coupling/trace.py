@@ -1,0 +1,211 @@
+"""The first pass: which channels of a network come and go together, and which can never go.
+
+Every layer's output channels get atoms, which travel through every node; sums unite those that meet. Rules ask along
+which dimensions identities differ, and unions change the answer: the pass is repeated until no new one is found.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from compressor.graph.coupling import functions, layers
+from compressor.graph.coupling.atoms import Atoms, Numbers
+from compressor.graph.coupling.flow import Flow, tensors
+from compressor.graph.coupling.moves import perform
+from compressor.graph.coupling.values import core
+from compressor.graph.network import Network
+
+LARGEST_CONSTANT = 2**16
+"""Entries up to which those of a constant are told apart."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a layer's parameters are counted by: the atoms that arrive at its inputs, in order."""
+
+    atoms: Tensor
+    both: bool
+    """The outputs are the same channels: BatchNorm, a depthwise convolution."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where the channels of one network are, as it was when traced."""
+
+    classes: Numbers
+    """Atom → its class: the least that can go."""
+    pinned: Mapping[int, str]
+    """Class → why it cannot go."""
+    tied: Mapping[int, str]
+    """Class → why several channels of a layer go together in it."""
+    made: Mapping[str, Tensor]
+    """Path → atoms of a layer's output channels."""
+    blocked: Mapping[str, str]
+    """Path → why a layer has no output channels that can be chosen."""
+    slots: Mapping[str, Slot]
+    """Path → what arrives at a layer."""
+    constants: Mapping[str, Tensor]
+    """Path → atoms of a constant, shaped like it."""
+    fixed: Mapping[fx.Node, Tensor]
+    values: Mapping[fx.Node, Any]
+    decisions: Mapping[fx.Node, tuple[list[int], ...]]
+    """What rules were told of each node, question by question, along which dimensions identities differ."""
+
+    def classes_of(self, atoms: Tensor) -> Numbers:
+        found: Numbers = self.classes[atoms.reshape(-1).numpy()]
+        return found
+
+
+class Tracer(Flow):
+    """Gives out atoms and unites them."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._atoms = Atoms()
+        self._made: dict[str, Tensor] = {}
+        self._blocked: dict[str, str] = {}
+        self._slots: dict[str, Slot] = {}
+        self._constants: dict[str, Tensor] = {}
+        self._fixed: dict[fx.Node, Tensor] = {}
+        self._decisions: dict[fx.Node, list[list[int]]] = {}
+        self._node: fx.Node = network.input_node
+        self._before = -1
+
+    def trace(self) -> Trace:
+        while self._before != (known := self._atoms.unions):
+            self._before = known
+            self._decisions.clear()
+            for node in self.network.graph.nodes:
+                self._node = node
+                self.values[node] = self._visit(node)
+            self._pin_blocks()
+        return Trace(
+            self._atoms.classes.copy(),
+            self._atoms.pinned(),
+            self._atoms.tied(),
+            self._made,
+            self._blocked,
+            self._slots,
+            self._constants,
+            self._fixed,
+            self.values,
+            {node: tuple(answers) for node, answers in self._decisions.items()},
+        )
+
+    def _visit(self, node: fx.Node) -> Any:
+        match node.op:
+            case "placeholder":
+                return self.fixed_value(node, "its channels are tied to those of the network's input")
+            case "get_attr":
+                return self.constant(node, self.held(node))
+            case "call_module":
+                return layers.call(self, node)
+            case "output":
+                return self.pin([self.values[source] for source in node.all_input_nodes], "its channels are the network's output")
+        return functions.call(self, node)
+
+    def _pin_blocks(self) -> None:
+        """Constants can be cut along one dimension only."""
+        for path, atoms in self._constants.items():
+            if len(self._differing(atoms)) > 1:
+                self.pin(atoms, f"its channels are tied to the constant {path}")
+
+    # --- what rules say ------------------------------------------------------------------------------------------
+
+    def varying(self, value: Tensor) -> list[int]:
+        answer = self._differing(value)
+        self._decisions.setdefault(self._node, []).append(answer)
+        return answer
+
+    def _differing(self, value: Tensor) -> list[int]:
+        return differing(core(value), self._atoms.canonical)
+
+    def unite(self, left: Tensor, right: Tensor, node: fx.Node, reason: str = "") -> None:
+        self._atoms.unite(left, right, reason)
+
+    def pin(self, value: Any, reason: str) -> None:
+        for found in tensors(value):
+            self._atoms.pin(found, reason)
+
+    def fixed(self, node: fx.Node, reason: str) -> Tensor:
+        if node not in self._fixed:
+            self._fixed[node] = self._atoms.new(1)
+            self._atoms.pin(self._fixed[node], reason)
+        return self._fixed[node]
+
+    def make(self, path: str, count: int) -> Tensor:
+        if path not in self._made:
+            self._made[path] = self._atoms.new(count)
+        return self._made[path]
+
+    def take(self, path: str, vector: Tensor, *, both: bool = False) -> None:
+        known = self._slots.setdefault(path, Slot(vector, both))
+        self._atoms.unite(known.atoms, vector)
+
+    def constant(self, node: fx.Node, tensor: Tensor) -> Tensor:
+        path = str(node.target)
+        if tensor.numel() == 1:
+            return torch.zeros(tensor.shape, dtype=torch.long)
+        if tensor.numel() > LARGEST_CONSTANT:
+            return self.fixed(node, f"its channels are tied to the constant {path}").expand(tensor.shape)
+        if path not in self._constants:
+            self._constants[path] = self._atoms.new(tensor.numel()).view(tensor.shape)
+        return self._constants[path]
+
+    def block(self, path: str, reason: str) -> None:
+        self._blocked.setdefault(path, reason)
+
+    def run(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return perform(node, args, kwargs)
+
+    def run_slices(self, node: fx.Node, value: Tensor, picks: dict[int, slice]) -> Tensor:
+        varying = self.varying(value)
+        if any(picks[dim].step not in (None, 1) for dim in varying if dim in picks):
+            self.pin(value, f"its channels pass {node.name}, which picks them by their number")
+        return value[tuple(picks.get(dim, slice(None)) for dim in range(value.dim()))]
+
+
+def differing(held: Tensor, canonical: Any) -> list[int]:
+    """Dimensions of a core along which identities differ by class."""
+    if held.numel() <= 1:
+        return []
+    held = canonical(held)
+    wide = [dim for dim in range(held.dim()) if held.size(dim) > 1]
+    return [dim for dim in wide if not bool((held == held.narrow(dim, 0, 1)).all())]
+
+
+# --- one trace for every state of a network --------------------------------------------------------------------------
+
+_TRACES: weakref.WeakKeyDictionary[Network, tuple[list[Any], Trace]] = weakref.WeakKeyDictionary()
+
+
+def trace_of(network: Network) -> Trace:
+    """The trace of a network as it is now; found again where nothing has changed since the last call."""
+    state = _state(network)
+    known = _TRACES.get(network)
+    if known is not None and len(known[0]) == len(state) and all(map(_is, known[0], state)):
+        return known[1]
+    trace = Tracer(network).trace()
+    _TRACES[network] = state, trace
+    return trace
+
+
+def _state(network: Network) -> list[Any]:
+    """All that a trace depends on, as objects that are replaced and not changed."""
+    parts: list[Any] = []
+    modules = dict(network.module.named_modules(remove_duplicate=False))
+    for node in network.graph.nodes:
+        parts += [node, node.target, node.args, node.kwargs]
+        if node.op == "call_module":
+            parts.append(modules.get(node.target))
+    return parts
+
+
+def _is(one: Any, other: Any) -> bool:
+    return one is other

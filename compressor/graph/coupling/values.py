@@ -1,0 +1,46 @@
+"""Tensors of identities: shaped as the value they stand for, a batch of two, and free where nothing varies.
+
+A map whose channels are ``(C,)`` is held as ``(1, C, 1, 1)`` expanded to ``(2, C, H, W)``: dimensions along which
+nothing varies have stride 0 and take no memory, through permutations, slices and most reshapes too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+BATCH = 2
+
+
+def core(value: Tensor) -> Tensor:
+    """The part that says all: dimensions of stride 0 cut to one entry."""
+    for dim in range(value.dim()):
+        if value.stride(dim) == 0 and value.size(dim) > 1:
+            value = value.narrow(dim, 0, 1)
+    return value
+
+
+def along(vector: Tensor, dim: int, shape: Iterable[int]) -> Tensor:
+    """A value whose identities are ``vector`` along ``dim``, shaped as ``shape`` but for that."""
+    sizes = list(shape)
+    dim %= len(sizes)
+    sizes[dim] = len(vector)
+    return vector.reshape([-1 if d == dim else 1 for d in range(len(sizes))]).expand(sizes)
+
+
+def slices(value: Tensor, dim: int) -> Tensor:
+    """One identity for each slice along ``dim``: those at the first place of all other dimensions."""
+    dim %= value.dim()
+    for other in range(value.dim() - 1, -1, -1):
+        if other != dim:
+            value = value.select(other, 0)
+    return value
+
+
+def collapsed(value: Tensor, dims: Iterable[int]) -> Tensor:
+    """Along ``dims`` the first identity everywhere; the shape stays."""
+    shape = value.shape
+    for dim in dims:
+        value = value.narrow(dim, 0, 1)
+    return value.expand(shape)
