@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.select import with_inputs, with_outputs
 from compressor.graph.coupling.trace import Trace, trace_of
 from compressor.graph.network import Network
+from compressor.graph.placing import install
 
 Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
 """Target, args and kwargs of a node."""
@@ -115,15 +116,43 @@ def _plan(network: Network, trace: Trace, path: str, count: int, change: Change)
     except Refusal as refusal:
         raise Refusal(refusal.reason, path=path) from refusal
     _refuse_tied(network, layout, path)
+    try:
+        plan = resize(network, trace, layout)
+    except Refusal as refusal:
+        coupled = "" if refusal.path in (path, "") else f"{refusal.path}, which is coupled to it: "
+        raise Refusal(coupled + refusal.reason, path=path) from refusal
+    return replace(plan, before=count, after=len(layout.outputs[path]))
+
+
+def resize(network: Network, trace: Trace, layout: Layout) -> ChannelPlan:
+    """What a layout of channels puts in place. Raises ``Refusal`` with the path of a leaf that cannot follow."""
     leaves: dict[str, nn.Module] = {}
     for where in sorted({*layout.outputs, *layout.inputs}):
         try:
             leaves[where] = _resized(network, trace, layout, where)
         except Refusal as refusal:
-            coupled = "" if where == path else f"{where}, which is coupled to it: "
-            raise Refusal(coupled + refusal.reason, path=path) from refusal
+            raise Refusal(refusal.reason, path=where) from refusal
     constants = {where: _entries(network, where, *picked) for where, picked in layout.constants.items()}
-    return ChannelPlan(leaves, count, len(layout.outputs[path]), constants, layout.calls)  # type: ignore[arg-type]
+    return ChannelPlan(leaves, 0, 0, constants, layout.calls)
+
+
+def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
+    """Carry out a plan; returns the one that undoes it. For the editor alone, and for forks nobody sees."""
+    leaves = {where: network.leaf(where) for where in plan.leaves}
+    for where, leaf in plan.leaves.items():
+        install(network, where, leaf)
+    constants: dict[str, Tensor] = {}
+    for where, tensor in plan.constants.items():
+        parent, _, name = where.rpartition(".")
+        holder = network.module.get_submodule(parent)
+        constants[where] = getattr(holder, name)
+        setattr(holder, name, tensor)
+    calls: dict[fx.Node, Call] = {}
+    for node, (target, args, kwargs) in plan.calls.items():
+        calls[node] = node.target, node.args, dict(node.kwargs)
+        node.op = "call_function" if callable(target) else "call_method"
+        node.target, node.args, node.kwargs = target, args, kwargs
+    return ChannelPlan(leaves, plan.after, plan.before, constants, calls)
 
 
 def _resized(network: Network, trace: Trace, layout: Layout, where: str) -> nn.Module:

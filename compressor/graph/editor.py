@@ -13,19 +13,19 @@ is to be thrown away: work on a fork.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import fx, nn
 
 from compressor.errors import GraphError, Refusal
-from compressor.graph.channels import ChannelPlan, channel_count, plan_drop, plan_duplicate
+from compressor.graph.channels import ChannelPlan, channel_count, plan_drop, plan_duplicate, put_in_place
 from compressor.graph.cleanup import forbid_in_place, remove_dead_nodes, remove_unused_modules
 from compressor.graph.cost import cost_of
 from compressor.graph.leaf import Cost, Shape
 from compressor.graph.network import Network
-from compressor.graph.placing import add, call_chain, install, place_of, put_in_place
+from compressor.graph.placing import add, call_chain, install, place_of
 from compressor.graph.repair import repair_chain
 from compressor.graph.shapes import input_shapes, settle, shape_of
 from compressor.graph.span import find_span, span_cost
@@ -275,7 +275,9 @@ class Editor:
 
     def _settle_plan(self, plan: ChannelPlan) -> None:
         calls = [call for where in plan.leaves for call in self.network.calls_of(where)]
-        reads = [node for where in plan.constants for node in self.network.graph.find_nodes(op="get_attr", target=where)]
+        reads = [
+            node for where in plan.constants for node in self.network.graph.find_nodes(op="get_attr", target=where)
+        ]
         self._settle([*calls, *(user for node in reads for user in node.users), *plan.calls])
 
     def _settle(self, touched: Sequence[fx.Node]) -> None:

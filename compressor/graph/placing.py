@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
-from compressor.graph.channels import Call, ChannelPlan
 from compressor.graph.network import Network
 
 
@@ -15,26 +14,6 @@ def install(network: Network, path: str, module: nn.Module) -> None:
     root = network.module
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, module.train(root.training).to(network.device))
-
-
-def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
-    """Carry out a plan; returns the one that undoes it."""
-    root = network.module
-    leaves = {where: network.leaf(where) for where in plan.leaves}
-    for where, leaf in plan.leaves.items():
-        install(network, where, leaf)
-    constants: dict[str, Tensor] = {}
-    for where, tensor in plan.constants.items():
-        parent, _, name = where.rpartition(".")
-        holder = root.get_submodule(parent)
-        constants[where] = getattr(holder, name)
-        setattr(holder, name, tensor)
-    calls: dict[fx.Node, Call] = {}
-    for node, (target, args, kwargs) in plan.calls.items():
-        calls[node] = node.target, node.args, dict(node.kwargs)
-        node.op = "call_function" if callable(target) else "call_method"
-        node.target, node.args, node.kwargs = target, args, kwargs
-    return ChannelPlan(leaves, plan.after, plan.before, constants, calls)
 
 
 def place_of(node: fx.Node) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from compressor_plugins.binarize.plugin import Binarize
 from compressor_plugins.magnitude_prune.channels import snapped, strongest
-from compressor_plugins.magnitude_prune.groups import coupling_of, empty_channels, find_group, importances
+from compressor_plugins.magnitude_prune.groups import coupling_of, empty_units, find_group, importances
 from compressor_plugins.magnitude_prune.masked_layer import MaskedLayer, masked_layer
 from compressor_plugins.magnitude_prune.plugin import MagnitudePrune
 from networks import NETWORKS
@@ -144,7 +144,7 @@ def test_a_grouped_convolution_loses_as_many_channels_in_every_group() -> None:
     network = capture(Grouped().eval(), (3, 8, 8))
     for path, width in (("a", 8), ("b", 16)):
         group = find_group(network, path)
-        assert group.segments == 4
+        assert {len(unit) for unit in group.units} == {4}
         kept = strongest(network, group, width, "l2")
         size = group.width // 4
         assert [sum(channel // size == part for channel in kept) for part in range(4)] == [width // 4] * 4
@@ -203,10 +203,10 @@ def test_behind_a_residual_sum_a_channel_is_empty_only_if_every_layer_of_it_is()
     network = named("resnet")
     for path in ("conv1", "layer1.0.conv2"):
         network = emptied(network, path, [2, 3])
-    assert empty_channels(network, find_group(network, "conv1")) == []
+    assert empty_units(network, find_group(network, "conv1")) == []
     assert "every channel has weights" in reason(EMPTY, network, "conv1")
     network = emptied(network, "layer1.1.conv2", [3, 5])
-    assert empty_channels(network, find_group(network, "conv1")) == [3]
+    assert empty_units(network, find_group(network, "conv1")) == [3]
     after = apply(EMPTY, network.fork(), "conv1")
     assert widths(after, "conv1", "layer1.1.conv2") == [7, 7]
     data = evidence(network)

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
-
 from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
@@ -150,5 +149,3 @@ def is_opaque(given: Any) -> bool:
     if isinstance(given, list | tuple):
         return any(is_opaque(value) for value in given)
     return isinstance(given, Opaque)
-
-

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from compressor.graph.coupling import moves
 from compressor.graph.coupling.flow import Flow, is_opaque, tensors
 from compressor.graph.coupling.moves import argument_of
-from compressor.graph.coupling.values import BATCH, core, slices
+from compressor.graph.coupling.values import BATCH, broadcast, core, slices
 from compressor.graph.shape_rules.functions import BINARY, UNARY, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -43,8 +43,9 @@ PAIRED = frozenset({"std_mean", "var_mean", "aminmax"})
 SPATIAL = frozenset({
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
-    "lp_pool1d", "lp_pool2d", "interpolate", "upsample", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
-    "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "_upsample_nearest_exact2d",
+    "lp_pool1d", "lp_pool2d", "interpolate", "upsample", "upsample_nearest1d", "upsample_nearest2d",
+    "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
+    "_upsample_nearest_exact2d",
     "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d", "grid_sample",
 })  # fmt: skip
 
@@ -74,7 +75,7 @@ def _together(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str
 def _met(flow: Flow, node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
     rank = max(left.dim(), right.dim())
     left, right = (value[(None,) * (rank - value.dim())] for value in (left, right))
-    shape = torch.broadcast_shapes(left.shape, right.shape)
+    shape = broadcast(left, right)
     wide, spread = left, right
     if _spread(flow, right, left):
         wide, spread = right, left
@@ -88,7 +89,7 @@ def _met(flow: Flow, node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
             flow.pin(wide, f"its channels pass {node.name}, which spreads a single channel over them")
         return wide.expand(shape)
     one, other = core(wide), core(spread)
-    met = torch.broadcast_shapes(one.shape, other.shape)
+    met = broadcast(one, other)
     if flow.is_nothing(spread) or flow.is_nothing(wide):
         wide, spread = (spread, wide) if flow.is_nothing(wide) else (wide, spread)
         if any(spread.size(dim) > 1 for dim in flow.varying(wide)):

@@ -72,7 +72,8 @@ def classes_of_channels(trace: Trace, path: str, channels: Sequence[int]) -> lis
             first = next(place for place in together if place in chosen)
             because = trace.tied.get(name)
             raise Refusal(
-                f"channel {first} goes only together with {_listed(rest)}" + (f": {because}" if because else ""), path=path
+                f"channel {first} goes only together with {_listed(rest)}" + (f": {because}" if because else ""),
+                path=path,
             )
     return sorted(found)
 

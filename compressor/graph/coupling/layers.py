@@ -11,11 +11,18 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from compressor.graph.coupling.flow import Flow
-from compressor.graph.coupling.kinds import ELEMENTWISE, SPATIAL, is_channelwise, is_depthwise, why_no_inputs, why_no_outputs
+from compressor.graph.coupling.kinds import (
+    SPATIAL,
+    is_channelwise,
+    is_depthwise,
+    why_no_inputs,
+    why_no_outputs,
+)
 from compressor.graph.coupling.moves import flattened, shuffled, unflattened, unshuffled, without_channel_order
 from compressor.graph.coupling.values import BATCH, along, slices
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
+from compressor.graph.shape_rules.layers import ELEMENTWISE
 
 Rule = Callable[[Flow, fx.Node, Any, Tensor], Any]
 
@@ -128,17 +135,17 @@ def _convolution(flow: Flow, node: fx.Node, leaf: _ConvNd, x: Tensor) -> Tensor:
     return along(made, 1, (BATCH, *Network.shape(node)))
 
 
-def _linear(flow: Flow, node: fx.Node, leaf: nn.Linear, x: Tensor) -> Tensor:
+def _linear(flow: Flow, node: fx.Node, leaf: nn.Linear, x: Tensor) -> Any:
     return _dense(flow, node, x, -1, leaf.out_features)
 
 
-def _own(flow: Flow, node: fx.Node, leaf: Leaf, x: Tensor) -> Tensor:
+def _own(flow: Flow, node: fx.Node, leaf: Leaf, x: Tensor) -> Any:
     """A plugin's layer, which says itself what it can lose."""
     dim = channel_dim(leaf)
     return _dense(flow, node, x, dim, (BATCH, *Network.shape(node))[dim])
 
 
-def _dense(flow: Flow, node: fx.Node, x: Tensor, dim: int, count: int) -> Tensor:
+def _dense(flow: Flow, node: fx.Node, x: Tensor, dim: int, count: int) -> Any:
     """Every output channel is made of all input channels, which lie along ``dim``."""
     path, leaf = str(node.target), flow.leaf(node)
     shape = (BATCH, *Network.shape(node))
@@ -146,7 +153,7 @@ def _dense(flow: Flow, node: fx.Node, x: Tensor, dim: int, count: int) -> Tensor
     if vector is None:
         flow.block(path, reason := "is applied along another dimension than the channels")
         if isinstance(leaf, nn.Linear):
-            return x.narrow(-1, 0, 1).expand(shape)
+            return x.narrow(-1, 0, 1).expand(*x.shape[:-1], leaf.out_features)
         return flow.opaque(node, x, f"reach {path}, which {reason}")
     if (reason := why_no_inputs(leaf) or "") != "":
         flow.pin(vector, f"its channels reach {path}: {reason}")
@@ -155,7 +162,7 @@ def _dense(flow: Flow, node: fx.Node, x: Tensor, dim: int, count: int) -> Tensor
     if made_not is None:
         return along(flow.make(path, count), dim, shape)
     flow.block(path, made_not)
-    return flow.fixed_value(node, f"its channels are tied to those of {path}: {made_not}")  # type: ignore[no-any-return]
+    return flow.fixed_value(node, f"its channels are tied to those of {path}: {made_not}")
 
 
 def channel_dim(leaf: nn.Module) -> int:

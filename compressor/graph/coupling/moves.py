@@ -50,14 +50,14 @@ def perform(node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any
     if name in ("view", "_unsafe_view", "reshape") and not isinstance(args[1], torch.dtype):
         sizes = args[1:] or (kwargs.get("size", kwargs.get("shape")),)
         return args[0].reshape(*sizes)
-    target: Any = getattr(args[0], node.target) if node.op == "call_method" else node.target
+    target: Any = getattr(args[0], str(node.target)) if node.op == "call_method" else node.target
     return target(*(args[1:] if node.op == "call_method" else args), **kwargs)
 
 
 # --- what is written into an operation -------------------------------------------------------------------------------
 
 
-def refit(node: fx.Node, before: Any, after: Callable[[Tensor, int], int]) -> fx.Node | tuple[Any, ...] | None:
+def refit(node: fx.Node, before: Any, after: Callable[[Tensor, int], int]) -> tuple[Any, ...] | None:
     """New arguments of a move: (target, args, kwargs); None where nothing is written into it.
 
     ``before``: its value, as identities; ``after``: how long a dimension of a value will be.
@@ -79,7 +79,8 @@ def refit(node: fx.Node, before: Any, after: Callable[[Tensor, int], int]) -> fx
 def _resized(node: fx.Node, before: Tensor, after: Callable[[Tensor, int], int], offset: int) -> tuple[Any, ...] | None:
     written = node.args[1:] if len(node.args) > 1 else (node.kwargs.get("size", node.kwargs.get("shape")),)
     listed = isinstance(written[0], list | tuple)
-    sizes: list[Any] = list(written[0] if listed else written)
+    first: Any = written[0]
+    sizes: list[Any] = list(first if listed else written)
     fixed = [dim for dim, size in enumerate(sizes) if isinstance(size, int) and size >= 0 and dim]
     for dim in fixed:
         sizes[dim] = after(before, dim)
@@ -228,7 +229,12 @@ def shuffled(flow: Flow, node: fx.Node, leaf: nn.PixelShuffle, x: Tensor) -> Ten
     factor, rest = leaf.upscale_factor, range(2, x.dim())
     x = flow.mix(x, rest, node, f"{node.target} sees an image in which a channel is not the same all over")
     rows = core(x).expand(x.shape[:2] + (1,) * len(rest))
-    rows = flow.mix(rows.unflatten(1, (-1, factor**2)), [2], node, f"{node.target} makes one of {factor**2} channels")
+    rows = flow.mix(
+        rows.reshape(rows.size(0), -1, factor**2, *rows.shape[2:]),
+        [2],
+        node,
+        f"{node.target} makes one of {factor**2} channels",
+    )
     shape = (BATCH, rows.size(1), *(x.size(dim) * factor for dim in rest))
     return rows[:, :, 0].expand(shape)
 
@@ -249,5 +255,5 @@ def without_channel_order(flow: Flow, node: fx.Node, leaf: nn.ChannelShuffle, x:
 
 def exchanged(flow: Flow, node: fx.Node, x: Tensor, groups: int) -> Tensor:
     """The channel shuffle of ShuffleNet."""
-    rows = flow.rectangular(x.unflatten(1, (groups, -1)), node)
+    rows = flow.rectangular(x.reshape(x.size(0), groups, -1, *x.shape[2:]), node)
     return rows.transpose(1, 2).flatten(1, 2)

@@ -17,7 +17,6 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from compressor.errors import Refusal
-from compressor.graph.coupling.kinds import is_depthwise
 from compressor.graph.leaf import Leaf
 
 
@@ -53,6 +52,7 @@ def with_outputs(module: nn.Module, index: Tensor) -> nn.Module:
 def with_inputs(module: nn.Module, index: Tensor, share: Tensor) -> nn.Module:
     """A copy with input channels ``index``, the weights of input ``j`` times ``share[j]``. Raises ``Refusal``."""
     new = copy.deepcopy(module)
+    share = share.to(next(iter(new.parameters()), share).dtype)
     match new:
         case Leaf():
             if not bool((share == 1).all()):

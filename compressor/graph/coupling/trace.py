@@ -6,6 +6,7 @@ which dimensions identities differ, and unions change the answer: the pass is re
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Slot:
     """The outputs are the same channels: BatchNorm, a depthwise convolution."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """Where the channels of one network are, as it was when traced."""
 
@@ -56,6 +57,15 @@ class Trace:
     values: Mapping[fx.Node, Any]
     decisions: Mapping[fx.Node, tuple[list[int], ...]]
     """What rules were told of each node, question by question, along which dimensions identities differ."""
+
+    @functools.cached_property
+    def rows(self) -> frozenset[frozenset[int]]:
+        """The sets of classes that lie side by side in some value: one of each must stay."""
+        found: dict[int, frozenset[int]] = {}
+        for value in tensors(list(self.values.values())):
+            if id(value) not in found and value.numel():
+                found[id(value)] = frozenset(self.classes_of(core(value)).tolist())
+        return frozenset(found.values())
 
     def classes_of(self, atoms: Tensor) -> Numbers:
         found: Numbers = self.classes[atoms.reshape(-1).numpy()]
@@ -107,7 +117,9 @@ class Tracer(Flow):
             case "call_module":
                 return layers.call(self, node)
             case "output":
-                return self.pin([self.values[source] for source in node.all_input_nodes], "its channels are the network's output")
+                return self.pin(
+                    [self.values[source] for source in node.all_input_nodes], "its channels are the network's output"
+                )
         return functions.call(self, node)
 
     def _pin_blocks(self) -> None:

@@ -44,3 +44,13 @@ def collapsed(value: Tensor, dims: Iterable[int]) -> Tensor:
     for dim in dims:
         value = value.narrow(dim, 0, 1)
     return value.expand(shape)
+
+
+def broadcast(left: Tensor, right: Tensor) -> tuple[int, ...]:
+    """The common shape of two values of equal rank. Raises ``ValueError`` where there is none."""
+    sizes = []
+    for one, other in zip(left.shape, right.shape, strict=True):
+        if one != other and 1 not in (one, other):
+            raise ValueError(f"shapes {tuple(left.shape)} and {tuple(right.shape)} do not combine")
+        sizes.append(max(one, other) if 0 not in (one, other) else 0)
+    return tuple(sizes)

@@ -21,8 +21,7 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import undisturbed
 from compressor.plugin import Refused, Site
 from compressor_plugins.common.weighted import WeightedLayer
-from compressor_plugins.magnitude_prune.channels import unit_of
-from compressor_plugins.magnitude_prune.groups import Group, coupling_of, empty_channels, find_group, find_groups
+from compressor_plugins.magnitude_prune.groups import Group, coupling_of, empty_units, find_group, find_groups
 
 
 def places(network: Network, block: int) -> Iterator[Site | Refused]:
@@ -54,16 +53,20 @@ def remove(editor: Editor, path: str, block: int) -> None:
 
 def _going(network: Network, group: Group, block: int) -> tuple[list[int], str]:
     """The channels to drop, or why there are none."""
-    empty = empty_channels(network, group)
+    empty = empty_units(network, group)
     if not empty:
         return [], "every channel has weights"
-    if group.segments > 1:
-        return [], "a grouped convolution cannot lose single channels"
-    unit = unit_of(group, block)
-    width = -(-(group.width - len(empty)) // unit) * unit
-    if width >= group.width:
-        return [], f"{len(empty)} of {group.width} channels are empty, less than a block of {unit} (option block)"
-    return empty[: group.width - max(width, 1)], ""
+    if any(len(unit) > 1 for unit in group.units):
+        return [], "its channels go only several together"
+    gone: list[int] = []
+    for unit in empty:
+        if not any(row <= {*gone, unit} for row in group.needed):
+            gone.append(unit)
+    while block > 1 and (group.width - len(gone)) % block and gone:
+        gone.pop()
+    if not gone:
+        return [], f"{len(empty)} of {group.width} channels are empty, less than a block of {block} (option block)"
+    return [group.units[unit][0] for unit in gone], ""
 
 
 def _with_constants(network: Network, group: Group, gone: list[int]) -> dict[str, nn.Module]:
@@ -105,11 +108,11 @@ def _response(leaf: nn.Module, x: Tensor, places: list[int]) -> Tensor | None:
     weight = leaf.effective_weight() if isinstance(leaf, WeightedLayer) else getattr(leaf, "weight", None)
     if not isinstance(weight, Tensor) or getattr(getattr(leaf, "geometry", leaf), "transposed", False):
         return None
-    constant = x[0, places]
-    if weight.dim() == 2 and constant.dim() == 1:
-        return weight[:, places] @ constant
-    if weight.dim() == 4 and constant.dim() == 3:
-        middle = constant[:, constant.shape[1] // 2, constant.shape[2] // 2]
+    if weight.dim() == 2:
+        rows = x[0].reshape(-1, x.shape[-1])
+        return weight[:, places] @ rows[len(rows) // 2, places]
+    if weight.dim() == 4 and x.dim() == 4 and getattr(leaf, "groups", 1) == 1:
+        middle = x[0, places, x.shape[2] // 2, x.shape[3] // 2]
         return weight[:, places].sum((2, 3)) @ middle
     return None
 

@@ -1,14 +1,16 @@
 """Groups of coupled channels as pruning sees them: which layers make them, how much each channel weighs.
 
-A group is everything that loses channel i when one layer loses it: the other layers of a residual sum, the
+A group is everything that loses a channel when one layer loses it: the other layers of a residual sum, the
 normalisation behind them, the layers that take the channel. It is named after the first layer that makes its channels.
+
+Channels are dropped by units, the least that can go: one channel, or several of a layer that go only together, as the
+k-th of every group of a grouped convolution.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -17,9 +19,12 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from compressor.errors import Refusal
 from compressor.graph.channels import plan_drop
-from compressor.graph.coupling.groups import Coupling, Couplings
-from compressor.graph.coupling.guard import check_free
-from compressor.graph.coupling.kinds import is_channelwise, is_depthwise
+from compressor.graph.coupling.check import verdict
+from compressor.graph.coupling.groups import Coupling, coupled_positions, free_channels
+from compressor.graph.coupling.guard import why_not_free
+from compressor.graph.coupling.kinds import is_channelwise
+from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.plugin import Refused
 from compressor_plugins.common.weighted import WeightedLayer
@@ -29,44 +34,48 @@ Importance = Literal["l1", "l2"]
 
 @dataclass(frozen=True)
 class Group:
-    """``width`` channels that the layers ``producers`` make together; ``path`` is the first of them.
-
-    ``segments``: where a grouped convolution takes part, as many channels must go from each of this many equal runs.
-    """
+    """Channels that the layers ``producers`` make together; ``path`` is the first of them."""
 
     path: str
     width: int
+    """All output channels of the layer at ``path``, also those that are not of the group."""
     producers: tuple[str, ...]
-    segments: int
+    units: tuple[tuple[int, ...], ...]
+    """Its channels that can go, in the parts that go together."""
+    classes: tuple[int, ...] = field(repr=False)
+    """The class of each unit in the trace of the network."""
+    needed: tuple[frozenset[int], ...] = field(repr=False)
+    """Sets of units of which one must stay, as something would be left with nothing."""
+
+    @property
+    def fixed(self) -> int:
+        """Channels of the layer that are not of the group."""
+        return self.width - sum(map(len, self.units))
+
+    def kept(self, units: list[int]) -> list[int]:
+        """The layer's channels where only these units stay."""
+        gone = {channel for number, unit in enumerate(self.units) if number not in set(units) for channel in unit}
+        return [channel for channel in range(self.width) if channel not in gone]
 
 
 def find_groups(network: Network) -> Iterator[Group | Refused]:
     """Every group once, in order of execution, and the layers whose channels cannot change in number."""
-    couplings: Couplings | None = None
-    covered: set[str] = set()
-    for path, leaf in network.leaves():
-        if path in covered or not makes_channels(leaf):
-            continue
-        try:
-            check_free(network, path)
-            couplings = couplings or Couplings(network)
-            group = _group(network, couplings, path)
-            if group.width > group.segments:
-                size = group.width // group.segments
-                plan_drop(network, path, range(0, group.width, size), couplings)
-        except Refusal as refusal:
-            yield Refused(path, refusal.reason)
-            continue
-        covered.update(group.producers)
-        yield group
+    found = list(_traced(network))
+    groups = {place.path: place for place in found if isinstance(place, Group)}
+    wrong = verdict(network, {path: _some(group) for path, group in groups.items()})
+    for place in found:
+        reason = wrong.get(place.path) or (_why_leaves_refuse(network, place) if isinstance(place, Group) else "")
+        yield Refused(place.path, reason) if reason else place
 
 
 def find_group(network: Network, path: str) -> Group:
     """The group named after the layer at ``path``. Raises ``Refusal`` where there is none."""
-    if not makes_channels(network.leaf(path)):
-        raise Refusal("makes no channels that could be dropped", path=path)
-    check_free(network, path)
-    return _group(network, Couplings(network), path)
+    for place in _traced(network):
+        if place.path == path:
+            if isinstance(place, Refused):
+                raise Refusal(place.reason, path=path)
+            return place
+    raise Refusal("makes no channels that could be dropped, or another layer names their group", path=path)
 
 
 def makes_channels(leaf: nn.Module) -> bool:
@@ -75,27 +84,27 @@ def makes_channels(leaf: nn.Module) -> bool:
 
 
 def importances(network: Network, group: Group, kind: Importance) -> Tensor:
-    """One number per channel ``(width,)``: the norms of its weights, summed over the producers.
+    """One number per unit: the norms of its channels' weights, their mean in a layer, summed over the producers.
 
     Norms are relative to their mean over a layer, so that every producer counts the same.
     """
     order = {"l1": 1, "l2": 2}[kind]
-    norms = _per_channel(network, group, lambda rows: torch.linalg.vector_norm(rows, order, 1))
+    norms = _per_unit(network, group, lambda rows: torch.linalg.vector_norm(rows, order, 1))
     return torch.stack([norm / norm.mean().clamp_min(1e-12) for norm in norms]).sum(0)
 
 
-def empty_channels(network: Network, group: Group) -> list[int]:
-    """Channels all of whose weights are zero, in every producer."""
+def empty_units(network: Network, group: Group) -> list[int]:
+    """Units all of whose weights are zero, in every producer."""
     own = rows_of(network.leaf(group.path))
     if own is None or not bool((own == 0).all(1).any()):
-        return []  # without asking for the coupling of every channel
-    zero = torch.stack(_per_channel(network, group, lambda rows: (rows == 0).all(1).float())).amin(0)
-    return [int(channel) for channel in zero.nonzero().flatten()]
+        return []
+    zero = torch.stack(_per_unit(network, group, lambda rows: (rows == 0).all(1).float())).amin(0)
+    return [int(unit) for unit in (zero == 1).nonzero().flatten()]
 
 
 def coupling_of(network: Network, group: Group) -> Coupling:
     """Where every channel of the group lives."""
-    return Couplings(network).of(group.path, range(group.width))
+    return coupled_positions(network, group.path, [channel for unit in group.units for channel in unit])
 
 
 @torch.no_grad()
@@ -111,29 +120,75 @@ def rows_of(leaf: nn.Module) -> Tensor | None:
     return weight.flatten(1)
 
 
-def _per_channel(network: Network, group: Group, measure: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """For each producer what ``measure`` says of its rows (N, …) → (N,), put in the order of the group's channels."""
+def _per_unit(network: Network, group: Group, measure: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """For each producer what ``measure`` says of its rows (N, …) → (N,), the mean of each unit."""
+    trace = trace_of(network)
+    numbers = {name: number for number, name in enumerate(group.classes)}
     found: list[Tensor] = []
-    for path, positions in coupling_of(network, group).outputs.items():
-        leaf = network.leaf(path)
-        rows = None if is_channelwise(leaf) else rows_of(leaf)
+    for path in group.producers:
+        rows = rows_of(network.leaf(path))
         if rows is None:
             continue
-        values = torch.full((group.width,), torch.nan, device=rows.device)
-        places = torch.tensor(list(positions.items()), device=rows.device)
-        values[places[:, 1]] = measure(rows)[places[:, 0]].to(values.dtype)
-        found.append(values.nan_to_num(nan=float(values.nanmean())))
+        units = torch.tensor([numbers.get(name, -1) for name in trace.classes_of(trace.made[path]).tolist()])
+        units = units.to(rows.device)
+        own, values = units[units >= 0], measure(rows)[units >= 0].float()
+        zeros = torch.zeros(len(group.units), device=rows.device)
+        counts = zeros.index_add(0, own, torch.ones_like(values))
+        means = zeros.index_add(0, own, values) / counts
+        found.append(means.nan_to_num(nan=float(means.nanmean())))
     return found
 
 
-def _group(network: Network, couplings: Couplings, path: str) -> Group:
-    coupling = couplings.of(path, [0])
-    producers = tuple(where for where in coupling.outputs if makes_channels(network.leaf(where)))
-    width = network.shape(network.calls_of(path)[0])[0]
-    members = [network.leaf(where) for where in {*coupling.outputs, *coupling.inputs}]
-    return Group(path, width, (path, *(where for where in producers if where != path)), _segments(members))
+def _some(group: Group) -> frozenset[int]:
+    """Classes of about half of the units, that can go together."""
+    stay = set(range(1, len(group.units), 2)) | {min(row) for row in group.needed}
+    return frozenset(name for number, name in enumerate(group.classes) if number not in stay)
 
 
-def _segments(members: list[nn.Module]) -> int:
-    grouped = [leaf.groups for leaf in members if isinstance(leaf, _ConvNd) and not is_depthwise(leaf)]
-    return math.lcm(1, *grouped)
+def _why_leaves_refuse(network: Network, group: Group) -> str:
+    """Layers of plugins say only when asked whether they can follow; empty where all do."""
+    own, trace = set(group.classes), trace_of(network)
+    touched = [where for where, slot in trace.slots.items() if own & set(trace.classes_of(slot.atoms).tolist())]
+    if not any(isinstance(network.leaf(where), Leaf) for where in (*group.producers, *touched)):
+        return ""
+    gone = _some(group)
+    try:
+        if gone:
+            channels = [unit for number, unit in enumerate(group.units) if group.classes[number] in gone]
+            plan_drop(network, group.path, [channel for unit in channels for channel in unit])
+    except Refusal as refusal:
+        return refusal.reason
+    return ""
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def _traced(network: Network) -> Iterator[Group | Refused]:
+    """What the trace says, in order of execution."""
+    trace, leaves = trace_of(network), dict(network.leaves())
+    covered: set[int] = set()
+    for path, leaf in leaves.items():
+        if not makes_channels(leaf):
+            continue
+        reason = why_not_free(trace, path)
+        if reason:
+            yield Refused(path, reason)
+            continue
+        own = trace.classes_of(trace.made[path])
+        units = [tuple(unit) for unit in free_channels(trace, path) if int(own[unit[0]]) not in covered]
+        if units:
+            group = _group(trace, leaves, path, units)
+            covered.update(group.classes)
+            yield group
+
+
+def _group(trace: Trace, leaves: dict[str, nn.Module], path: str, units: list[tuple[int, ...]]) -> Group:
+    own = trace.classes_of(trace.made[path])
+    classes = tuple(int(own[unit[0]]) for unit in units)
+    numbers = {name: number for number, name in enumerate(classes)}
+    makers = [where for where, made in trace.made.items() if numbers.keys() & set(trace.classes_of(made).tolist())]
+    producers = (path, *(where for where in makers if where != path and makes_channels(leaves[where])))
+    needed = [frozenset(numbers[name] for name in held) for held in trace.rows if held <= numbers.keys()]
+    least = [row for row in needed if not any(other < row for other in needed)]
+    return Group(path, len(own), producers, tuple(units), classes, tuple(sorted(set(least), key=sorted)))

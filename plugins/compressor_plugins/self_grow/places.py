@@ -19,6 +19,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
+from compressor.graph.channels import plan_duplicate
+from compressor.graph.coupling.groups import coupled_positions
 from compressor.graph.coupling.guard import check_free
 from compressor.graph.coupling.kinds import is_channelwise, is_transparent
 from compressor.graph.leaf import Leaf
@@ -100,7 +102,15 @@ def width_places(network: Network) -> Iterator[WidthPlace | tuple[str, str]]:
             yield path, refusal.reason
             continue
         shared = any(owners[id(p)] > 1 for where in (place.layer, place.taker) for p in _parameters(network, where))
-        yield (path, "shares its weight, or its taker does") if shared else place
+        if shared:
+            yield path, "shares its weight, or its taker does"
+            continue
+        try:
+            _check_copies(network, place)
+        except Refusal as refusal:
+            yield path, refusal.reason
+        else:
+            yield place
 
 
 def rounded(width: float) -> int:
@@ -144,6 +154,16 @@ def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
         raise Refusal(f"its channels reach {user.target}, which is called more than once")
     channels, taken = leaf.get_parameter("weight").shape[0], network.leaf(str(user.target)).get_parameter("weight")
     return WidthPlace(path, node, tuple(between), user, channels, taken.shape[1] // channels)
+
+
+def _check_copies(network: Network, place: WidthPlace) -> None:
+    """Raises ``Refusal`` unless any channel can be copied alone, each filling one run of the taker's inputs."""
+    plan = plan_duplicate(network, place.name, [0])
+    if plan.calls or plan.constants:
+        raise Refusal("its channels pass something that has their number written into it")
+    arriving = coupled_positions(network, place.name, range(place.channels)).inputs[str(place.taker.target)]
+    if list(arriving.values()) != [channel for channel in range(place.channels) for _ in range(place.run)]:
+        raise Refusal(f"its channels reach {place.taker.target} several times, or in another order")
 
 
 def _takes_all(network: Network, node: fx.Node) -> bool:

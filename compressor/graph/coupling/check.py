@@ -1,0 +1,182 @@
+"""A numeric check of what the trace says: with half of every group gone, does each layer compute what it did?
+
+The network as it is, with the channels that are to go silenced wherever a layer takes them, is run beside the network
+without them; every layer's outputs must agree. All groups are tried at once, in one pass of a few small images; where a
+layer differs, the groups that reach it are left out and named. It is done once for each structure, whatever the widths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.errors import Refusal
+from compressor.graph.channels import put_in_place, resize
+from compressor.graph.coupling.layers import channel_dim
+from compressor.graph.coupling.replay import Change, Layout, Replay
+from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.leaf import Leaf
+from compressor.graph.network import Network
+from compressor.graph.shape_rules.probe import undisturbed
+
+SMALL = 32
+"""Side of the images where the network takes any size."""
+TOLERANCE = 1e-3
+"""Largest difference relative to the largest value of a layer's output."""
+ROUNDS = 8
+
+Classes = frozenset[int]
+
+
+_VERDICTS: dict[tuple[Any, ...], dict[str, str]] = {}
+_MOST = 32
+"""Structures that are remembered."""
+
+
+def verdict(network: Network, groups: Mapping[str, Classes]) -> Mapping[str, str]:
+    """``failures``, found once for networks of one structure."""
+    key = structure(network)
+    if key not in _VERDICTS:
+        if len(_VERDICTS) >= _MOST:
+            _VERDICTS.pop(next(iter(_VERDICTS)))
+        _VERDICTS[key] = failures(network, groups)
+    return _VERDICTS[key]
+
+
+def failures(network: Network, groups: Mapping[str, Classes]) -> dict[str, str]:
+    """Groups, by name, whose classes cannot all go at once, with the reason. The network is not changed."""
+    trace, failed = trace_of(network), dict[str, str]()
+    for _ in range(ROUNDS):
+        left = {name: classes for name, classes in groups.items() if name not in failed}
+        found = _attempt(network, trace, left)
+        if not found:
+            return failed
+        failed |= found
+    return failed | dict.fromkeys(groups, "does not compute the same without some channels")
+
+
+def _attempt(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> dict[str, str]:
+    gone = sorted(frozenset().union(*groups.values()))
+    if not gone:
+        return {}
+    try:
+        layout = Replay(network, trace, Change(copies=dict.fromkeys(gone, 0))).replay()
+        pruned = _without(network, trace, layout)
+    except Refusal as refusal:
+        alone = len(groups) == 1
+        return dict.fromkeys(groups, refusal.reason) if alone else _halves(network, trace, groups)
+    path = _first_difference(network, pruned, trace, layout)
+    if path is None:
+        return {}
+    reached = set(trace.classes_of(trace.slots[path].atoms).tolist()) if path in trace.slots else set(gone)
+    blamed = [name for name, classes in groups.items() if classes & reached] or list(groups)
+    return dict.fromkeys(blamed, f"without some of its channels {path} would not compute the same")
+
+
+def _halves(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> dict[str, str]:
+    names = list(groups)
+    found: dict[str, str] = {}
+    for half in (names[: len(names) // 2], names[len(names) // 2 :]):
+        found |= _attempt(network, trace, {name: groups[name] for name in half})
+    return found
+
+
+def _without(network: Network, trace: Trace, layout: Layout) -> Network:
+    fork = network.fork()
+    twins = dict(zip(network.graph.nodes, fork.graph.nodes, strict=True))
+    plan = resize(network, trace, layout)
+    calls = {
+        twins[node]: (target, *fx.node.map_arg((args, kwargs), lambda source: twins[source]))
+        for node, (target, args, kwargs) in plan.calls.items()
+    }
+    put_in_place(fork, type(plan)(plan.leaves, plan.before, plan.after, plan.constants, calls))
+    return fork
+
+
+class _Outputs(fx.Interpreter):
+    """Runs a network and keeps what each call of a layer gives."""
+
+    def __init__(self, module: fx.GraphModule, silenced: Mapping[str, tuple[int, Tensor]]) -> None:
+        super().__init__(module)
+        self._silenced = silenced
+        self.outputs: dict[str, Tensor] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if n.op in ("call_module", "output") and isinstance(result, Tensor):
+            self.outputs[n.name] = result
+        return result
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target in self._silenced:
+            dim, mask = self._silenced[target]
+            shape = [-1 if place == dim % args[0].dim() else 1 for place in range(args[0].dim())]
+            args = (args[0] * mask.view(shape), *args[1:])
+        return super().call_module(target, args, kwargs)
+
+
+def _first_difference(network: Network, pruned: Network, trace: Trace, layout: Layout) -> str | None:
+    """Path of the first layer that takes channels and differs; None where all agree."""
+    silenced = dict(_silenced(network, trace, layout))
+    for shape in _shapes(network):
+        try:
+            with undisturbed(network.module), undisturbed(pruned.module):
+                torch.manual_seed(0)
+                like = next(network.module.parameters())
+                images = torch.randn(2, *shape, dtype=like.dtype, device=like.device)
+                whole = _Outputs(network.module, silenced)
+                whole.run(images)
+                part = _Outputs(pruned.module, {})
+                part.run(images)
+        except RuntimeError:
+            continue
+        return next(_differences(network, whole.outputs, part.outputs, trace, layout), None)
+    return None
+
+
+def _silenced(network: Network, trace: Trace, layout: Layout) -> Iterator[tuple[str, tuple[int, Tensor]]]:
+    for path, index in layout.inputs.items():
+        slot = trace.slots[path]
+        if not slot.both:
+            mask = torch.zeros(len(slot.atoms), device=network.device)
+            mask[torch.from_numpy(index).to(network.device)] = 1
+            yield path, (channel_dim(network.leaf(path)), mask)
+
+
+def _differences(
+    network: Network, whole: Mapping[str, Tensor], part: Mapping[str, Tensor], trace: Trace, layout: Layout
+) -> Iterator[str]:
+    for node, leaf in network.calls():
+        path = str(node.target)
+        if isinstance(leaf, Leaf) or path not in trace.slots or node.name not in whole or node.name not in part:
+            continue
+        expected, actual = whole[node.name], part[node.name]
+        if path in layout.outputs:
+            index = torch.from_numpy(layout.outputs[path]).to(expected.device)
+            expected = expected.index_select(channel_dim(leaf), index)
+        if expected.shape != actual.shape or not _close(expected, actual):
+            yield path
+
+
+def _close(expected: Tensor, actual: Tensor) -> bool:
+    gap, scale = (expected - actual).abs().max(), expected.abs().max()
+    return not bool(gap > TOLERANCE * scale)
+
+
+def _shapes(network: Network) -> Sequence[tuple[int, ...]]:
+    """A small image first, the one the network was made for where that does not pass."""
+    channels, *space = network.spec.shape
+    small = (channels, *(min(size, SMALL) for size in space))
+    return [small, network.spec.shape] if small != network.spec.shape else [small]
+
+
+def structure(network: Network) -> tuple[Any, ...]:
+    """What the check depends on: the nodes and how they hang together, not how wide they are."""
+    leaves: dict[str, nn.Module] = dict(network.leaves())
+    return tuple(
+        (node.name, str(node.target), type(leaves.get(str(node.target))), tuple(n.name for n in node.all_input_nodes))
+        for node in network.graph.nodes
+    )
