@@ -158,8 +158,8 @@ def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
 
 def _check_copies(network: Network, place: WidthPlace) -> None:
     """Raises ``Refusal`` unless any channel can be copied alone, each filling one run of the taker's inputs."""
-    plan = plan_duplicate(network, place.name, [0])
-    if plan.calls or plan.constants:
+    plan = plan_duplicate(network, place.name, [0]) if place.channels > 1 else None
+    if plan is not None and (plan.calls or plan.constants):
         raise Refusal("its channels pass something that has their number written into it")
     arriving = coupled_positions(network, place.name, range(place.channels)).inputs[str(place.taker.target)]
     if list(arriving.values()) != [channel for channel in range(place.channels) for _ in range(place.run)]:
