@@ -20,7 +20,8 @@ from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edit
 from compressor.engine.plan import Edit
-from compressor.engine.sensitivity import measure_sensitivities, rank
+from compressor.engine.sensitivity import rank
+from compressor.engine.site_measurement import measure_sensitivities
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network

@@ -43,7 +43,8 @@ def apart(work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0) -> R:
     """What ``work`` returns, done in a process of its own; it must be plain data.
 
     Raises the toolkit's own errors as ``work`` raised them, ``NoAnswer`` where the process ended, or had to be ended
-    after ``seconds`` (0: never); ``memory`` limits the bytes it may ask for beyond what this process holds (0: not).
+    after ``seconds`` without a word from it (0: never). ``memory`` limits the bytes it may ask for beyond what this
+    process holds (0: not).
     """
     (answer,) = each_apart([None], lambda _: work(), seconds=seconds, memory=memory)
     if isinstance(answer, CompressorError):
@@ -72,6 +73,23 @@ def each_apart(
             child.end()
 
 
+def mention(whose: str, culprit: tuple[str, str] = ("", "")) -> None:
+    """Say, in a process of its own, whose code is about to run; its time starts now, and what befalls it is its doing.
+
+    Does nothing where nobody listens.
+    """
+    for listener in _listeners:
+        listener(whose, culprit)
+
+
+def listen(listener: Callable[[str, tuple[str, str]], None]) -> None:
+    """Tell ``listener`` from now on whatever is mentioned in this process."""
+    _listeners[:] = [listener]
+
+
+_listeners: list[Callable[[str, tuple[str, str]], None]] = []
+
+
 def _here(work: Callable[[T], R], item: T) -> R | CompressorError:
     try:
         return work(item)
@@ -98,14 +116,19 @@ class _Child:
 
     def answer(self, seconds: float) -> Any:
         """The next answer; ``NoAnswer`` where there will be none."""
-        deadline = time.monotonic() + seconds if seconds else None
-        try:
-            header = self._read(_HEADER, deadline)
-            return _unpacked(self._read(int.from_bytes(header, "big"), deadline))
-        except TimeoutError:
-            return NoAnswer(f"took longer than {seconds:g} s")
-        except EOFError:
-            return NoAnswer(f"its process {self._ended()}")
+        whose, culprit = "", ("", "")
+        while True:
+            deadline = time.monotonic() + seconds if seconds else None
+            try:
+                header = self._read(_HEADER, deadline)
+                kind, *content = pickle.loads(self._read(int.from_bytes(header, "big"), deadline))
+            except TimeoutError:
+                return _no_answer(whose, culprit, f"took longer than {seconds:.3g} s")
+            except EOFError:
+                return _no_answer(whose, culprit, f"its process {self._ended()}")
+            if kind != "mention":
+                return _unpacked(kind, content)
+            whose, culprit = content
 
     def _read(self, count: int, deadline: float | None) -> bytes:
         parts: list[bytes] = []
@@ -141,15 +164,22 @@ class _Child:
             os.waitpid(self._process, 0)
 
 
-def _unpacked(data: bytes) -> Any:
-    kind, *content = pickle.loads(data)
+def _no_answer(whose: str, culprit: tuple[str, str], how: str) -> NoAnswer:
+    error = NoAnswer(f"{whose}: {how}" if whose else how)
+    error.culprit = culprit
+    return error
+
+
+def _unpacked(kind: str, content: list[Any]) -> Any:
     match kind:
         case "answer":
             return content[0]
         case "refused":
-            name, message = content
-            known = getattr(compressor.errors, name, None)
-            return known(message) if isinstance(known, type) else CompressorError(message)
+            name, message, culprit = content
+            known = getattr(compressor.errors, name, CompressorError)
+            refused: CompressorError = known(message)
+            refused.culprit = culprit
+            return refused
     message, trace = content
     error = WorkFailedError(message)
     error.add_note(trace)
@@ -170,6 +200,7 @@ def _serve(items: Sequence[T], work: Callable[[T], Any], pipe: int, mother: int,
             sys.modules["torch"].set_num_threads(1)
         if memory:
             _limit(memory)
+        listen(lambda whose, culprit: _send(pipe, pickle.dumps(("mention", whose, culprit))))
         for item in items:
             _send(pipe, _packed(work, item))
         status = 0
@@ -182,9 +213,9 @@ def _packed(work: Callable[[T], Any], item: T) -> bytes:
     try:
         return pickle.dumps(("answer", work(item)))
     except CompressorError as error:
-        return pickle.dumps(("refused", type(error).__name__, str(error)))
+        return pickle.dumps(("refused", type(error).__name__, str(error), error.culprit))
     except MemoryError:
-        return pickle.dumps(("refused", NoAnswer.__name__, "needs more memory than it may have"))
+        return pickle.dumps(("refused", NoAnswer.__name__, "needs more memory than it may have", ("", "")))
     except (Exception, SystemExit) as error:
         return pickle.dumps(("raised", one_line(error), traceback.format_exc()))
 

@@ -29,6 +29,9 @@ from collections.abc import Iterable
 class CompressorError(Exception):
     """Root of every error the toolkit raises on purpose."""
 
+    culprit: tuple[str, str] = ("", "")
+    """Name of the plugin whose doing it is, and path of the site; empty where it is nobody's, or nowhere."""
+
 
 class InputError(CompressorError):
     """The user's input is wrong; the message says what, where, and what to do."""

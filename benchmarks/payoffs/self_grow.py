@@ -11,7 +11,7 @@ import torch
 
 from compressor.engine.apply import apply_edit
 from compressor.engine.plan import Edit
-from compressor.engine.sensitivity import measure_sensitivities
+from compressor.engine.site_measurement import measure_sensitivities
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from compressor.apart import mention
 from compressor.engine.plan import Edit
-from compressor.errors import BrokenPromise, ExportError, GraphError, Refusal
+from compressor.errors import BrokenPromise, ExportError, ForeignError, GraphError, Refusal
 from compressor.evidence import Evidence
 from compressor.foreign import blaming
 from compressor.graph.editor import Change, Editor
@@ -34,11 +35,19 @@ def acting(plugin: str, site: str = "") -> Iterator[None]:
     Refusals pass as they are.
     """
     whose = f"{titled(plugin)}, site {site}" if site else titled(plugin)
+    mention(whose, (plugin, site))
     try:
         with blaming(whose):
             yield
+    except ForeignError as error:
+        error.culprit = plugin, site
+        raise
     except (GraphError, BrokenPromise, ExportError) as error:
-        raise type(error)(f"{whose}: {error}") from error
+        named = type(error)(f"{whose}: {error}")
+        named.culprit = plugin, site
+        raise named from error
+    finally:
+        mention("")
 
 
 def complete_choice(site: Site, choice: Mapping[str, Value]) -> dict[str, Value]:

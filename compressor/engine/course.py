@@ -28,7 +28,8 @@ from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitting
 from compressor.engine.resolve import resolve_phase
-from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.site_measurement import measure_sensitivities, onnx_timer
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx

@@ -8,9 +8,10 @@ is).
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -90,6 +91,10 @@ class Plan:
 
     phases: tuple[Phase, ...] = ()
 
+    def without(self, sites: Mapping[str, Collection[str]]) -> Plan:
+        """The same, whose decisions leave these sites alone: paths by plugin."""
+        return Plan(tuple(_without(phase, sites) for phase in self.phases))
+
     def to_json(self) -> str:
         """Canonical text: equal plans give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
@@ -125,6 +130,17 @@ class Plan:
             for step in phase.steps:
                 by_plugin.setdefault(step.plugin, []).append(_brief(step))
         return " · ".join(f"{plugin} {', '.join(steps)}" for plugin, steps in by_plugin.items()) or "unchanged"
+
+
+def _without(phase: Phase, sites: Mapping[str, Collection[str]]) -> Phase:
+    def spared(step: Edit | Decision) -> Edit | Decision:
+        if isinstance(step, Edit):
+            return step
+        more = sorted(glob.escape(path) for path in sites.get(step.plugin, ()))
+        return replace(step, skip=(*step.skip, *(path for path in more if path not in step.skip)))
+
+    steps = tuple(spared(step) for step in phase.steps)
+    return replace(phase, steps=steps, phases=tuple(_without(inner, sites) for inner in phase.phases))
 
 
 def _unrolled(phase: Phase, name: str) -> Iterator[Phase]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from compressor.apart import each_apart
 from compressor.engine.apply import acting
-from compressor.errors import CompressorError, ForeignError, NoAnswer
+from compressor.errors import CompressorError, ForeignError
 from compressor.graph.network import Network
 from compressor.knobs import Choice, FloatRange, IntRange, Knob
 from compressor.plugin import Refused, Site
@@ -60,19 +60,9 @@ def surveyor(network: Network, seconds: float = PLUGIN_SECONDS) -> Surveyor:
 
     def ask(plugins: Sequence[Asked]) -> list[Surveyed]:
         answers = each_apart(plugins, lambda asked: survey(asked, network), seconds=seconds)
-        return [_settled(asked, answer) for asked, answer in zip(plugins, answers, strict=True)]
+        return [Surveyed(failure=str(answer)) if isinstance(answer, CompressorError) else answer for answer in answers]
 
     return ask
-
-
-def failed(name: str, error: CompressorError) -> Surveyed:
-    """The survey of a plugin that gave no answer."""
-    whose = f"{titled(name)}, looking for sites: " if isinstance(error, NoAnswer) else ""
-    return Surveyed(failure=f"{whose}{error}")
-
-
-def _settled(asked: Asked, answer: Surveyed | CompressorError) -> Surveyed:
-    return failed(asked[0], answer) if isinstance(answer, CompressorError) else answer
 
 
 def _plain(place: object, name: str) -> Site | Refused:

@@ -27,16 +27,22 @@ from compressor.graph.leaf import OnnxValue, Shape
 MINIMUM_OPSET = 18
 """Axes of reductions and ``Split`` sizes as inputs, and the bitwise operators, exist from here on."""
 IR_VERSION = 10
+FLOAT = 1
+"""``TensorProto.FLOAT``."""
 MAXIMUM_BYTES = 2**31 - 2**22
 """Of all constants. A protocol buffer cannot be larger than 2 GiB, and the emitter writes no side files."""
 
 
 @dataclass(frozen=True)
 class Operand:
-    """A value in the graph, and the shape of one sample of it (None where it is no batch of samples)."""
+    """A value in the graph, and the shape of one sample of it (None where it is no batch of samples).
+
+    ``kind`` is the type of values that are no real numbers: flags, and places.
+    """
 
     value: OnnxValue
     shape: Shape | None
+    kind: torch.dtype | None = None
 
     @property
     def sample(self) -> Shape:
@@ -133,6 +139,10 @@ class GraphBuilder:
     def reshape(self, value: OnnxValue, shape: Shape) -> OnnxValue:
         """Samples reshaped to ``shape``, whatever the batch size."""
         return self.op("Reshape", [value, self.integers([0, *shape])])
+
+    def real(self, operand: Operand) -> OnnxValue:
+        """The value as float32: flags count as 0 and 1."""
+        return operand.value if operand.kind is None else self.op("Cast", [operand.value], to=FLOAT)
 
     def spare(self, value: OnnxValue, rows: Sequence[int]) -> None:
         """Say of a value, as its reader, that its last rows, so many per spatial axis, are not read."""

@@ -11,8 +11,7 @@ from torch import Tensor, fx
 from compressor.errors import ExportError
 from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules import FUNCTIONS
-from compressor.export.rules.call import BatchSize, Call
-from compressor.graph.leaf import Shape
+from compressor.export.rules.call import BatchSize, Call, Spread
 from compressor.graph.shape_rules.functions import operation
 
 
@@ -26,7 +25,7 @@ def emit_call(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     if _asks_for_size(node):
         return _size(call)
     if not any(_holds(value, Operand) for value in inputs):
-        return _computed(node, values)
+        return _computed(builder, node, values)
     arguments: Any = fx.node.map_arg(node.args, lambda source: values[source])
     if call.name == "getitem" and isinstance(arguments[0], list | tuple):
         return arguments[0][arguments[1]]
@@ -35,8 +34,8 @@ def emit_call(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
         raise ExportError("this operation has no ONNX form here")
     result = rule(builder, call)
     if isinstance(result, list):
-        return [Operand(value, _item_shape(node, index)) for index, value in enumerate(result)]
-    return Operand(result, node.meta.get("shape"))
+        return [_item(node, index, value) for index, value in enumerate(result)]
+    return Operand(result, node.meta.get("shape"), node.meta.get("dtype"))
 
 
 def _operands(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
@@ -45,7 +44,7 @@ def _operands(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     if not any(_holds(value, Operand) for value in sources.values()):
         return sources
     return {
-        source: Operand(as_constant(builder, value), None) if isinstance(value, Tensor) else value
+        source: Operand(as_constant(builder, value), None, _kind(value)) if isinstance(value, Tensor) else value
         for source, value in sources.items()
     }
 
@@ -55,6 +54,10 @@ def as_constant(builder: GraphBuilder, value: Tensor) -> Any:
     return builder.weight(value) if value.is_floating_point() else builder.constant(value)
 
 
+def _kind(value: Tensor) -> torch.dtype | None:
+    return None if value.is_floating_point() else value.dtype
+
+
 def _asks_for_size(node: fx.Node) -> bool:
     name = operation(node)
     return name in ("size", "sym_size") or (name == "getattr" and node.args[1] == "shape")
@@ -62,22 +65,28 @@ def _asks_for_size(node: fx.Node) -> bool:
 
 def _size(call: Call) -> Any:
     value = call.argument(0, "input", "self")
-    sizes = tuple(value.shape) if isinstance(value, Tensor) else (BatchSize(), *call.operand().sample)
+    sizes = (
+        tuple(value.shape) if isinstance(value, Tensor) else (BatchSize(call.operand().value), *call.operand().sample)
+    )
     dim = call.argument(1, "dim")
     return sizes[dim] if isinstance(dim, int) else sizes
 
 
-def _computed(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
+def _computed(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     """What depends on sizes and parameters alone is computed now; on the batch size, it stays unknown."""
     found: Any = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
     arguments, named = found
     name = operation(node)
     if name == "getitem":
         return arguments[0][arguments[1]]
+    if _holds((arguments, tuple(named.values())), Spread):
+        raise ExportError("an operation on a constant that is spread over the batch")
     if _holds((arguments, tuple(named.values())), BatchSize):
-        if _holds(arguments, Tensor):
-            raise ExportError("a parameter is spread over the batch")
-        return BatchSize()
+        return _spread(builder, node, arguments) if _holds(arguments, Tensor) else BatchSize()
+    return _run(node, arguments, named)
+
+
+def _run(node: fx.Node, arguments: Any, named: Any) -> Any:
     with torch.no_grad():
         if node.op == "call_method":
             return getattr(arguments[0], str(node.target))(*arguments[1:], **named)
@@ -86,16 +95,35 @@ def _computed(node: fx.Node, values: Mapping[fx.Node, Any]) -> Any:
     raise ExportError("this operation has no ONNX form here")
 
 
+def _spread(builder: GraphBuilder, node: fx.Node, arguments: Any) -> Operand | Spread:
+    """A constant repeated along the batch: computed for one sample, and expanded where the batch comes first."""
+    if operation(node) not in ("expand", "repeat"):
+        raise ExportError("a parameter is spread over the batch")
+    sizes = _flat(arguments[1:])
+    one = _run(node, (arguments[0], [1 if isinstance(size, BatchSize) else size for size in sizes]), {})
+    if not isinstance(sizes[0], BatchSize):
+        return Spread(one)
+    if sizes[0].of is None or one.shape[0] != 1:
+        raise ExportError("a constant is spread over something computed from the batch")
+    count = builder.op("Shape", [sizes[0].of], start=0, end=1)
+    wanted = builder.op("Concat", [count, builder.integers(one.shape[1:])], axis=0) if one.dim() > 1 else count
+    value = builder.op("Expand", [as_constant(builder, one), wanted])
+    return Operand(value, tuple(one.shape[1:]), _kind(one))
+
+
+def _flat(sizes: Any) -> list[Any]:
+    return list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], list | tuple) else list(sizes)
+
+
 def _holds(value: Any, kind: type) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds(item, kind) for item in value)
     return isinstance(value, kind)
 
 
-def _item_shape(node: fx.Node, index: int) -> Shape | None:
-    """The shape of one of several results, known at the node that takes it out."""
+def _item(node: fx.Node, index: int, value: Any) -> Operand:
+    """One of several results; what is known of it is known at the node that takes it out."""
     for user in node.users:
         if operation(user) == "getitem" and user.args[1] == index:
-            shape: Shape | None = user.meta.get("shape")
-            return shape
-    return None
+            return Operand(value, user.meta.get("shape"), user.meta.get("dtype"))
+    return Operand(value, None)

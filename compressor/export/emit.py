@@ -40,6 +40,8 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     result = values[network.output_node]
     if not isinstance(result, Operand):
         raise ExportError("the network does not return a batch of samples")
+    if result.kind is not None:
+        raise ExportError(f"the network answers with {str(result.kind).removeprefix('torch.')}, not with real numbers")
     known = network.spec.normalisation
     return builder.model([entry], result.value, result.sample, known.metadata() if known is not None else {})
 

@@ -1,30 +1,49 @@
-"""ONNX files as networks: the common operators of convolutional networks, read as data."""
+"""ONNX files as networks: the operators of convolutional networks, read as data and held against ONNX Runtime."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from compressor.errors import CaptureError, ModelFileError
+from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.graph.normalisation import from_metadata
-from compressor.graph.onnx_in import functions, integer, layers, plain
-from compressor.graph.onnx_in.file import metadata_of, parse
+from compressor.graph.onnx_in import (
+    activations,
+    arithmetic,
+    layers,
+    moves,
+    norms,
+    pools,
+    quantized,
+    reductions,
+    resize,
+    space,
+)
+from compressor.graph.onnx_in.check import check_reading
+from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED
 
-RULE_MODULES = (functions, integer, layers, plain)
+RULE_MODULES = (activations, arithmetic, layers, moves, norms, pools, quantized, reductions, resize, space)
 """The modules that register the rules, by being imported."""
 SUPPORTED = frozenset(RULES)
-"""Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes are read besides."""
+"""Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes and constants are read besides."""
 
 
-def read_onnx(path: Path) -> Network:
-    """The network in an ONNX file, in eval mode, for any batch size. Raises ``ModelFileError`` with one line."""
-    graph = parse(path)
+def read_onnx(path: Path, input_shape: Shape | None = None) -> Network:
+    """The network in an ONNX file, in eval mode, for any batch size. Raises ``ModelFileError`` with one line.
+
+    ``input_shape`` is the shape of one sample, for files that leave it open. What was read has answered random inputs
+    as ONNX Runtime does; a file that it reads differently is refused.
+    """
+    file = parse(path)
     try:
-        network = Reader(graph, path).network()
-        return network.know(from_metadata(metadata_of(path), network.spec.shape[0]))
+        reader = Reader(file, path, input_shape)
+        network = reader.network()
+        check_reading(network, path, reader.entry, reader.values)
+        return network.know(from_metadata(file.metadata, network.spec.shape[0]))
     except CaptureError as error:
         raise ModelFileError(f"{path}: {error}") from None
     except MemoryError:

@@ -72,7 +72,7 @@ def _read_file(path: Path, trust: bool, shape: ShapeSource) -> Network:
         case Kind.EXPORT:
             return read_pt2(path)
         case Kind.ONNX:
-            return read_onnx(path)
+            return read_onnx(path, shape.given)
         case Kind.TORCHSCRIPT if trust:
             return read_torchscript(path, shape)
         case Kind.PICKLE if trust:

@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime: opening them, saying clearly what is wrong with them, running them."""
+"""ONNX files in ONNX Runtime: what they take, and running them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.errors import InputError
 from compressor.graph.leaf import Shape
+from compressor.runtime import open_session, session_options, title_of
+
+__all__ = ["InputInfo", "OnnxModel", "open_session", "session_options"]
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -44,37 +46,11 @@ class InputInfo:
         return rng.integers(0, 2, size).astype(dtype)
 
 
-def session_options(threads: int = 1) -> ort.SessionOptions:
-    """Everything the deployed file gets: all optimisations, ``threads`` threads that do not spin, no log."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    return options
-
-
-def open_session(model: bytes | Path, options: ort.SessionOptions | None = None) -> ort.InferenceSession:
-    """A session on the CPU. Raises ``InputError`` in one line for what is no file, no ONNX, or not runnable."""
-    title = _title(model)
-    if isinstance(model, Path) and not model.is_file():
-        raise InputError(f"{title}: no such file")
-    if (model.stat().st_size if isinstance(model, Path) else len(model)) == 0:
-        raise InputError(f"{title}: the file is empty")
-    source = str(model) if isinstance(model, Path) else model
-    try:
-        return ort.InferenceSession(source, options or session_options(), providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no base class but this
-        raise InputError(f"{title}: ONNX Runtime cannot load it: {_first_line(error)}") from None
-
-
 class OnnxModel:
     """A loaded ONNX file with one image input; runs batches."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
-        self.title = _title(model)
+        self.title = title_of(model)
         self.session = open_session(model, session_options(threads))
         self.inputs = tuple(_input_info(entry, self.title) for entry in self.session.get_inputs())
 
@@ -125,14 +101,5 @@ def _input_info(entry: Any, title: str) -> InputInfo:
     return InputInfo(entry.name, entry.type, batch if isinstance(batch, int) else None, tuple(sizes))
 
 
-def _title(model: bytes | Path) -> str:
-    return str(model) if isinstance(model, Path) else "the ONNX model"
-
-
 def _listed(sizes: tuple[Any, ...]) -> str:
     return "(" + ", ".join(map(str, sizes)) + ")"
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:300] if text else type(error).__name__

@@ -75,7 +75,7 @@ def _carry_on(
         probe = run_probe(prepared, executor, observer)
         if probe is not None and not probe.applies:
             return not_applicable(prepared, probe), False
-        prepared = with_sensitivities(replace(prepared, probe=probe), observer)
+        prepared = with_sensitivities(replace(prepared, probe=probe), executor, observer)
         study = Study(run.study, recipe, prepared.space)
         stack.callback(study.close)
         stack.enter_context(study.errors())

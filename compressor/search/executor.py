@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter
 
@@ -36,17 +36,34 @@ class TrialSpec:
     """Seconds until the trial is ended as failed; 0 means no limit."""
 
 
-class Executor(Protocol):
-    """Runs trials somewhere, each in a process of its own.
+@dataclass(frozen=True)
+class Question:
+    """Something to find out about a run that leaves nothing behind but its answer."""
 
-    The future gives the outcome, also that of a trial that failed on its own account. It raises ``WorkerLost`` when the
-    process vanished, and ``TrialError`` when it ended without an outcome.
+    run: str
+    """Absolute path of the run folder."""
+    about: Any
+    """What is asked: one of ``compressor.search.questions``, plain data."""
+    seconds: float = 0.0
+    """How long it may take over each piece of a plugin's own work; 0 means as long as it likes."""
+    threads: int = 1
+
+
+class Executor(Protocol):
+    """Runs trials somewhere, each in a process of its own, and answers questions likewise.
+
+    A trial's future gives the outcome, also that of a trial that failed on its own account. It raises ``WorkerLost``
+    when the process vanished, and ``TrialError`` when it ended without an outcome. A question's future gives the
+    answer, or raises the toolkit's errors as they came about there, ``NoAnswer`` where answering took the process down
+    or took too long, and ``WorkerLost`` where the worker vanished.
     """
 
     slots: int
-    """Trials that can run at the same time."""
+    """Trials and questions that can run at the same time."""
 
     def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]: ...
+
+    def ask(self, question: Question) -> Future[Any]: ...
 
     def cancel_all(self) -> None:
         """End everything that runs, at once; the futures raise ``WorkerLost``."""

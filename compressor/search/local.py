@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.trial import OUTCOME
-from compressor.errors import TrialError, WorkerLost
+from compressor.errors import CompressorError, TrialError, WorkerLost
 from compressor.files import write_atomic
-from compressor.processes import kill_session
-from compressor.search.executor import SPEC, Progress, TrialSpec
+from compressor.processes import how_it_ended, kill_session
+from compressor.search.executor import SPEC, Progress, Question, TrialSpec
 
 _PATIENCE_SECONDS = 5.0
 
@@ -42,10 +45,22 @@ class LocalExecutor:
     def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
         return self._pool.submit(self._run, spec, progress or (lambda stage, share: None))
 
+    def ask(self, question: Question) -> Future[Any]:
+        return self._pool.submit(self._ask, question)
+
     def _run(self, spec: TrialSpec, progress: Progress) -> Outcome:
+        with self._some_worker() as worker:
+            return worker.run(spec, progress)
+
+    def _ask(self, question: Question) -> Any:
+        with self._some_worker() as worker:
+            return worker.ask(question)
+
+    @contextmanager
+    def _some_worker(self) -> Iterator[_Worker]:
         worker = self._idle.get()
         try:
-            return worker.run(spec, progress)
+            yield worker
         finally:
             self._idle.put(worker)
 
@@ -68,6 +83,8 @@ class _Worker:
         self._threads = threads
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._at = ""
+        """Whose code runs in the trial."""
         self._trial: int | None = None
         """Process id of the running trial."""
         self._retired = False
@@ -96,6 +113,25 @@ class _Worker:
             self._trial = None
         return self._outcome(spec, status, timed_out.is_set())
 
+    def ask(self, question: Question) -> Any:
+        process = self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        packed = base64.b64encode(pickle.dumps(question)).decode()
+        with suppress(OSError):
+            process.stdin.write(json.dumps({"question": packed}).encode() + b"\n")
+            process.stdin.flush()
+            for line in process.stdout:
+                message: dict[str, Any] = json.loads(line)
+                if "failed" in message:
+                    raise TrialError(f"the worker could not answer: {message['failed']}")
+                if "answer" in message:
+                    answer = pickle.loads(base64.b64decode(message["answer"]))
+                    if isinstance(answer, CompressorError):
+                        raise answer
+                    return answer
+        raise WorkerLost("a worker vanished while it answered a question")
+
     def _converse(self, process: subprocess.Popen[bytes], spec: TrialSpec, progress: Progress) -> int | None:
         """Hand over the spec and listen until the trial ends; its exit status, None when the worker itself is gone."""
         assert process.stdin is not None
@@ -108,7 +144,9 @@ class _Worker:
         for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
             if "pid" in message:
-                self._trial = message["pid"]
+                self._trial, self._at = message["pid"], ""
+            elif "at" in message:
+                self._at = message["at"]
             elif "stage" in message:
                 progress(message["stage"], message["share"])
             elif "failed" in message:
@@ -126,8 +164,9 @@ class _Worker:
             write_atomic(file, OUTCOME.dump_json(outcome, indent=1))
             return outcome
         if status is None or status < 0:
-            how = "with its worker" if status is None else f"by signal {-status}"
-            raise WorkerLost(f"the process of trial {spec.number} was ended {how}")
+            how = "was ended with its worker" if status is None else how_it_ended(status)
+            within = f", in {self._at}" if self._at else ""
+            raise WorkerLost(f"the process of trial {spec.number} {how}{within}")
         raise TrialError(f"the process of trial {spec.number} ended with status {status}; see {spec.folder}/log.txt")
 
     def _started(self) -> subprocess.Popen[bytes]:

@@ -10,18 +10,18 @@ from __future__ import annotations
 import queue
 import time
 from collections import defaultdict
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
-from compressor.engine.resolve import resolve
-from compressor.errors import Refusal, TrialError, WorkerLost
-from compressor.search.executor import Executor, Progress, TrialSpec
+from compressor.errors import CompressorError, ForeignError, GraphError, NoAnswer, Refusal, TrialError, WorkerLost
+from compressor.search.executor import Executor, Progress, Question, TrialSpec
 from compressor.search.interrupts import Interrupts
 from compressor.search.ledger import Ledger
 from compressor.search.observer import FrontChanged, Note, Observer, TrialEnded, TrialProgress, TrialStarted
 from compressor.search.prepare import Prepared
+from compressor.search.questions import Resolved
 from compressor.search.study import Proposal, Study
 
 ATTEMPTS = 3
@@ -75,6 +75,10 @@ class Loop:
         """Proposals in a row that came to no finished trial: those, and what a limit screened out."""
         self._front: tuple[str, ...] = ()
         self._cancelled = False
+        self._faulty: defaultdict[str, set[str]] = defaultdict(set)
+        """By plugin: sites at which it fails, and which no plan may touch."""
+        for plugin, sites in prepared.sensitivities.failed.items():
+            self._faulty[plugin].update(sites)
 
     def run(self) -> None:
         """Returns when nothing runs any more."""
@@ -111,19 +115,53 @@ class Loop:
     def _propose(self) -> None:
         proposal = self._study.ask(by_chance=self._nothing_new >= self._search.patience // 3)
         try:
-            prepared = self._prepared
-            plan = prepared.space.plan(proposal.values)
-            plan = resolve(plan, prepared.baseline.network, prepared.sensitivities, prepared.evidence)
+            plan = self._resolved(self._prepared.space.plan(proposal.values))
         except Refusal as refusal:
             self._count_nothing_new()
             self._study.tell_refused(proposal.number, str(refusal), self._prepared.baseline.metrics)
             self._ledger.add_refused()
             return
-        except Exception as error:  # a plugin may raise anything, and the search goes on without this plan
-            outcome = Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        except WorkerLost as lost:
+            self._lost(_Running(proposal.number, "", "could not be planned", time.monotonic()), str(lost))
+            return
+        except CompressorError as error:  # the search goes on without this plan
+            outcome = Outcome("failed", reason=f"{type(error).__name__}: {error}")
             self._settle(_Running(proposal.number, "", "could not be planned", time.monotonic()), outcome)
             return
         self._dispatch(proposal, plan)
+
+    def _resolved(self, plan: Plan) -> Plan:
+        """The plan with its effective edits, as a worker finds them; without the sites at which a plugin fails."""
+        recipe = self._prepared.recipe
+        while True:
+            plan = plan.without(self._faulty)
+            about = Resolved(plan)
+            question = Question(
+                str(self._prepared.run.path), about, recipe.limits.plugin_seconds, recipe.search.threads
+            )
+            try:
+                return self._answer(question)
+            except (ForeignError, GraphError, NoAnswer) as error:
+                plugin, site = error.culprit
+                if not site or site in self._faulty[plugin]:
+                    raise
+                self._faulty[plugin].add(site)
+                self._observer.notify(Note(f"{error}; the site is left alone"))
+
+    def _answer(self, question: Question) -> Plan:
+        """Asked again where its worker was lost, unless the user is leaving."""
+        for attempt in range(ATTEMPTS + 1):
+            future = self._executor.ask(question)
+            try:
+                while not future.done():
+                    wait([future], timeout=_POLL_SECONDS)
+                    self._cancel_if_asked()
+                plan: Plan = future.result()
+                return plan
+            except WorkerLost:
+                if self._cancelled or attempt == ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
 
     def _dispatch(self, proposal: Proposal, plan: Plan) -> None:
         digest, about = plan.digest, plan.describe()
@@ -172,9 +210,7 @@ class Loop:
     # --- listen --------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
-        if self._interrupts.cancel and not self._cancelled:
-            self._cancelled = True
-            self._executor.cancel_all()
+        self._cancel_if_asked()
         try:
             message = self._messages.get(timeout=_POLL_SECONDS)
         except queue.Empty:
@@ -183,6 +219,11 @@ class Loop:
             self._observer.notify(TrialProgress(message.number, message.stage, message.share))
         else:
             self._end(self._running.pop(message.future), message.future)
+
+    def _cancel_if_asked(self) -> None:
+        if self._interrupts.cancel and not self._cancelled:
+            self._cancelled = True
+            self._executor.cancel_all()
 
     def _end(self, running: _Running, future: Future[Outcome]) -> None:
         try:

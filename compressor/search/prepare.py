@@ -4,25 +4,24 @@ sensitivities. What was measured once is read back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
-from compressor.engine.policy import POLICIES, admitting
-from compressor.engine.sensitivity import Sensitivities, measure_sensitivities, onnx_timer
-from compressor.engine.space import PluginUse, SearchSpace, build_space, uses_of
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
 from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
-from compressor.files import write_atomic
 from compressor.graph.network import Network
 from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
+from compressor.search.executor import Executor
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
 from compressor.search.run_folder import RunFolder
+from compressor.search.sensitivities import sensitivities_of
 
 
 @dataclass(frozen=True)
@@ -59,9 +58,10 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     return Prepared(run, recipe, data, baseline, Sensitivities(), space)
 
 
-def with_sensitivities(prepared: Prepared, observer: Observer) -> Prepared:
-    """The same with what the sites of its plugins are worth: seconds to minutes of measuring."""
-    return replace(prepared, sensitivities=_sensitivities(prepared, observer))
+def with_sensitivities(prepared: Prepared, executor: Executor, observer: Observer) -> Prepared:
+    """The same with what the sites of its plugins are worth: seconds to minutes of measuring, by the workers."""
+    measured = sensitivities_of(prepared.run, prepared.recipe, prepared.space, executor, observer)
+    return replace(prepared, sensitivities=measured)
 
 
 def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) -> Baseline:
@@ -81,30 +81,3 @@ def _as_fed(network: Network, data: Data, folded: bool) -> Network:
     if known is None or not known.same_as(fed):
         known = fed
     return network.know(replace(known, folded=folded))
-
-
-def _sensitivities(prepared: Prepared, observer: Observer) -> Sensitivities:
-    run, recipe, baseline = prepared.run, prepared.recipe, prepared.baseline
-    if run.sensitivities.exists():
-        return Sensitivities.from_json(run.sensitivities.read_bytes())
-    observer.notify(Stage("sensitivity"))
-    uses = _ranked(prepared.space)
-    measured = measure_sensitivities(
-        baseline.network,
-        [(use.name, use.options) for use in uses],
-        prepared.evidence,
-        admits=admitting([(use.name, use.options, use.only, use.skip) for use in uses]),
-        timer=onnx_timer(baseline.onnx, recipe.measure.batch),
-        progress=_reporter(observer),
-    )
-    write_atomic(run.sensitivities, measured.to_json())
-    return measured
-
-
-def _ranked(space: SearchSpace) -> list[PluginUse]:
-    """The plugins whose sites are chosen by what was measured."""
-    return [use for _, use in uses_of(space.phases) if POLICIES[use.policy].measured]
-
-
-def _reporter(observer: Observer) -> Callable[[str, float], None]:
-    return lambda detail, share: observer.notify(Stage("sensitivity", detail, share))

@@ -5,7 +5,7 @@
     model.pt2            the captured model
     study.db             the study (SQLite)
     baseline/            model.pt2, model.onnx, metrics.json (last), final.json
-    sensitivities.json   evidence measured once
+    sensitivities.json   evidence measured once; until all of it is, sensitivities.part.jsonl
     probe/<arm>/         trial.json, log.txt, score.json, outcome.json
     probe.json           what the probe found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
@@ -107,6 +107,10 @@ class RunFolder:
     @property
     def sensitivities(self) -> Path:
         return self.path / "sensitivities.json"
+
+    @property
+    def measured_sites(self) -> Path:
+        return self.path / "sensitivities.part.jsonl"
 
     @property
     def probe(self) -> Path:

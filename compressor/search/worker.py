@@ -1,61 +1,45 @@
 """The worker: a process that has everything loaded and gives every trial a process of its own.
 
-    python -m compressor.search.worker PARENT     serve: one TrialSpec per line of standard input
+    python -m compressor.search.worker PARENT     serve: one TrialSpec or Question per line of standard input
     python -m compressor.search.worker SPEC.json  run one trial again by hand, here
 
 Importing torch and reading the data takes longer than building a candidate. A worker does both once and then forks for
 each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
 Linux) a worker runs one trial and ends.
 
-Answers are lines of JSON: ``{"pid": …}``, ``{"stage": …, "share": …}``, ``{"exit": …}``, ``{"failed": …}``.
+Answers are lines of JSON: ``{"pid": …}``, ``{"stage": …, "share": …}``, ``{"at": …}`` (whose code runs),
+``{"exit": …}``, ``{"failed": …}``, and for a question ``{"answer": …}``.
 """
 
 from __future__ import annotations
 
-import functools
+import base64
 import json
 import os
+import pickle
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compressor.data.dataset import Data
-from compressor.data.load import load_data
-from compressor.engine.baseline import Baseline, load_baseline
+from compressor.apart import each_apart, listen
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.control import from_scratch
 from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
 from compressor.files import write_atomic
+from compressor.foreign import described, one_line
 from compressor.probe.arms import ARM, SCORE, run_arm
 from compressor.probe.spec import ProbeSpec
 from compressor.processes import FORKS, die_with_parent
-from compressor.recipe.model import Recipe
-from compressor.search.executor import SPEC, TrialSpec
-from compressor.search.run_folder import RunFolder
+from compressor.search.context import Context, context
+from compressor.search.executor import SPEC, Question, TrialSpec
+from compressor.search.questions import respond
 
 Answer = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all trials of a run share."""
-
-    recipe: Recipe
-    baseline: Baseline
-    data: Data
-
-
-@functools.lru_cache(maxsize=1)
-def context(run: str) -> Context:
-    """Read the run folder and the data: training and validation split, never the test split."""
-    folder = RunFolder.open(Path(run))
-    recipe = folder.recipe()
-    return Context(recipe, load_baseline(folder.baseline), load_data(recipe.data, check=False))
 
 
 def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
@@ -70,9 +54,9 @@ def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
                 return _probe(spec, progress)
             case _:
                 return _trial(spec, progress)
-    except Exception as error:  # a plugin or a training function of the user's may raise anything
+    except (Exception, SystemExit) as error:  # a training function of the user's may raise anything
         traceback.print_exc()
-        outcome = Outcome("failed", reason=f"{type(error).__name__}: {' '.join(str(error).split())}")
+        outcome = Outcome("failed", reason=described(error))
         write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
         return outcome
 
@@ -94,8 +78,7 @@ def _trial(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
 
 def _scratch(spec: TrialSpec) -> Outcome:
     shared = context(spec.run)
-    evidence = shared.baseline.evidence(shared.data, shared.recipe.data.calibration)
-    network = load_candidate(Path(spec.source), shared.baseline, evidence)
+    network = load_candidate(Path(spec.source), shared.baseline, shared.evidence)
     score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
     metrics = OUTCOME.validate_json((Path(spec.source) / "outcome.json").read_bytes()).metrics
     if metrics is not None:
@@ -132,18 +115,43 @@ def serve(parent: int) -> None:
     _import_late_parts()
     answer = _answers()
     for line in sys.stdin:
+        message = json.loads(line)
+        if "question" in message:
+            _respond(pickle.loads(base64.b64decode(message["question"])), answer)
+            continue
         spec = SPEC.validate_json(line)
         if not FORKS:
             _carry_out(spec, answer)
             answer({"exit": 0})
             return
-        try:
-            context(spec.run)
-        except Exception as error:
-            traceback.print_exc()
-            answer({"failed": f"{type(error).__name__}: {' '.join(str(error).split())}"})
-            continue
-        answer({"exit": _in_child(spec, answer)})
+        if _prepared(spec.run, answer) is not None:
+            answer({"exit": _in_child(spec, answer)})
+
+
+def _prepared(run: str, answer: Answer) -> Context | None:
+    """What the run shares; None, and said so, where it cannot be read."""
+    try:
+        return context(run)
+    except Exception as error:
+        traceback.print_exc()
+        answer({"failed": one_line(error)})
+        return None
+
+
+def _respond(question: Question, answer: Answer) -> None:
+    shared = _prepared(question.run, answer)
+    if shared is None:
+        return
+    try:
+        _ = shared.evidence  # once, here, and not in every fork
+        (found,) = each_apart(
+            [question.about], lambda about: respond(about, shared, question.threads), seconds=question.seconds
+        )
+    except Exception as error:
+        traceback.print_exc()
+        answer({"failed": one_line(error)})
+        return
+    answer({"answer": base64.b64encode(pickle.dumps(found)).decode()})
 
 
 def _import_late_parts() -> None:
@@ -159,7 +167,9 @@ def _answers() -> Answer:
     os.dup2(2, 1)
 
     def answer(message: dict[str, Any]) -> None:
-        os.write(channel, json.dumps(message).encode() + b"\n")
+        left = memoryview(json.dumps(message).encode() + b"\n")
+        while left:
+            left = left[os.write(channel, left) :]
 
     return answer
 
@@ -192,6 +202,7 @@ def _carry_out(spec: TrialSpec, answer: Answer) -> None:
     os.dup2(log, 1)
     os.dup2(log, 2)
     write_atomic(folder / "trial.json", SPEC.dump_json(spec, indent=1))
+    listen(lambda whose, culprit: answer({"at": whose}))
     run_job(spec, lambda stage, share: answer({"stage": stage, "share": share}))
 
 

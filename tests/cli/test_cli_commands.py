@@ -69,8 +69,8 @@ class Odd(Plugin):
     [
         ("raise RuntimeError('lost')", "RuntimeError: lost (FILE, line 10)"),
         ("sys.exit(0)", "SystemExit: 0 (FILE, line 10)"),
-        ("os._exit(0)", "looking for sites: its process ended with status 0"),
-        ("ctypes.string_at(0)", "looking for sites: its process was ended by SIGSEGV"),
+        ("os._exit(0)", "its process ended with status 0"),
+        ("ctypes.string_at(0)", "its process was ended by SIGSEGV"),
         ("yield 5", "sites() yields a int, not a Site or Refused"),
     ],
 )

@@ -12,7 +12,8 @@ from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline, measure_baseline
-from compressor.engine.sensitivity import Sensitivities, measure_sensitivities
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.site_measurement import measure_sensitivities
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.train.fit import fit

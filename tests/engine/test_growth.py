@@ -13,14 +13,8 @@ from compressor.data.dataset import Data
 from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Edit
-from compressor.engine.sensitivity import (
-    Sensitivities,
-    SiteSensitivity,
-    _distinct_inputs,
-    measure_sensitivities,
-    rank,
-    squared_gradient,
-)
+from compressor.engine.sensitivity import Sensitivities, SiteSensitivity, rank
+from compressor.engine.site_measurement import _distinct_inputs, measure_sensitivities, squared_gradient
 from compressor.engine.space import PhaseSpec, PluginUse, build_space
 from compressor.engine.survey import surveyor
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial

@@ -12,7 +12,8 @@ from torch import nn
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
 from compressor.engine.policy import admitting
-from compressor.engine.sensitivity import Sensitivities, Speedup, measure_sensitivities, onnx_timer, rank
+from compressor.engine.sensitivity import Sensitivities, rank
+from compressor.engine.site_measurement import Speedup, measure_sensitivities, onnx_timer
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network

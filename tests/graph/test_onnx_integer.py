@@ -121,9 +121,6 @@ def test_a_wrong_weight_is_noticed(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "a choice between tensors": (
-        [*BYTES[:1], node("Where", "g", "a", "b")], {**SIGNS, "a": floats(4, 1, 1), "b": floats(4, 1, 1)},
-        "a choice by"),
     "weights with a zero point": (
         [*BYTES, CONVOLVE, node("DequantizeLinear", "q", "a", "z5", axis=1)], {**CONV, "zw": np.array(1, np.int8)},
         "weights with a zero point"),

@@ -9,171 +9,22 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from networks import NETWORKS, calibrated
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_support import IMAGE, Array, agrees, ints, model_of, one, read, scalar, weights
 from torch import nn
 
 from compressor.errors import ModelFileError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
-from compressor.graph.network import Network
-from compressor.graph.onnx_reader import SUPPORTED, read_onnx
-
-IMAGE = (4, 7, 7)
-Array = NDArray[Any]
-
-
-def weights(*shape: int, seed: int = 0) -> Array:
-    return np.random.default_rng(seed).uniform(0.2, 1.0, shape).astype(np.float32)
-
-
-def model_of(
-    nodes: list[onnx.NodeProto], constants: dict[str, Array], shape: tuple[int, ...], opset: int = 20
-) -> onnx.ModelProto:
-    """A model from ``x`` to ``y`` with these nodes."""
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *shape])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "graph", [x], [y], initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-
-
-def one(
-    operator: str, *constants: Array | None, shape: tuple[int, ...] = IMAGE, opset: int = 20, **attributes: Any
-) -> Any:
-    """A model of one operator on ``x`` and constants."""
-    named = {f"c{place}": value for place, value in enumerate(constants) if value is not None}
-    inputs = ["x", *(f"c{place}" if value is not None else "" for place, value in enumerate(constants))]
-    node = helper.make_node(operator, inputs, ["y"], name=operator.lower(), **attributes)
-    return model_of([node], named, shape, opset), shape
-
-
-def ints(*values: int) -> Array:
-    return np.array(values, dtype=np.int64)
-
-
-def floats(*values: float) -> Array:
-    return np.array(values, dtype=np.float32)
-
-
-def scalar(value: float) -> Array:
-    return np.array(value, dtype=np.float32)
-
-
-OPERATORS: dict[str, tuple[Callable[[], Any], str]] = {
-    "Conv": (lambda: one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1]), "Conv2d"),
-    "Conv with unlike pads": (
-        lambda: one("Conv", weights(6, 4, 3, 3), pads=[0, 1, 2, 1], strides=[2, 2]), "ZeroPad2d Conv2d"),
-    "Conv, same upper": (
-        lambda: one("Conv", weights(6, 4, 2, 2), auto_pad="SAME_UPPER", strides=[2, 2]), "ZeroPad2d Conv2d"),
-    "Conv in 1-d": (lambda: one("Conv", weights(6, 4, 3), dilations=[2], shape=(4, 9)), "Conv1d"),
-    "Conv in 3-d": (lambda: one("Conv", weights(3, 2, 2, 2, 2), shape=(2, 4, 4, 4)), "Conv3d"),
-    "ConvTranspose": (
-        lambda: one("ConvTranspose", weights(4, 3, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1]),
-        "ConvTranspose2d"),
-    "Gemm": (lambda: one("Gemm", weights(5, 8), weights(5), transB=1, shape=(8,)), "Linear"),
-    "Gemm, not turned": (lambda: one("Gemm", weights(8, 5), weights(5), shape=(8,)), "Linear"),
-    "MatMul": (lambda: one("MatMul", weights(8, 5), shape=(3, 8)), "Linear"),
-    "BatchNormalization": (
-        lambda: one("BatchNormalization", weights(4), weights(4, seed=1), weights(4, seed=2), weights(4, seed=3)),
-        "BatchNorm2d"),
-    "InstanceNormalization": (lambda: one("InstanceNormalization", weights(4), weights(4)), "InstanceNorm2d"),
-    "LayerNormalization": (lambda: one("LayerNormalization", weights(7), weights(7), axis=-1), "LayerNorm"),
-    "PRelu": (lambda: one("PRelu", weights(4, 1, 1)), "PReLU"),
-    "Relu": (lambda: one("Relu"), "ReLU"),
-    "LeakyRelu": (lambda: one("LeakyRelu", alpha=0.3), "LeakyReLU"),
-    "Elu": (lambda: one("Elu", alpha=0.5), "ELU"),
-    "Selu": (lambda: one("Selu"), "SELU"),
-    "Celu": (lambda: one("Celu", alpha=0.5), "CELU"),
-    "Gelu": (lambda: one("Gelu", approximate="tanh"), "GELU"),
-    "HardSigmoid": (lambda: one("HardSigmoid", alpha=1 / 6, beta=0.5), "Hardsigmoid"),
-    "HardSwish": (lambda: one("HardSwish"), "Hardswish"),
-    "Mish": (lambda: one("Mish"), "Mish"),
-    "Sigmoid": (lambda: one("Sigmoid"), "Sigmoid"),
-    "Softplus": (lambda: one("Softplus"), "Softplus"),
-    "Softsign": (lambda: one("Softsign"), "Softsign"),
-    "Tanh": (lambda: one("Tanh"), "Tanh"),
-    "Softmax": (lambda: one("Softmax", axis=1), "Softmax"),
-    "LogSoftmax": (lambda: one("LogSoftmax", axis=-1), "LogSoftmax"),
-    "Clip to six": (lambda: one("Clip", scalar(0), scalar(6)), "ReLU6"),
-    "Clip from below": (lambda: one("Clip", scalar(0)), "ReLU"),
-    "Clip from above": (lambda: one("Clip", None, scalar(0.5)), ""),
-    "Clip": (lambda: one("Clip", scalar(-0.5), scalar(0.5)), "Hardtanh"),
-    "Clip by attributes": (lambda: one("Clip", min=0.0, max=6.0, opset=6), "ReLU6"),
-    "MaxPool": (lambda: one("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), "MaxPool2d"),
-    "MaxPool, rounding up": (lambda: one("MaxPool", kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1), "MaxPool2d"),
-    "MaxPool with unlike pads": (
-        lambda: one("MaxPool", kernel_shape=[2, 2], strides=[2, 2], pads=[0, 0, 1, 1]), "ConstantPad2d MaxPool2d"),
-    "AveragePool": (lambda: one("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1]), "AvgPool2d"),
-    "AveragePool counting pads": (
-        lambda: one("AveragePool", kernel_shape=[2, 2], pads=[0, 0, 1, 1], count_include_pad=1), "ZeroPad2d AvgPool2d"),
-    "GlobalAveragePool": (lambda: one("GlobalAveragePool"), "AdaptiveAvgPool2d"),
-    "GlobalMaxPool": (lambda: one("GlobalMaxPool"), "AdaptiveMaxPool2d"),
-    "ReduceMean of space": (lambda: one("ReduceMean", ints(2, 3), keepdims=0), "AdaptiveAvgPool2d Flatten"),
-    "ReduceMean by attribute": (lambda: one("ReduceMean", axes=[-1, -2], opset=13), "AdaptiveAvgPool2d"),
-    "ReduceMean of channels": (lambda: one("ReduceMean", ints(1)), ""),
-    "ReduceMax": (lambda: one("ReduceMax", ints(2)), ""),
-    "ReduceSum": (lambda: one("ReduceSum", ints(2, 3), keepdims=0), ""),
-    "LRN": (lambda: one("LRN", size=3, alpha=0.1), "LocalResponseNorm"),
-    "Pad": (lambda: one("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), scalar(0.5)), "ConstantPad2d"),
-    "Pad by attribute": (lambda: one("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1], opset=10), "ZeroPad2d"),
-    "Flatten": (lambda: one("Flatten"), "Flatten"),
-    "Reshape to rows": (lambda: one("Reshape", ints(0, -1)), "Flatten"),
-    "Reshape to rows of known length": (lambda: one("Reshape", ints(-1, 196)), "Flatten"),
-    "Reshape": (lambda: one("Reshape", ints(0, 2, 2, 49)), ""),
-    "Squeeze": (lambda: one("Squeeze", ints(2, 3), shape=(4, 1, 1)), "Flatten"),
-    "Unsqueeze": (lambda: one("Unsqueeze", ints(1, -1)), ""),
-    "Transpose": (lambda: one("Transpose", perm=[0, 2, 3, 1]), ""),
-    "Slice": (lambda: one("Slice", ints(1, 0), ints(3, 2**63 - 1), ints(1, 2), ints(1, 2)), ""),
-    "Identity": (lambda: one("Identity"), ""),
-    "Dropout": (lambda: one("Dropout"), "Dropout"),
-    "Cast": (lambda: one("Cast", to=TensorProto.FLOAT), ""),
-    "Add": (lambda: one("Add", weights(4, 1, 1)), ""),
-    "Mul by a number": (lambda: one("Mul", scalar(0.3)), ""),
-    "Sub": (lambda: one("Sub", weights(7)), ""),
-    "Div": (lambda: one("Div", weights(1, 4, 1, 1)), ""),
-    "Pow": (lambda: one("Pow", scalar(2)), ""),
-    **{name: (lambda name=name: one(name), "") for name in ("Abs", "Erf", "Exp", "Neg")},
-}  # fmt: skip
-
-
-def read(model: onnx.ModelProto, folder: Path) -> Network:
-    onnx.save(model, folder / "model.onnx")
-    return read_onnx(folder / "model.onnx")
-
-
-def agrees(network: Network, model: onnx.ModelProto, shape: tuple[int, ...], batch: int = 3) -> bool:
-    x = np.random.default_rng(1).normal(size=(batch, *shape)).astype(np.float32)
-    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
-    with torch.no_grad():
-        ours = network(torch.from_numpy(x)).numpy()
-    return ours.shape == expected.shape and bool(np.allclose(ours, expected, atol=2e-5))
-
-
-@pytest.mark.parametrize("name", OPERATORS)
-def test_an_operator(name: str, tmp_path: Path) -> None:
-    build, kinds = OPERATORS[name]
-    model, shape = build()
-    network = read(model, tmp_path)
-    assert [type(leaf).__name__ for _, leaf in network.leaves()] == kinds.split()
-    assert agrees(network, model, shape)
-    assert network.shape(network.output_node) == tuple(network(torch.randn(2, *shape)).shape[1:])
-
-
-def test_every_rule_is_tested() -> None:
-    tested = {node.op_type for build, _ in OPERATORS.values() for node in build()[0].graph.node}
-    of_bytes = {"GreaterOrEqual", "Where", "MatMulInteger", "MatMulIntegerToFloat", "QLinearConv", "DequantizeLinear"}
-    elsewhere = {*of_bytes, "Concat", "Split", "Sum", "Log", "Sqrt", "Reciprocal", "ReduceMin"}
-    assert tested | elsewhere >= SUPPORTED
+from compressor.graph.onnx_reader import read_onnx
 
 
 def test_a_wrong_weight_is_noticed(tmp_path: Path) -> None:
     """Negative control for the comparison with ONNX Runtime."""
-    model, shape = OPERATORS["Conv"][0]()
+    model, shape = one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1])
     network = read(model, tmp_path)
     with torch.no_grad():
         next(network.module.parameters()).view(-1)[0] += 0.01
@@ -266,7 +117,7 @@ def refused(path: Path) -> str:
 
 def external(folder: Path, location: str, **entries: int) -> Path:
     """A model whose weights are said to lie elsewhere."""
-    model, _ = OPERATORS["Conv"][0]()
+    model, _ = one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1])
     tensor = model.graph.initializer[0]
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -300,26 +151,26 @@ def test_external_weights_out_of_bounds_are_refused(entries: dict[str, int], tmp
 
 
 def _with_dims(dims: list[int]) -> onnx.ModelProto:
-    model, _ = OPERATORS["Conv"][0]()
+    model, _ = one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1])
     del model.graph.initializer[0].dims[:]
     model.graph.initializer[0].dims.extend(dims)
     return model
 
 
 def _open_sizes() -> onnx.ModelProto:
-    model, _ = OPERATORS["Relu"][0]()
+    model, _ = one("Relu")
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_param = "height"
     return model
 
 
 def _two_inputs() -> onnx.ModelProto:
-    model, _ = OPERATORS["Relu"][0]()
+    model, _ = one("Relu")
     model.graph.input.add().CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 3]))
     return model
 
 
 def _function() -> onnx.ModelProto:
-    model, _ = OPERATORS["Relu"][0]()
+    model, _ = one("Relu")
     model.functions.append(
         helper.make_function("own", "F", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], model.opset_import)
     )
@@ -336,7 +187,7 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "control flow": (lambda: model_of([helper.make_node("If", ["x"], ["y"])], {}, IMAGE), "operator If"),
     "functions": (_function, "operators of its own"),
     "two inputs": (_two_inputs, "2 inputs"),
-    "open sizes": (_open_sizes, "must be fixed"),
+    "open sizes": (_open_sizes, r"open sizes \(batch, 4, height, 7\); .* --input 4x224x7"),
     "a huge tensor": (lambda: _with_dims([2**40, 2**20]), "impossible sizes"),
     "a negative tensor": (lambda: _with_dims([-6, 2, 3, 3]), "impossible sizes"),
     "too few values": (lambda: _with_dims([6, 2, 3, 30]), "damaged"),
@@ -345,7 +196,8 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a reshape of the batch": (_of("Reshape", ints(-1, 7)), "between samples"),
     "a transposed batch": (_of("Transpose", perm=[1, 0, 2, 3]), "batch"),
     "a sum over the batch": (_of("ReduceSum", ints(0)), "batch"),
-    "a missing input": (lambda: model_of([helper.make_node("Relu", ["z"], ["y"])], {}, IMAGE), "input 0"),
+    "a missing input": (
+        lambda: model_of([helper.make_node("Relu", ["z"], ["y"])], {}, IMAGE), "its input 'z' is made nowhere"),
     "a constant output": (
         lambda: model_of([helper.make_node("Identity", ["c"], ["y"])], {"c": weights(3)}, IMAGE), "does not depend"),
     "a huge image": (_of("Relu", shape=(4, 2**20, 2**20)), "would hold more than"),

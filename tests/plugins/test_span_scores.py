@@ -13,7 +13,8 @@ from networks import NETWORKS
 from rewriting import chain, evidence, named
 from torch import nn
 
-from compressor.engine.sensitivity import measure_sensitivities, rank
+from compressor.engine.sensitivity import rank
+from compressor.engine.site_measurement import measure_sensitivities
 from compressor.evidence import Evidence
 from compressor.graph.network import Network
 from compressor.plugin import sites_of

@@ -17,12 +17,13 @@ from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
 from compressor.engine.trial import OUTCOME
-from compressor.errors import Refusal
+from compressor.errors import CompressorError, Refusal
 from compressor.files import write_atomic
 from compressor.knobs import Choice, IntRange
 from compressor.recipe.model import Recipe, SearchSpec
-from compressor.search.executor import Progress, TrialSpec
+from compressor.search.executor import Progress, Question, TrialSpec
 from compressor.search.prepare import Prepared
+from compressor.search.questions import Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
 from compressor.train.spec import TrainingSpec
@@ -104,6 +105,7 @@ class Scripted:
         self.held: list[tuple[Future[Outcome], TrialSpec]] = []
         self.hold = False
         self.cancelled = 0
+        self.resolve = resolved
         self._answer = answer
         self._troubles = list(troubles)
 
@@ -113,6 +115,16 @@ class Scripted:
         self.held.append((future, spec))
         if not self.hold:
             self.release()
+        return future
+
+    def ask(self, question: Question) -> Future[Any]:
+        """Plans are settled by ``resolved``, or by what the test puts in its place; nothing else is asked."""
+        assert isinstance(question.about, Resolved)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(self.resolve(question.about.plan))
+        except CompressorError as error:
+            future.set_exception(error)
         return future
 
     def release(self) -> None:

@@ -107,7 +107,7 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
 def check_result(run: RunFolder) -> None:
     """``result.json`` has the names other programs rely on, and ``best/`` holds the best."""
     plain = json.loads((run.path / "result.json").read_bytes())
-    assert set(plain["verdict"]) == {"helped", "reasons"}
+    assert {"helped", "reasons"} <= set(plain["verdict"])
     for entry in (plain["baseline"], plain["best"], *plain["front"]):
         assert {"params", "size_bytes", "macs", "accuracy", "latency", "plan"} <= set(entry)
         assert set(entry["accuracy"]) == {"validation", "test", "onnx"}

@@ -65,7 +65,7 @@ def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Pa
     (trial,) = worker.children()
     assert os.getsid(trial.pid) == trial.pid
     trial.send_signal(signal.SIGKILL)
-    with pytest.raises(WorkerLost, match="trial 7 was ended by signal 9"):
+    with pytest.raises(WorkerLost, match="trial 7 was ended by SIGKILL"):
         killed.result()
     assert not Path(f"{folder}-killed", "outcome.json").exists()
     assert worker.is_running()
@@ -90,7 +90,9 @@ def test_what_a_trial_raises_is_its_outcome(run: RunFolder, spec: TrialSpec) -> 
     training = replace(TRAINING, function="search_support:failing_training")
     plan = Plan((replace(PLAN.phases[0], training=training),))
     outcome = run_job(replace(spec, plan=plan, folder=str(run.candidate("x"))), lambda stage, share: None)
-    assert (outcome.status, outcome.reason) == ("failed", "ZeroDivisionError: no such luck")
+    assert outcome.status == "failed"
+    assert outcome.reason.startswith("ZeroDivisionError: no such luck (")
+    assert "search_support.py, line " in outcome.reason
     assert run.outcome("x") == outcome
 
 

@@ -17,11 +17,11 @@ from search_support import BASELINE, PHASE, SMALL, SPACE, Scripted, figures, met
 
 from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.plan import Decision, Plan
 from compressor.engine.space import Parameter, SearchSpace
-from compressor.errors import TrialError, WorkerLost
+from compressor.errors import ForeignError, NoAnswer, TrialError, WorkerLost
 from compressor.knobs import Choice
 from compressor.recipe.model import Recipe, Sampler, SearchSpec
-from compressor.search import loop as loop_module
 from compressor.search.executor import TrialSpec
 from compressor.search.interrupts import Interrupts
 from compressor.search.ledger import Ledger
@@ -43,11 +43,6 @@ class Recorder:
 
     def of(self, kind: type) -> list[Event]:
         return [event for event in self.events if isinstance(event, kind)]
-
-
-@pytest.fixture(autouse=True)
-def _no_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop_module, "resolve", resolved)
 
 
 class Session:
@@ -172,14 +167,46 @@ def test_failures_keep_their_reason_and_the_search_goes_on(tmp_path: Path) -> No
     assert (session.ledger.counts.failed, session.ledger.counts.complete) == (1, 2)
 
 
-def test_a_plugin_that_breaks_while_planning_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("in a plugin")
+def test_a_site_at_which_a_plugin_fails_is_named_once_and_left_alone(tmp_path: Path) -> None:
+    def resolve(plan: Plan, *_: object) -> Plan:
+        uses = [step for phase in plan.phases for step in phase.steps if isinstance(step, Decision)]
+        if any(step.plugin == "b" and "odd[[]1]" not in step.skip for step in uses):
+            error = NoAnswer("plugin 'b', site odd[1]: took longer than 60 s")
+            error.culprit = "b", "odd[1]"
+            raise error
+        return resolved(plan)
 
-    monkeypatch.setattr(loop_module, "resolve", broken)
-    session = Session(tmp_path, SearchSpec(trials=2)).run(Scripted())
+    executor = Scripted()
+    executor.resolve = resolve
+    session = Session(tmp_path, SearchSpec(trials=4)).run(executor)
+    assert (session.ledger.counts.failed, session.ledger.counts.complete) == (0, 4)
+    notes = [event.text for event in session.seen.of(Note) if isinstance(event, Note)]
+    assert notes == ["plugin 'b', site odd[1]: took longer than 60 s; the site is left alone"]
+
+
+def test_a_plan_that_cannot_be_settled_is_a_failure_and_the_search_goes_on(tmp_path: Path) -> None:
+    def broken(plan: Plan, *_: object) -> Plan:
+        raise ForeignError("plugin 'a': ZeroDivisionError: no such luck (a.py, line 3)")
+
+    executor = Scripted()
+    executor.resolve = broken
+    session = Session(tmp_path, SearchSpec(trials=2)).run(executor)
     assert session.ledger.counts.failed == 2
-    assert end(trials(tmp_path)[0])["reason"] == "ZeroDivisionError: in a plugin"
+    assert "ZeroDivisionError: no such luck (a.py, line 3)" in end(trials(tmp_path)[0])["reason"]
+
+
+def test_a_worker_lost_while_it_plans_is_asked_again(tmp_path: Path) -> None:
+    lost = iter([WorkerLost("vanished"), WorkerLost("vanished")])
+
+    def resolve(plan: Plan, *_: object) -> Plan:
+        if (error := next(lost, None)) is not None:
+            raise error
+        return resolved(plan)
+
+    executor = Scripted()
+    executor.resolve = resolve
+    session = Session(tmp_path, SearchSpec(trials=2)).run(executor)
+    assert (session.ledger.counts.failed, session.ledger.counts.complete) == (0, 2)
 
 
 def test_a_gate_s_stop_is_infeasible(tmp_path: Path) -> None:

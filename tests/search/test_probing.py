@@ -10,6 +10,7 @@ import time
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,9 +23,11 @@ from compressor.probe.arms import ARM, SCORE, ArmScore
 from compressor.probe.spec import ProbeSpec
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import write_recipe
+from compressor.search.context import context
 from compressor.search.driver import optimize
-from compressor.search.executor import Progress, TrialSpec
+from compressor.search.executor import Progress, Question, TrialSpec
 from compressor.search.observer import ArmEnded, Event, Finished, Note, ProbeStarted, TrialStarted
+from compressor.search.questions import respond
 from compressor.search.result import RESULT
 from compressor.search.run_folder import RunFolder
 from compressor.search.worker import run_job
@@ -52,6 +55,11 @@ class Arms:
             future.set_result(self._answer(spec))
         else:
             future.set_result(run_job(spec, progress or (lambda stage, share: None)))
+        return future
+
+    def ask(self, question: Question) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(respond(question.about, context(question.run)))
         return future
 
     def _answer(self, spec: TrialSpec) -> Outcome:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from compressor.errors import ExportError
 from compressor.export.builder import GraphBuilder
 from compressor.export.rules.call import Call, function
+from compressor.export.rules.pool import by_matrices
 from compressor.export.rules.registry import rule_for
 from compressor.export.rules.shape import resize
 from compressor.graph.leaf import OnnxValue
@@ -125,10 +127,25 @@ def upsample(b: GraphBuilder, call: Call) -> OnnxValue:
     )
 
 
+@function("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
+def smooth(b: GraphBuilder, call: Call) -> OnnxValue:
+    """With antialiasing: a linear map of each axis, as torch itself tells, which runtimes round in other ways."""
+    x, corners = call.operand(), bool(call.argument(2, "align_corners"))
+    factors = call.argument(3, "scale_factors")
+    matrices = []
+    for axis, (size, target) in enumerate(zip(x.sample[1:], call.shape[1:], strict=True)):
+        unit = torch.eye(size).view(size, 1, 1, size)
+        operator = getattr(torch.ops.aten, call.name)
+        scale = None if factors is None else [1.0, factors[axis]]
+        line = operator(unit, None if scale else [1, target], corners, scale)
+        matrices.append(line.view(size, target).t())
+    return by_matrices(b, x, matrices)
+
+
 @function("interpolate")
 def interpolate(b: GraphBuilder, call: Call) -> OnnxValue:
     if call.argument(6, "antialias", default=False):
-        raise ExportError("interpolation with antialiasing")
+        raise ExportError("interpolation with antialiasing: capture the network first")
     recompute = call.argument(5, "recompute_scale_factor", default=None)
     return resize(
         b,

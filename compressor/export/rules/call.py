@@ -14,8 +14,18 @@ from compressor.graph.leaf import OnnxValue, Shape
 from compressor.graph.shape_rules.functions import operation
 
 
+@dataclass(frozen=True)
 class BatchSize:
-    """The unknown number of samples, and whatever is computed from it."""
+    """The unknown number of samples, and whatever is computed from it; ``of``: a value of so many samples."""
+
+    of: OnnxValue | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A constant that is repeated along the batch, which is not its first dimension; ``one``: for one sample."""
+
+    one: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,13 @@ class Call:
         if not isinstance(value, Operand):
             raise ExportError(f"argument {position} is no tensor")
         return value
+
+    def tensors(self, position: int, *names: str) -> list[Any]:
+        """A list of tensors that do not depend on the input, or ``Spread`` s. Raises ``ExportError`` otherwise."""
+        found = list(self._look_up(self._given(position, names, []), self.raw))
+        if not all(isinstance(value, Tensor | Spread) for value in found):
+            raise ExportError(f"argument {position} must not depend on the input")
+        return found
 
     def constant(self, position: int, *names: str) -> Tensor | None:
         """A tensor argument that does not depend on the input. Raises ``ExportError`` when it does."""

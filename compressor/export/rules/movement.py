@@ -12,8 +12,10 @@ import torch
 from compressor.errors import ExportError
 from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.activation import sample_axis
+from compressor.export.rules.arithmetic import as_kind
 from compressor.export.rules.call import BatchSize, Call, function
 from compressor.export.rules.pad import pad_value, split_pads
+from compressor.export.rules.pick import reversed_axis
 from compressor.graph.leaf import OnnxValue
 
 
@@ -31,18 +33,15 @@ def same(b: GraphBuilder, call: Call) -> OnnxValue:
     return call.operand().value
 
 
-@function("to", "_to_copy", "float", "type_as")
+@function("to", "_to_copy", "float", "type_as", "double", "int", "long", "bool")
 def cast(b: GraphBuilder, call: Call) -> OnnxValue:
-    """The file computes in float32: there, flags turn to numbers, and other precisions are refused."""
+    """The file computes in float32, double precision too; numbers of less precision are refused."""
+    kind = call.node.meta.get("dtype")
     given = [*call.node.args[1:], *call.node.kwargs.values()]
-    dtypes = [value for value in given if isinstance(value, torch.dtype)]
-    if any(dtype != torch.float32 for dtype in dtypes):
-        raise ExportError(f"a conversion to {dtypes[0]}")
-    return b.op("Cast", [call.operand().value], to=_FLOAT)
-
-
-_FLOAT = 1
-"""``TensorProto.FLOAT``."""
+    narrow = [value for value in given if value in (torch.float16, torch.bfloat16)]
+    if narrow:
+        raise ExportError(f"a conversion to {narrow[0]}, which rounds")
+    return call.operand().value if kind == call.operand().kind else as_kind(b, call, b.real(call.operand()))
 
 
 @function("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout")
@@ -113,7 +112,7 @@ def flip(b: GraphBuilder, call: Call) -> OnnxValue:
     x = call.operand()
     value = x.value
     for dim in call.rest(1, "dims"):
-        value = b.op("Slice", [value, *(b.integers([n]) for n in (-1, -(2**63) + 1, sample_axis(dim, x), -1))])
+        value = reversed_axis(b, value, sample_axis(dim, x))
     return value
 
 
@@ -130,14 +129,6 @@ def roll(b: GraphBuilder, call: Call) -> OnnxValue:
         cut = -shift % x.sample[axis - 1]
         value = b.op("Concat", [_slice(b, value, axis, cut, None, 1), _slice(b, value, axis, 0, cut, 1)], axis=axis)
     return value
-
-
-@function("index_select")
-def index_select(b: GraphBuilder, call: Call) -> OnnxValue:
-    x, index = call.operand(), call.constant(2, "index")
-    if index is None:
-        raise ExportError("no index")
-    return b.op("Gather", [x.value, b.constant(index.long())], axis=sample_axis(call.argument(1, "dim"), x))
 
 
 @function("movedim")
@@ -199,8 +190,9 @@ def narrow(b: GraphBuilder, call: Call) -> OnnxValue:
 
 @function("select")
 def select(b: GraphBuilder, call: Call) -> OnnxValue:
-    x = call.operand()
-    return _select(b, x.value, sample_axis(call.argument(1, "dim"), x), call.argument(2, "index"))
+    """Also of values that are no batch of samples, as the states of a recurrent layer are."""
+    x, dim = call.operand(), call.argument(1, "dim")
+    return _select(b, x.value, dim if x.shape is None else sample_axis(dim, x), call.argument(2, "index"))
 
 
 @function("pad", "constant_pad_nd")

@@ -50,6 +50,19 @@ def group_norm(b: GraphBuilder, layer: nn.GroupNorm, x: Operand) -> OnnxValue:
     return value
 
 
+@rule(nn.LocalResponseNorm)
+def response_norm(b: GraphBuilder, layer: nn.LocalResponseNorm, x: Operand) -> OnnxValue:
+    """ONNX Runtime takes odd windows only; an even one reaches one channel further back than ahead."""
+    alpha, beta, bias = float(layer.alpha), float(layer.beta), float(layer.k)
+    if layer.size % 2:
+        return b.op("LRN", [x.value], size=layer.size, bias=bias, alpha=alpha, beta=beta)
+    squares = b.op("Reshape", [b.op("Mul", [x.value, x.value]), b.integers([0, 1, x.sample[0], -1])])
+    pads = [layer.size // 2, 0, (layer.size - 1) // 2, 0]
+    means = b.op("AveragePool", [squares], kernel_shape=[layer.size, 1], pads=pads, count_include_pad=True)
+    spread = b.op("Add", [b.op("Mul", [b.reshape(means, x.sample), b.scalar(alpha)]), b.scalar(bias)])
+    return b.op("Div", [x.value, b.op("Pow", [spread, b.scalar(beta)])])
+
+
 def _affine(weight: Tensor | None, bias: Tensor | None, features: int) -> tuple[Tensor, Tensor]:
     return (
         torch.ones(features) if weight is None else weight,

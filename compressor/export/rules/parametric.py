@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder
+from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.call import Call, function
 from compressor.export.rules.registry import per_axis, rule_for
 from compressor.graph.leaf import OnnxValue
@@ -126,3 +126,14 @@ def instance_norm(b: GraphBuilder, call: Call) -> OnnxValue:
         raise ExportError("an InstanceNorm with statistics of its own, called as a function")
     epsilon, channels = call.argument(7, "eps", default=1e-5), call.operand().sample[0]
     return _write(b, call, lambda: nn.InstanceNorm2d(channels, epsilon), weight=weight, bias=bias)
+
+
+@function("rms_norm")
+def rms_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+    """x / √(mean x² + ε), over the last dimensions."""
+    x, shape = call.operand(), call.argument(1, "normalized_shape")
+    weight, epsilon = call.argument(2, "weight"), call.argument(3, "eps")
+    epsilon = torch.finfo(torch.float32).eps if epsilon is None else float(epsilon)
+    mean = b.op("ReduceMean", [b.op("Mul", [x.value, x.value]), b.integers(range(-len(shape), 0))], keepdims=True)
+    value = b.op("Div", [x.value, b.op("Sqrt", [b.op("Add", [mean, b.scalar(epsilon)])])])
+    return b.op("Mul", [value, weight.value]) if isinstance(weight, Operand) else value

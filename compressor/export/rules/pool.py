@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -102,7 +103,7 @@ def adaptive_max_pool(b: GraphBuilder, layer: nn.AdaptiveMaxPool2d, x: Operand) 
     if set(targets) == {1}:
         return b.op("GlobalMaxPool", [x.value])
     if any(size % target for size, target in zip(sizes, targets, strict=True)):
-        raise ExportError(f"adaptive max pooling from {sizes} to {targets}: sizes must be divisible")
+        return _largest_of_windows(b, x, targets)
     kernel = [size // target for size, target in zip(sizes, targets, strict=True)]
     return b.op("MaxPool", [x.value], kernel_shape=kernel, strides=kernel)
 
@@ -117,13 +118,19 @@ def averaging_matrix(size: int, target: int) -> Tensor:
 
 
 def _average_by_matrices(b: GraphBuilder, x: Operand, targets: Shape) -> OnnxValue:
-    """Windows of unequal size are a linear map of each axis: one constant matrix per axis that changes."""
+    """Windows of unequal size are a linear map of each axis."""
+    pairs = zip(x.sample[1:], targets, strict=True)
+    return by_matrices(b, x, [averaging_matrix(size, target) for size, target in pairs])
+
+
+def by_matrices(b: GraphBuilder, x: Operand, matrices: Sequence[Tensor]) -> OnnxValue:
+    """A linear map of each spatial axis: one constant matrix ``(target, size)`` per axis that changes."""
     value, shape = x.value, list(x.sample)
     for axis in range(len(shape) - 1, 0, -1):
-        target, size = targets[axis - 1], shape[axis]
-        if target == size:
+        matrix = matrices[axis - 1]
+        target, size = matrix.shape
+        if target == size and torch.equal(matrix, torch.eye(size)):
             continue
-        matrix = averaging_matrix(size, target)
         if axis == len(shape) - 1:
             value = b.op("MatMul", [value, b.weight(matrix.t())])
         else:
@@ -132,6 +139,20 @@ def _average_by_matrices(b: GraphBuilder, x: Operand, targets: Shape) -> OnnxVal
             value = b.op("MatMul", [b.weight(matrix), value])
         shape[axis] = target
         value = b.reshape(value, tuple(shape)) if axis < len(shape) - 1 else value
+    return value
+
+
+def _largest_of_windows(b: GraphBuilder, x: Operand, targets: Shape) -> OnnxValue:
+    """Windows of unequal size, axis by axis: shorter ones take their last place twice."""
+    value = x.value
+    for axis, (size, target) in enumerate(zip(x.sample[1:], targets, strict=True), start=2):
+        if size == target:
+            continue
+        bounds = [(i * size // target, -(-(i + 1) * size // target)) for i in range(target)]
+        length = max(stop - start for start, stop in bounds)
+        places = [[min(start + offset, stop - 1) for offset in range(length)] for start, stop in bounds]
+        value = b.op("Gather", [value, b.constant(np.array(places, dtype=np.int64))], axis=axis)
+        value = b.op("ReduceMax", [value, b.integers([axis + 1])], keepdims=False)
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,7 @@ def reduction(b: GraphBuilder, call: Call) -> OnnxValue:
     x = call.operand()
     axes = sample_axes(call.argument(1, "dim", "axis"), x)
     keep = bool(call.argument(2, "keepdim", default=False))
+    x = Operand(b.real(x), x.shape)
     if call.name == "mean" and axes == [2, 3] and len(x.sample) == 3:
         pooled = b.op("GlobalAveragePool", [x.value])
         return pooled if keep else b.op("Flatten", [pooled], axis=1)
@@ -44,29 +46,46 @@ def reduction(b: GraphBuilder, call: Call) -> OnnxValue:
 def vector_norm(b: GraphBuilder, call: Call) -> OnnxValue:
     x, order = call.operand(), call.argument(1, "ord", default=2)
     axes = sample_axes(call.argument(2, "dim"), x)
-    if order not in (1, 2):
-        raise ExportError(f"a norm of order {order}")
-    return b.op(f"ReduceL{int(order)}", [x.value, b.integers(axes)], keepdims=bool(call.argument(3, "keepdim")))
+    keep = bool(call.argument(3, "keepdim"))
+    if order in (math.inf, -math.inf):
+        kind = "ReduceMax" if order > 0 else "ReduceMin"
+        return b.op(kind, [b.op("Abs", [x.value]), b.integers(axes)], keepdims=keep)
+    if order in (1, 2):
+        return b.op(f"ReduceL{int(order)}", [x.value, b.integers(axes)], keepdims=keep)
+    if order == 0:
+        raise ExportError("a norm of order 0")
+    powers = b.op("Pow", [b.op("Abs", [x.value]), b.scalar(float(order))])
+    total = b.op("ReduceSum", [powers, b.integers(axes)], keepdims=keep)
+    return b.op("Pow", [total, b.scalar(1 / order)])
 
 
 @function("var", "std")
 def variance(b: GraphBuilder, call: Call) -> OnnxValue:
-    """Mean square distance from the mean, times n / (n − correction)."""
+    return _spread_about(b, call)[0]
+
+
+@function("var_mean", "std_mean")
+def variance_and_mean(b: GraphBuilder, call: Call) -> list[OnnxValue]:
+    return list(_spread_about(b, call))
+
+
+def _spread_about(b: GraphBuilder, call: Call) -> tuple[OnnxValue, OnnxValue]:
+    """Mean square distance from the mean, times n / (n − correction); and the mean."""
     x = call.operand()
     axes = sample_axes(call.argument(1, "dim"), x)
     correction = call.argument(2, "unbiased", "correction", default=1)
     correction = 1 if correction is None else int(correction)
     keep = bool(call.node.kwargs.get("keepdim", call.argument(3, default=False)))
-    count = 1
-    for axis in axes:
-        count *= x.sample[axis - 1]
+    count = math.prod(x.sample[axis - 1] for axis in axes)
     if count <= correction:
         raise ExportError(f"a variance of {count} values with correction {correction}")
-    centred = b.op("Sub", [x.value, b.op("ReduceMean", [x.value, b.integers(axes)], keepdims=True)])
+    mean = b.op("ReduceMean", [x.value, b.integers(axes)], keepdims=True)
+    centred = b.op("Sub", [x.value, mean])
     spread = b.op("ReduceMean", [b.op("Mul", [centred, centred]), b.integers(axes)], keepdims=keep)
     if correction:
         spread = b.op("Mul", [spread, b.scalar(count / (count - correction))])
-    return b.op("Sqrt", [spread]) if call.name == "std" else spread
+    mean = mean if keep else b.op("Squeeze", [mean, b.integers(axes)])
+    return (b.op("Sqrt", [spread]) if call.name.startswith("std") else spread), mean
 
 
 @function("max", "min")

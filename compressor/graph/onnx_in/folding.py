@@ -6,7 +6,9 @@ result: a small file cannot claim gigabytes.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -88,9 +90,36 @@ def _shift(x: Tensor, by: Tensor, direction: bytes) -> Tensor:
     return torch.bitwise_right_shift(x, by) if direction == b"RIGHT" else torch.bitwise_left_shift(x, by)
 
 
+def _all(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda *values: functools.reduce(function, values)
+
+
 _ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
     "Abs": torch.abs,
     "Add": operator.add,
+    "And": torch.logical_and,
+    "Ceil": torch.ceil,
+    "Cos": torch.cos,
+    "Equal": torch.eq,
+    "Erf": torch.erf,
+    "Floor": torch.floor,
+    "Greater": torch.gt,
+    "GreaterOrEqual": torch.ge,
+    "Less": torch.lt,
+    "LessOrEqual": torch.le,
+    "Log": torch.log,
+    "Max": _all(torch.maximum),
+    "Min": _all(torch.minimum),
+    "Not": torch.logical_not,
+    "Or": torch.logical_or,
+    "Pow": torch.pow,
+    "Relu": torch.relu,
+    "Round": torch.round,
+    "Sigmoid": torch.sigmoid,
+    "Sign": torch.sign,
+    "Sin": torch.sin,
+    "Sum": _all(torch.add),
+    "Tanh": torch.tanh,
     "BitwiseAnd": torch.bitwise_and,
     "BitwiseOr": torch.bitwise_or,
     "BitwiseXor": torch.bitwise_xor,
@@ -133,17 +162,23 @@ def _reshape(inputs: Inputs, attributes: Attributes) -> Fold:
 
 def _cut(x: Tensor, cuts: Sequence[tuple[int, int, int, int]]) -> Tensor:
     for axis, start, end, step in cuts:
-        bounds = slice(start, end, step).indices(x.shape[axis])
-        x = x[(slice(None),) * (axis % x.dim()) + (slice(*bounds),)]
+        start, stop, step = slice(start, end, step).indices(x.shape[axis])
+        if step < 0:  # the same places the other way round
+            places = range(start, stop, step)
+            x = _along(x, axis, places[-1], places[0] + 1, -step).flip(axis) if places else _along(x, axis, 0, 0, 1)
+        else:
+            x = _along(x, axis, start, stop, step)
     return x
+
+
+def _along(x: Tensor, axis: int, start: int, stop: int, step: int) -> Tensor:
+    return x[(slice(None),) * (axis % x.dim()) + (slice(start, stop, step),)]
 
 
 def _slice(inputs: Inputs, attributes: Attributes) -> Fold:
     starts, ends = _numbers(inputs, 1, attributes, "starts"), _numbers(inputs, 2, attributes, "ends")
     axes = _numbers(inputs, 3, attributes, "axes") or list(range(len(starts)))
     steps = _numbers(inputs, 4, attributes, "steps") or [1] * len(starts)
-    if min(steps, default=1) < 1:
-        raise CaptureError("it reverses a dimension")
     return _cut, (inputs[0], tuple(zip(axes, starts, ends, steps, strict=True)))
 
 
@@ -213,6 +248,64 @@ def _transpose(inputs: Inputs, attributes: Attributes) -> Fold:
     return torch.permute, (x, list(attributes.get("perm", reversed(range(x.dim())))))
 
 
+def _flatten(inputs: Inputs, attributes: Attributes) -> Fold:
+    x = _first(inputs)
+    axis = attributes.get("axis", 1)
+    before = math.prod(x.shape[: axis if axis >= 0 else axis + x.dim()])
+    return torch.reshape, (x, [before, x.numel() // max(before, 1)])
+
+
+def _reduction(function: Callable[..., Tensor]) -> Callable[[Inputs, Attributes], Fold]:
+    def fold(inputs: Inputs, attributes: Attributes) -> Fold:
+        x, axes = _first(inputs), _numbers(inputs, 1, attributes, "axes")
+        if not axes and attributes.get("noop_with_empty_axes"):
+            return torch.clone, (x,)
+        axes = sorted(axis % x.dim() for axis in axes) or list(range(x.dim()))
+        return _reduce, (function, x, axes, bool(attributes.get("keepdims", 1)))
+
+    return fold
+
+
+def _reduce(function: Callable[..., Tensor], x: Tensor, axes: list[int], keep: bool) -> Tensor:
+    for axis in reversed(axes):
+        x = function(x, dim=axis, keepdim=keep)
+    return x.clone()
+
+
+def _whole_mean(x: Tensor, dim: int, keepdim: bool) -> Tensor:
+    return x.to(torch.float64).mean(dim, keepdim).to(x.dtype)
+
+
+def _product_along(x: Tensor, dim: int, keepdim: bool) -> Tensor:
+    return x.prod(dim, keepdim, dtype=x.dtype)
+
+
+def _sum_along(x: Tensor, dim: int, keepdim: bool) -> Tensor:
+    return x.sum(dim, keepdim, dtype=x.dtype)
+
+
+def _dequantize(inputs: Inputs, attributes: Attributes) -> Fold:
+    """(q − zero) · scale: one number for all, one per slice along an axis, or one per block of an axis."""
+    x, scale = _first(inputs), inputs[1]
+    zero = inputs[2] if len(inputs) > 2 else None
+    axis, block = attributes.get("axis", 1), attributes.get("block_size", 0)
+    if scale is None:
+        raise CaptureError("its scale is missing")
+    if not block and scale.dim() == 1 and scale.numel() > 1:
+        shape = [1] * x.dim()
+        shape[axis] = -1
+        scale, zero = scale.reshape(shape), None if zero is None else zero.reshape(shape)
+    return _float_of, (x, scale, zero, axis % max(x.dim(), 1), block)
+
+
+def _float_of(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, block: int) -> Tensor:
+    if block:
+        spread = [None if t is None else t.repeat_interleave(block, axis) for t in (scale, zero)]
+        parts = [None if t is None else t.narrow(axis, 0, x.shape[axis]) for t in spread]
+        scale, zero = (scale if parts[0] is None else parts[0]), parts[1]
+    return (x.float() if zero is None else x.float() - zero.float()) * scale.float()
+
+
 # --- making values ---------------------------------------------------------------------------------------------------
 
 
@@ -226,6 +319,18 @@ def _filled(inputs: Inputs, attributes: Attributes) -> Fold:
 
 def _number_of(proto: Any) -> Tensor:
     return torch.from_numpy(numpy_helper.to_array(proto).copy()).reshape(())
+
+
+def _range(inputs: Inputs, attributes: Attributes) -> Fold:
+    start, limit, step = (_first([value]) for value in inputs)
+    return _count, (start.item(), limit.item(), step.item(), start.dtype)
+
+
+def _count(start: float, limit: float, step: float, dtype: torch.dtype) -> Tensor:
+    if not step or (limit - start) / step > MAX_FOLDED:
+        raise CaptureError("a range without an end")
+    count = max(math.ceil((limit - start) / step), 0)
+    return torch.arange(count).mul(step).add(start).to(dtype)
 
 
 def _expand(inputs: Inputs, attributes: Attributes) -> Fold:
@@ -271,11 +376,19 @@ FOLDS: dict[str, Callable[[Inputs, Attributes], Fold]] = {
     "Concat": lambda inputs, attributes: (torch.cat, (list(inputs), attributes["axis"])),
     "ConstantOfShape": _filled,
     "CumSum": _running_sum,
+    "DequantizeLinear": _dequantize,
     "Expand": _expand,
     "EyeLike": _eye,
+    "Flatten": _flatten,
     "Gather": lambda inputs, attributes: (_take, (*inputs, attributes.get("axis", 0))),
     "MatMul": _product,
     "Pad": _pad,
+    "Range": _range,
+    "ReduceMax": _reduction(torch.amax),
+    "ReduceMean": _reduction(_whole_mean),
+    "ReduceMin": _reduction(torch.amin),
+    "ReduceProd": _reduction(_product_along),
+    "ReduceSum": _reduction(_sum_along),
     "Reshape": _reshape,
     "ScatterElements": _scatter,
     "Slice": _slice,

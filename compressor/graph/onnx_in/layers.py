@@ -1,9 +1,8 @@
-"""ONNX operators with weights: convolutions, products, normalisations."""
+"""ONNX operators with weights: convolutions and products."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +10,10 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.node import Node, rule
-from compressor.graph.onnx_in.space import padded, symmetric_pads
+from compressor.graph.onnx_in.space import padded
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, Callable[..., nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
-_BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
-_INSTANCE_NORMS = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}
 
 
 def _bias(node: Node, position: int = 2) -> dict[str, int]:
@@ -41,29 +38,73 @@ def convolution(node: Node) -> fx.Node:
 
 @rule("ConvTranspose")
 def transposed_convolution(node: Node) -> fx.Node:
+    """Padding is what is cut from the result; what a layer cannot cut itself is cut behind it."""
     inputs, outputs, *kernel = node.constant(1).shape
     count, groups = len(kernel), node.attributes.get("group", 1)
-    padding = symmetric_pads(node, count)
-    if count not in _TRANSPOSED or padding is None or "output_shape" in node.attributes:
-        raise CaptureError("padding that differs between the sides, or is given by the size of the result")
-    settings: dict[str, Any] = {
-        "stride": tuple(node.attributes.get("strides", [1] * count)),
-        "padding": padding,
-        "output_padding": tuple(node.attributes.get("output_padding", [0] * count)),
-        "groups": groups,
-        "bias": node.given(2),
-        "dilation": tuple(node.attributes.get("dilations", [1] * count)),
-    }
+    if count not in _TRANSPOSED or len(node.sample()) != count + 1 or node.sample()[0] != inputs:
+        raise CaptureError(f"weights of sizes {tuple(node.constant(1).shape)} do not take samples of {node.sample()}")
+    strides = list(node.attributes.get("strides", [1] * count))
+    dilations = list(node.attributes.get("dilations", [1] * count))
+    extra = list(node.attributes.get("output_padding", [0] * count))
+    full = [
+        stride * (size - 1) + dilation * (width - 1) + 1 + more
+        for size, stride, dilation, width, more in zip(
+            node.sample()[1:], strides, dilations, kernel, extra, strict=True
+        )
+    ]
+    before, after = _cut_sides(node, strides, full)
+    if min(before + after) < 0:
+        raise CaptureError("a result that is larger than what its windows reach")
+    padding = before if before == after else [0] * count
     with torch.device("meta"):
-        layer = _TRANSPOSED[count](inputs, outputs * groups, tuple(kernel), **settings)
-    return node.leaf(layer, node.tensor(), weight=1, **_bias(node))
+        layer = _TRANSPOSED[count](
+            inputs,
+            outputs * groups,
+            tuple(kernel),
+            tuple(strides),
+            tuple(padding),
+            tuple(extra),
+            groups,
+            node.given(2),
+            tuple(dilations),
+        )
+    result = node.leaf(layer, node.tensor(), weight=1, **_bias(node))
+    for axis, (first, last, size) in enumerate(zip(before, after, full, strict=True), start=2):
+        if before != after and (first or last):
+            result = node.apply(torch.ops.aten.slice.Tensor, result, axis, first, size - last, 1)
+    return result
+
+
+def _cut_sides(node: Node, strides: Sequence[int], full: Sequence[int]) -> tuple[list[int], list[int]]:
+    """How much of the full result is cut before and after, per dimension of space."""
+    count = len(full)
+    mode, wanted = node.attributes.get("auto_pad", b"NOTSET"), node.attributes.get("output_shape")
+    if wanted is None and mode in (b"NOTSET", b"", b"VALID"):
+        pads = list(node.attributes.get("pads", [0] * 2 * count))
+        return pads[:count], pads[count:]
+    if wanted is None:
+        wanted = [size * stride for size, stride in zip(node.sample()[1:], strides, strict=True)]
+    totals = [size - want for size, want in zip(full, list(wanted)[-count:], strict=True)]
+    small, large = [total // 2 for total in totals], [total - total // 2 for total in totals]
+    return (small, large) if mode == b"SAME_UPPER" else (large, small)
 
 
 @rule("Gemm")
 def gemm(node: Node) -> fx.Node:
+    """α·x·W + β·b; the factors go into the numbers."""
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
-    if node.attributes.get("transA") or (alpha, beta) != (1.0, 1.0) or len(node.sample()) != 1:
+    if node.attributes.get("transA") or len(node.sample()) != 1:
         raise CaptureError("only a product of rows with a matrix, plus a bias, is supported")
+    weight, bias = node.constant(1), node.constant(2) if node.given(2) else None
+    columns = weight.shape[0 if node.attributes.get("transB") else 1]
+    names = list(node.inputs[:3])
+    if alpha != 1:
+        names[1] = node.derived(1, weight * alpha, f"times {alpha:g}")
+    if bias is not None and (beta != 1 or bias.numel() != columns):
+        if bias.numel() not in (1, columns):
+            raise CaptureError(f"a bias of sizes {tuple(bias.shape)} for {columns} columns")
+        names[2] = node.derived(2, (bias * beta).reshape(-1).expand(columns), f"times {beta:g}")
+    node = node.replaced(names)
     return _linear(node, node.constant(1), bool(node.attributes.get("transB")), _bias(node))
 
 
@@ -91,14 +132,23 @@ def _linear(node: Node, weight: Tensor, transposed: bool, bias: dict[str, int]) 
 
 @rule("MatMul")
 def product(node: Node) -> fx.Node:
-    if not node.is_constant(1):
-        return node.apply(torch.matmul, node.tensor(0), node.tensor(1))
+    """With a matrix of weights, a linear layer; of other tensors, torch's product."""
+    if not node.is_constant(1) or node.constant(1).dim() != 2 or node.is_constant(0):
+        values = [at for at in (0, 1) if not node.is_constant(at)]
+        if any(node.batch_axis(at) > len(node.sample(at)) - 2 for at in values):
+            raise CaptureError("a product along the batch")
+        factors: list[Any] = [node.state.operand(name, tensor=True) for name in node.inputs]
+        return node.apply(torch.matmul, *factors)
     weight = node.constant(1)
+    if node.batch_axis() == len(node.sample()):
+        raise CaptureError("a product along the batch")
     if (total := _sum_after(node, weight.shape[-1])) is None:
         return _linear(node, weight, False, {})
     joined = Node(node.operator, node.name, [*node.inputs, total[0]], node.outputs, node.attributes, node.state)
     result = _linear(joined, weight, False, {"bias": 2})
     node.state.nodes[total[1]] = result
+    if node.batch_axis():
+        node.state.batch_axes[total[1]] = node.batch_axis()
     return result
 
 
@@ -110,43 +160,6 @@ def _sum_after(node: Node, columns: int) -> tuple[str, str] | None:
     for proto in state.readers.get(output, ()):
         bias = next((name for name in proto.input if name != output), "")
         tensor = state.constants.get(bias)
-        if proto.op_type == "Add" and tensor is not None and tuple(tensor.shape) == (columns,):
+        if proto.op_type == "Add" and tensor is not None and tuple(tensor.shape) in ((columns,), (1, columns)):
             return bias, proto.output[0]
     return None
-
-
-@rule("BatchNormalization")
-def batch_norm(node: Node) -> fx.Node:
-    if node.attributes.get("training_mode") or len(node.sample()) not in _BATCH_NORMS:
-        raise CaptureError("a normalisation in training mode, or of samples of this rank")
-    kind = _BATCH_NORMS[len(node.sample())]
-    momentum = 1 - node.attributes.get("momentum", 0.9)
-    layer = kind(node.constant(1).numel(), eps=node.attributes.get("epsilon", 1e-5), momentum=round(momentum, 7))
-    return node.leaf(layer, node.tensor(), weight=1, bias=2, running_mean=3, running_var=4)
-
-
-@rule("InstanceNormalization")
-def instance_norm(node: Node) -> fx.Node:
-    kind = _INSTANCE_NORMS.get(len(node.sample()))
-    if kind is None:
-        raise CaptureError(f"a normalisation of samples of {node.sample()}")
-    layer = kind(node.constant(1).numel(), eps=node.attributes.get("epsilon", 1e-5), affine=True)
-    return node.leaf(layer, node.tensor(), weight=1, bias=2)
-
-
-@rule("LayerNormalization")
-def layer_norm(node: Node) -> fx.Node:
-    axis = node.axis(node.attributes.get("axis", -1))
-    shape = node.sample()[axis - 1 :]
-    layer = nn.LayerNorm(shape, eps=node.attributes.get("epsilon", 1e-5), bias=node.given(2))
-    return node.leaf(layer, node.tensor(), weight=1, **_bias(node))
-
-
-@rule("PRelu")
-def prelu(node: Node) -> fx.Node:
-    slope = node.constant(1)
-    if slope.numel() != 1 and slope.numel() != max(slope.shape[-len(node.sample()) :][:1], default=0):
-        raise CaptureError(f"slopes of sizes {tuple(slope.shape)}, not one per channel")
-    if slope.numel() not in (1, math.prod(node.sample()[:1])):
-        raise CaptureError(f"{slope.numel()} slopes for {node.sample()[0]} channels")
-    return node.leaf(nn.PReLU(slope.numel()), node.tensor(), weight=1)

@@ -12,6 +12,8 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
+from compressor.graph.onnx_in.quantities import Quantity
+from compressor.graph.onnx_in.sizes import Size, vector
 from compressor.graph.onnx_in.state import State
 
 Rule = Callable[["Node"], fx.Node]
@@ -68,11 +70,24 @@ class Node:
         value = self.attributes.get(attribute)
         return None if value is None else [int(item) for item in value]
 
+    def sizes(self, position: int, attribute: str) -> list[Size]:
+        """Sizes that are an input in newer operator sets and an attribute in older ones; the batch may be in them."""
+        if self.given(position):
+            return vector(self.state.sizes_in(self.inputs[position]))
+        return list(self.attributes[attribute])
+
     def number(self, position: int, attribute: str, default: float) -> float:
         """A number that is an input in newer operator sets and an attribute in older ones."""
-        if self.given(position):
-            return float(self.constant(position).item())
-        return float(self.attributes.get(attribute, default))
+        if not self.given(position):
+            return float(self.attributes.get(attribute, default))
+        value = self.constant(position)
+        if value.numel() != 1:
+            raise CaptureError(f"{value.numel()} numbers for its {attribute}")
+        return float(value.item())
+
+    def quantity(self, position: int = 0) -> Quantity | None:
+        """How an input is quantized; None for plain numbers."""
+        return self.state.quantities.get(self.inputs[position])
 
     def derived(self, position: int, tensor: Tensor, about: str) -> str:
         """The name of a constant made of one of the inputs."""
@@ -80,6 +95,18 @@ class Node:
         while name in self.state.constants and not torch.equal(self.state.constants[name], tensor):
             name += "'"
         self.state.constants.setdefault(name, tensor.contiguous())
+        return name
+
+    def fresh_constant(self, values: Sequence[float] | Tensor, about: str) -> str:
+        """The name of a constant made for this node."""
+        name = f"{self.outputs[0]} {about}"
+        self.state.constants[name] = values if isinstance(values, Tensor) else torch.tensor(values)
+        return name
+
+    def named(self, value: fx.Node, about: str) -> str:
+        """The name of a value made for this node."""
+        name = f"{self.outputs[0]} {about}"
+        self.state.nodes[name] = value
         return name
 
     def replaced(self, inputs: Sequence[str]) -> Node:
@@ -93,12 +120,26 @@ class Node:
             raise CaptureError(f"its input {position} holds no batch of samples")
         return shape
 
+    def batch_axis(self, position: int = 0) -> int:
+        """Which dimension of an input is the batch, as the file has it; its node has the batch first, always."""
+        return self.state.batch_axes.get(self.inputs[position], 0)
+
     def axis(self, value: int, position: int = 0) -> int:
-        """A dimension counted from the front; the batch is refused."""
-        rank = len(self.sample(position)) + 1
-        if not -rank <= value < rank or value % rank == 0:
+        """A dimension of an input, counted from the front, as its node has it; the batch is refused."""
+        rank, batch = len(self.sample(position)) + 1, self.batch_axis(position)
+        if not -rank <= value < rank or value % rank == batch:
             raise CaptureError(f"it works along dimension {value}, which is the batch or not there")
-        return value % rank
+        return value % rank + 1 if value % rank < batch else value % rank
+
+    def aligned(self, position: int, rank: int, batch: int) -> fx.Node | float:
+        """An operand of arithmetic, between values of this rank whose batch is dimension ``batch``."""
+        if batch == 0 or not self.is_constant(position) or self.constant(position).numel() == 1:
+            return self.state.operand(self.inputs[position])
+        value = self.constant(position)
+        full = value.reshape(*[1] * (rank - value.dim()), *value.shape)
+        if full.shape[batch] != 1:
+            raise CaptureError("a constant that differs between samples")
+        return self.state.operand(self.derived(position, full.movedim(batch, 0), "with the batch first"))
 
     # --- results -------------------------------------------------------------------------------------------------
 

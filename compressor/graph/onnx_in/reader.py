@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import onnx
@@ -11,84 +10,171 @@ from onnx import helper
 from torch import Tensor
 
 from compressor.errors import CaptureError, GraphError
-from compressor.graph.network import InputSpec, Network
-from compressor.graph.onnx_in.file import tensor_of
+from compressor.graph.leaf import Shape
+from compressor.graph.network import Network
+from compressor.graph.onnx_in.entry import Entry, entry_of
+from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.node import RULES, Node
-from compressor.graph.onnx_in.sizes import compute
+from compressor.graph.onnx_in.older import modern
+from compressor.graph.onnx_in.quantities import AWARE, MOVES
+from compressor.graph.onnx_in.sizes import BATCH, Sizes, compute, is_known, vector
 from compressor.graph.onnx_in.state import State
-from compressor.graph.raising.assembly import safe_path
-from compressor.graph.raising.program import BATCH
 
-CONTRIBUTED = {"MatMulIntegerToFloat"}
-"""Operators of ONNX Runtime's own domain that are read: those that are written here."""
+CONTRIBUTED = {
+    "MatMulIntegerToFloat", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu",
+    "QLinearGlobalAveragePool", "QLinearAveragePool", "QLinearConcat", "QLinearSoftmax", "QGemm",
+    "FusedConv", "FusedMatMul", "FastGelu", "QuickGelu",
+}  # fmt: skip
+"""Operators of ONNX Runtime's own domain that are read, where they have a rule."""
+BATCH_ANYWHERE = {
+    "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
+    "Identity", "LeakyRelu", "Log", "MatMul", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Slice", "Softmax",
+    "Softplus", "Split", "Sqrt", "Sub", "Sum", "Tanh",
+}  # fmt: skip
+"""Operators whose result has the batch where their inputs have it."""
+BATCH_FOLLOWED = {"Gather", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+"""Operators that say where the batch is in their result."""
+CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 
 
 class Reader:
     """Reads one graph, operator by operator."""
 
-    def __init__(self, graph: onnx.GraphProto, path: Path) -> None:
+    def __init__(self, file: OnnxFile, path: Path, shape: Shape | None = None) -> None:
         self.path = path
-        self.graph = graph
-        constants = {proto.name: tensor_of(proto, path) for proto in graph.initializer}
-        spec, entry = _input(graph, frozenset(constants))
-        self.state = State(graph, constants, spec, entry, str(path))
+        self.graph, self.opset = file.graph, file.opset
+        constants = {proto.name: tensor_of(proto, path) for proto in self.graph.initializer}
+        self.entry: Entry = entry_of(self.graph, frozenset(constants), shape)
+        self.state = State(self.graph, constants, self.entry, str(path))
         self.folder = Folder()
         self.unread = dict(self.state.uses)
         """How often every name is still to be read."""
 
     def network(self) -> Network:
         """The network. Raises ``CaptureError`` naming the operator and the node that have no place in one."""
+        names = [value.name for value in self.graph.output]
+        if len(names) != 1:
+            listed = ", ".join(names[:4]) + ("…" if len(names) > 4 else "")
+            raise CaptureError(
+                f"it returns {len(names)} values ({listed}), and a network returns one; "
+                "cut the file at one of them (onnx.utils.extract_model)"
+            )
         for proto in self.graph.node:
-            if proto.output[0] not in self.state.nodes:
+            if not all(name in self.state.nodes for name in proto.output[:1]):
                 self.read(proto)
-        if len(self.graph.output) != 1:
-            raise CaptureError(f"it returns {len(self.graph.output)} values; a network returns one tensor")
-        name = self.graph.output[0].name
-        if name not in self.state.nodes:
-            raise CaptureError(f"its output {name!r} does not depend on its input")
-        return self.state.build.finish(self.state.nodes[name])
+        if names[0] not in self.state.nodes:
+            raise CaptureError(f"its output {names[0]!r} does not depend on its input")
+        if names[0] in self.state.batch_axes:
+            axis = self.state.batch_axes[names[0]]
+            raise CaptureError(f"the batch is dimension {axis} of its output {names[0]!r}, where it must be the first")
+        if names[0] in self.state.quantities:
+            raise CaptureError(f"its output {names[0]!r} holds bytes; a network returns floats")
+        return self.state.build.finish(self.state.nodes[names[0]])
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The values of the file, each with the name of the node that holds it in the network."""
+        moved = self.state.quantities.keys() | self.state.batch_axes.keys()
+        return {name: node.name for name, node in self.state.nodes.items() if name not in moved}
 
     def read(self, proto: onnx.NodeProto) -> None:
-        attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
-        node = Node(proto.op_type, proto.name, list(proto.input), list(proto.output), attributes, self.state)
-        where = f"operator {proto.op_type} (node {proto.name or proto.output[0]!r})"
-        foreign = proto.domain not in ("", "ai.onnx")
+        where = f"operator {proto.op_type} (node {proto.name or next(iter(proto.output), '')!r})"
         try:
-            if not foreign and (self.is_about_sizes(node) or self.is_folded(node)):
+            if proto.op_type in CONTROL_FLOW:
+                raise CaptureError("is control flow: a network computes the same for every sample")
+            attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
+            node = Node(proto.op_type, proto.name, list(proto.input), list(proto.output), attributes, self.state)
+            own = proto.domain in ("", "ai.onnx")
+            if own and self.is_constant(node):
                 return
-            if proto.op_type not in RULES or proto.domain not in _domains(proto.op_type):
-                raise CaptureError("is not supported")
-            result = RULES[proto.op_type](node)
+            self.refuse_unknown_inputs(node)
+            if own:
+                if self.is_about_sizes(node) or self.is_folded(node):
+                    return
+                node = modern(node, self.opset)
+            if node.operator not in RULES or (own == (node.operator in CONTRIBUTED)):
+                raise CaptureError("is not supported" + ("" if own else f" (domain {proto.domain})"))
+            self.apply(node)
         except (CaptureError, GraphError) as error:
             raise CaptureError(f"{where}: {error}") from None
-        self.state.nodes.setdefault(node.outputs[0], result)
+
+    def apply(self, node: Node) -> None:
+        """The rule of the operator. Where quantized values are only moved about, their scale goes with them."""
+        quantities = {node.quantity(at) for at, name in enumerate(node.inputs) if name in self.state.nodes}
+        if quantities - {None} and node.operator not in MOVES | AWARE:
+            raise CaptureError("it calculates with quantized bytes")
+        self.refuse_moved_batch(node)
+        self.state.nodes.setdefault(node.outputs[0], RULES[node.operator](node))
+        if node.operator in BATCH_ANYWHERE and (axis := self.moved_batch(node)):
+            self.state.batch_axes |= dict.fromkeys(node.outputs, axis)
+        if node.operator in MOVES and quantities - {None}:
+            carried = quantities.pop()
+            if quantities or carried is None:
+                raise CaptureError("it joins values that are quantized in different ways")
+            self.state.quantities |= dict.fromkeys(node.outputs, carried)
+
+    def moved_batch(self, node: Node) -> int:
+        """Which dimension of the inputs is the batch."""
+        return max(self.state.batch_axes.get(name, 0) for name in node.inputs)
+
+    def refuse_moved_batch(self, node: Node) -> None:
+        """Where the batch is not the first dimension, few operators make sense."""
+        axes = {self.state.batch_axes.get(name, 0) for name in node.inputs if name in self.state.nodes}
+        if axes == {0} or not axes:
+            return
+        if node.operator not in BATCH_ANYWHERE | BATCH_FOLLOWED or len(axes) > 1:
+            raise CaptureError(f"the batch is dimension {max(axes)} of what it takes, where it must be the first")
+
+    def refuse_unknown_inputs(self, node: Node) -> None:
+        for name in node.inputs:
+            if name and not self.state.knows(name):
+                raise CaptureError(f"its input {name!r} is made nowhere before it")
+
+    # --- constants and sizes -------------------------------------------------------------------------------------
+
+    def is_constant(self, node: Node) -> bool:
+        """Constants written as operators."""
+        if node.operator != "Constant":
+            return False
+        self.state.constants[node.outputs[0]] = _constant(node, self.path)
+        return True
 
     def is_about_sizes(self, node: Node) -> bool:
-        """Constants written as operators, and what is computed from sizes alone."""
+        """What is computed from sizes alone."""
         state, output = self.state, node.outputs[0]
-        if node.operator == "Constant":
-            state.constants[output] = _constant(node, self.path)
-            return True
-        if node.operator == "Shape":
-            sizes = list(node.constant(0).shape) if node.is_constant(0) else [BATCH, *node.sample()]
-            state.sizes[output] = sizes[node.attributes.get("start", 0) : node.attributes.get("end")]
+        if node.operator in ("Shape", "Size"):
+            sizes: Sizes = list(node.constant(0).shape) if node.is_constant(0) else [BATCH, *node.sample()]
+            if node.operator == "Size":
+                sizes = compute("ReduceProd", [sizes], {"keepdims": 0}) or 0
+            else:
+                sizes = vector(sizes)[node.attributes.get("start", 0) : node.attributes.get("end")]
+            state.keep_sizes(output, sizes)
             return True
         if node.operator == "Dropout" and node.is_constant(0):
             state.constants[output] = node.constant(0)
             return True
-        if node.operator == "Reshape" and node.is_constant(0) and not node.is_constant(1):
-            state.constants[output] = node.constant(0).reshape(state.sizes_in(node.inputs[1]))
+        if not any(name in state.sizes for name in node.inputs) or any(name in state.nodes for name in node.inputs):
+            return False
+        if node.operator in ("Reshape", "Expand", "ConstantOfShape") and node.inputs[-1] in state.sizes:
+            state.constants[output] = self.of_one_sample(node)
             return True
-        if not node.inputs or not any(name in state.sizes for name in node.inputs):
-            return False
-        if any(name in state.nodes for name in node.inputs):
-            return False
-        result = compute(node.operator, [state.sizes_in(name) for name in node.inputs if name], node.attributes)
+        result = compute(
+            node.operator, [state.sizes_in(name) if name else None for name in node.inputs], node.attributes
+        )
         if result is None:
             return False
-        state.sizes[output] = result
+        state.keep_sizes(output, result)
         return True
+
+    def of_one_sample(self, node: Node) -> Tensor:
+        """A constant with one row per sample: one row, which is spread over the batch where it is used."""
+        sizes = [1 if size is BATCH else size for size in vector(self.state.sizes_in(node.inputs[-1]))]
+        if not is_known(sizes):
+            raise CaptureError("its sizes are calculated from the batch size")
+        inputs = [*(node.constant(at) for at in range(len(node.inputs) - 1)), torch.tensor(sizes, dtype=torch.int64)]
+        (result,) = self.folder.fold(node.operator, inputs, node.attributes)
+        return result
 
     def is_folded(self, node: Node) -> bool:
         """Operators on constants alone, as files have them whose weights are packed: the weights become dense."""
@@ -107,23 +193,6 @@ class Reader:
             if not self.unread[name] and name in state.folded:
                 del state.constants[name]  # what lies between is as large as the weights
         return True
-
-
-def _domains(operator: str) -> tuple[str, ...]:
-    return ("com.microsoft",) if operator in CONTRIBUTED else ("", "ai.onnx")
-
-
-def _input(graph: onnx.GraphProto, initializers: frozenset[str]) -> tuple[InputSpec, str]:
-    inputs = [value for value in graph.input if value.name not in initializers]
-    if len(inputs) != 1:
-        raise CaptureError(f"it takes {len(inputs)} inputs; a network takes one tensor")
-    dims = inputs[0].type.tensor_type.shape.dim
-    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else 0 for dim in dims)
-    if len(sizes) < 2 or min(sizes[1:]) <= 0:
-        text = ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims)
-        raise CaptureError(f"its input has sizes ({text}); all but the first, the batch, must be fixed")
-    name = re.sub(r"[^A-Za-z0-9_]", "_", inputs[0].name) or "input"
-    return InputSpec(safe_path(name if not name[0].isdigit() else f"_{name}"), sizes[1:]), inputs[0].name
 
 
 def _constant(node: Node, path: Path) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.network import InputSpec
-from compressor.graph.onnx_in.sizes import Sizes
+from compressor.graph.onnx_in.entry import Entry
+from compressor.graph.onnx_in.quantities import Quantity
+from compressor.graph.onnx_in.sizes import Sizes, is_known
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.shape_rules.functions import NO_RULE, function_shape
 from compressor.graph.shape_rules.probe import probe_node
@@ -24,17 +25,21 @@ _PLAIN_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 class State:
     """What is known of every name so far: a value (``nodes``), a constant, or sizes; and the network as it grows."""
 
-    def __init__(
-        self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], spec: InputSpec, entry: str, source: str
-    ) -> None:
+    def __init__(self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], entry: Entry, source: str) -> None:
         self.constants = dict(constants)
         self.weights = set(constants)
         """Constants that may be trained: initializers, and what is folded from them."""
         self.folded: set[str] = set()
         self.sizes: dict[str, Sizes] = {}
-        self.build = Assembly(spec, source)
-        self.build.input.meta["shape"] = spec.shape
-        self.nodes: dict[str, fx.Node] = {entry: self.build.input}
+        """Sizes that hold the batch size, or what is calculated from it."""
+        self.build = Assembly(entry.spec, source)
+        self.build.input.meta["shape"] = entry.spec.shape
+        self.entry = entry
+        self.nodes: dict[str, fx.Node] = {entry.name: self.build.input}
+        self.quantities: dict[str, Quantity] = {}
+        """How values are quantized; their nodes hold what the bytes stand for."""
+        self.batch_axes: dict[str, int] = {}
+        """Which dimension of a value is the batch in the file, where it is not the first."""
         self.uses = _count_uses(graph)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for proto in graph.node:
@@ -50,10 +55,22 @@ class State:
         if name in self.sizes:
             return self.sizes[name]
         tensor = self.constants.get(name)
-        if tensor is None or tensor.is_floating_point() or tensor.dim() > 1:
+        if tensor is None or tensor.dim() > 1:
             raise CaptureError(f"its input {name!r} must be sizes")
         found: Sizes = tensor.tolist()
         return found
+
+    def keep_sizes(self, name: str, sizes: Sizes) -> None:
+        """Sizes under a name; a constant like any other where the batch size is not in them."""
+        if not is_known(sizes):
+            self.sizes[name] = sizes
+            return
+        numbers: Any = sizes
+        whole = all(isinstance(size, int) for size in (numbers if isinstance(numbers, list) else [numbers]))
+        self.constants[name] = torch.tensor(numbers, dtype=torch.int64 if whole else torch.float32)
+
+    def knows(self, name: str) -> bool:
+        return name in self.nodes or name in self.constants or name in self.sizes
 
     def leaf(
         self, names: tuple[str, str], module: nn.Module, inputs: Sequence[fx.Node], tensors: dict[str, str]
@@ -112,21 +129,28 @@ class State:
         call = self.build.apply(function, arguments)
         shape = function_shape(call)
         call.meta["shape"] = probe_node(self.operands, call) if shape is NO_RULE else shape
+        if call.meta["shape"] is None:
+            raise CaptureError("its result holds no batch of samples, one row for each")
         return call
 
-    def operand(self, name: str) -> fx.Node | float:
-        """An operand of arithmetic: a value, a number, or a constant tensor kept in the network."""
+    def operand(self, name: str, *, tensor: bool = False) -> fx.Node | float:
+        """An operand of arithmetic: a value, a number, or a constant tensor kept in the network.
+
+        A constant of one value is a number, unless it must be a ``tensor``.
+        """
         if name in self.nodes:
             return self.nodes[name]
         if name not in self.constants:
             raise CaptureError(f"its input {name!r} is not known")
-        tensor = self._own(name)
-        if tensor.numel() == 1:
-            number: float = tensor.item()
+        constant = self._own(name)
+        if not tensor and not constant.is_floating_point() and constant.dtype is not torch.bool:
+            constant = constant.float()  # all numbers of a network are
+        if constant.numel() == 1 and not tensor:
+            number: float = constant.item()
             return number
-        if name not in self.parameters and tensor.is_floating_point() and name in self.weights:
-            self.parameters[name] = nn.Parameter(tensor)
-        held: Tensor = self.parameters.get(name, tensor)
+        if name not in self.parameters and constant.is_floating_point() and name in self.weights:
+            self.parameters[name] = nn.Parameter(constant)
+        held: Tensor = self.parameters.get(name, constant)
         key = ("constant", name)
         if key not in self.leaves:
             self.leaves[key] = self.build.paths.fresh(safe_path(re.sub(r"\W", "_", name.strip("/"))))

@@ -102,10 +102,9 @@ UNARY = (
     "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "tanh", "hardtanh", "abs",
     "hardsigmoid", "hardswish", "softplus", "logsigmoid", "clamp", "neg", "exp", "sqrt", "rsqrt", "square", "sign",
     "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout", "softmax", "log_softmax",
-    "contiguous", "clone", "detach",
+    "contiguous", "clone", "detach", "fake_quantize_per_tensor_affine",
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "truediv", "true_divide", "maximum", "minimum")
-
 RULES: dict[str, FunctionRule] = {
     **dict.fromkeys(UNARY, _same),
     **dict.fromkeys(BINARY, _broadcast),

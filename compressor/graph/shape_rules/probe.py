@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
 from compressor.graph.leaf import Shape
+from compressor.graph.shape_rules.functions import operation
 
 BATCHES = (2, 3)
 """Two batch sizes above one: torch treats a dimension of size one specially."""
@@ -88,8 +89,18 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
                 with undisturbed(module):
                     return module(*args, **kwargs)  # its tensors are real, and so must the arguments be
             case "call_function" if callable(of.target):
+                if operation(of) == "index_select":
+                    check_places(of, args)
                 return of.target(*args, **kwargs)
         raise GraphError(f"node {of.name} cannot be run by itself")
+
+    def check_places(of: fx.Node, args: Any) -> None:
+        """Without memory there are no indices to look at; those that are kept in the network are looked at here."""
+        size, index = args[0].shape[args[1]], of.args[2]
+        if isinstance(index, fx.Node) and index.op == "get_attr":
+            held: Any = functools.reduce(getattr, str(index.target).split("."), root)
+            if held.numel() and int(held.max()) >= size:
+                raise GraphError(f"it picks place {int(held.max())} of {size} along dimension {args[1]}")
 
     def run(batch: int) -> Any:
         result = compute(node, batch)

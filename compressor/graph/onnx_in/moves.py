@@ -1,0 +1,260 @@
+"""ONNX operators that move values about: changes of shape, joins, cuts, choices of places."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.errors import CaptureError
+from compressor.graph.leaf import Shape
+from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_in.sizes import BATCH, Open, Size
+
+aten = torch.ops.aten
+
+
+@rule("Flatten")
+def flatten(node: Node) -> fx.Node:
+    rank = len(node.sample()) + 1
+    if node.attributes.get("axis", 1) % rank != 1 and node.attributes.get("axis", 1) != rank:
+        raise CaptureError("it joins the batch with other dimensions")
+    if node.attributes.get("axis", 1) == rank and rank != 1:
+        raise CaptureError("it joins the batch with other dimensions")
+    return node.rows(node.tensor())
+
+
+@rule("Reshape")
+def reshape(node: Node) -> fx.Node:
+    batch, sizes = node.batch_axis(), node.sizes(1, "shape")
+    sample = list(node.sample())
+    before: list[Size] = [*sample[:batch], BATCH, *sample[batch:]]
+    if not node.attributes.get("allowzero"):
+        sizes = [before[place] if size == 0 and place < len(before) else size for place, size in enumerate(sizes)]
+    if not batch:
+        return node.reshaped(node.tensor(), _sample(sizes[1:], node.sample()))
+    if BATCH not in sizes:
+        raise CaptureError(f"the batch, dimension {batch} of what it takes, is not in its new sizes")
+    place = sizes.index(BATCH)
+    first, last = (_sample(sizes[:place], tuple(sample[:batch])), _sample(sizes[place + 1 :], tuple(sample[batch:])))
+    if math.prod(first) != math.prod(sample[:batch]):
+        raise CaptureError("it moves values between samples")
+    _note_batch(node, place)
+    return node.reshaped(node.tensor(), (*first, *last))
+
+
+def _note_batch(node: Node, axis: int) -> None:
+    """Say which dimension of the result is the batch, where it is not the first."""
+    if axis:
+        node.state.batch_axes[node.outputs[0]] = axis
+
+
+def _sample(sizes: Sequence[Size], before: Shape) -> Shape:
+    """New sizes of values of sizes ``before``; where the batch is first, its own new size is not asked."""
+    if any(isinstance(size, Open) for size in sizes):
+        raise CaptureError("it moves the batch from its place, or sizes calculated from it")
+    known = [int(size) for size in sizes if not isinstance(size, Open)]
+    if known.count(-1) > 1 or any(size < -1 for size in known):
+        raise CaptureError("several of its new sizes are open")
+    rest = math.prod(before) // max(math.prod(size for size in known if size != -1), 1)
+    return tuple(rest if size == -1 else size for size in known)
+
+
+@rule("Squeeze", "Unsqueeze")
+def squeeze(node: Node) -> fx.Node:
+    batch, sample = node.batch_axis(), list(node.sample())
+    logical: list[int | None] = [*sample[:batch], None, *sample[batch:]]
+    rank, axes = len(logical), node.integers(1, "axes")
+    if node.operator == "Squeeze":
+        axes = [place for place, size in enumerate(logical) if size == 1] if axes is None else axes
+        dropped = {axis % rank for axis in axes if node.axis(axis)}
+        logical = [size for place, size in enumerate(logical) if place not in dropped]
+    else:
+        for axis in sorted(axis % (rank + len(axes or ())) for axis in axes or ()):
+            logical.insert(axis, 1)
+    place = logical.index(None)
+    _note_batch(node, place)
+    return node.reshaped(node.tensor(), tuple(size for size in logical if size is not None))
+
+
+@rule("Transpose")
+def transpose(node: Node) -> fx.Node:
+    """The batch stays first in the node, and is noted to be elsewhere in the file."""
+    rank, batch = len(node.sample()) + 1, node.batch_axis()
+    order = list(node.attributes.get("perm", reversed(range(rank))))
+    if sorted(order) != list(range(rank)):
+        raise CaptureError(f"{order} is no order of {rank} dimensions")
+    place = order.index(batch)
+    _note_batch(node, place)
+    moved = [0, *(node.axis(axis) for axis in order if axis != batch)]
+    return node.apply(torch.permute, node.tensor(), moved) if moved != list(range(rank)) else node.tensor()
+
+
+@rule("Concat")
+def concatenate(node: Node) -> fx.Node:
+    """Constants among the operands are spread over the batch."""
+    first = next(at for at, name in enumerate(node.inputs) if name in node.state.nodes)
+    axis = node.axis(node.attributes["axis"], first)
+    values = [node.state.nodes.get(name) or _spread(node, name, first) for name in node.inputs]
+    return node.apply(torch.cat, values, axis)
+
+
+def _spread(node: Node, name: str, like: int) -> fx.Node:
+    """A constant of one row, once for every sample of another input."""
+    constant = node.state.constants[name].float()
+    if constant.dim() != len(node.sample(like)) + 1 or constant.shape[0] != 1:
+        raise CaptureError(f"its input {name!r} of sizes {tuple(constant.shape)} is no row for each sample")
+    nothing = node.apply(torch.clamp, _one_per_sample(node, like, constant.dim()), 0.0, 0.0)
+    return node.apply(operator.add, nothing, node.state.operand(node.fresh_constant(constant[0], name), tensor=True))
+
+
+def _one_per_sample(node: Node, position: int, rank: int) -> fx.Node:
+    value = node.tensor(position)
+    for axis in range(1, rank):
+        value = node.apply(aten.slice.Tensor, value, axis, 0, 1, 1)
+    return value
+
+
+@rule("Expand")
+def expand(node: Node) -> fx.Node:
+    sizes, sample = node.sizes(1, "shape"), node.sample()
+    if len(sizes) > len(sample) + 1:
+        raise CaptureError("it puts dimensions before the first, which must be the batch")
+    wanted = sizes[1:] if len(sizes) == len(sample) + 1 else sizes
+    if any(isinstance(size, Open) for size in wanted):
+        raise CaptureError("it spreads values over the batch")
+    wanted = [1] * (len(sample) - len(wanted)) + list(wanted)
+    pairs = [(own, int(want)) for own, want in zip(sample, wanted, strict=True) if not isinstance(want, Open)]
+    grown = [max(own, want) for own, want in pairs]
+    if tuple(grown) == sample:
+        return node.tensor()
+    return node.apply(aten.expand.default, node.tensor(), [-1, *grown])
+
+
+@rule("Tile")
+def tile(node: Node) -> fx.Node:
+    """Dimensions of size one are spread; others are joined with themselves."""
+    first, *times = node.integers(1, "repeats") or [1]
+    sample, value = node.sample(), node.tensor()
+    if first != 1 or len(times) != len(sample):
+        raise CaptureError("it repeats samples of the batch")
+    spread = [count if size == 1 else -1 for count, size in zip(times, sample, strict=True)]
+    if any(count > 1 and size == 1 for count, size in zip(times, sample, strict=True)):
+        value = node.apply(aten.expand.default, value, [-1, *spread])
+    for axis, (count, size) in enumerate(zip(times, sample, strict=True), start=1):
+        if count > 1 and size > 1:
+            value = node.apply(torch.cat, [value] * count, axis)
+    return value
+
+
+# --- cuts and places ---------------------------------------------------------------------------------------------
+
+
+@rule("Slice")
+def cut(node: Node) -> fx.Node:
+    starts, ends = node.integers(1, "starts") or [], node.integers(2, "ends") or []
+    axes = node.integers(3, "axes") or list(range(len(starts)))
+    steps = node.integers(4, "steps") or [1] * len(starts)
+    rank, value = len(node.sample()) + 1, node.tensor()
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if axis % rank == node.batch_axis() and _keeps_the_batch(node, start, end, step):
+            continue
+        if step == 0:
+            raise CaptureError("a step of zero")
+        place = node.axis(axis)
+        size = node.sample()[place - 1]
+        value = chosen(node, value, place, range(*slice(start, end, step).indices(size)))
+    return value
+
+
+def _keeps_the_batch(node: Node, start: int, end: int, step: int) -> bool:
+    batch = node.state.entry.batch
+    return start == 0 and step == 1 and (end >= 2**31 - 1 or (batch is not None and end >= batch))
+
+
+def chosen(node: Node, value: fx.Node, axis: int, places: range | Sequence[int]) -> fx.Node:
+    """The values at these places along an axis: a cut or a reversal where they lie so, and picked one by one if not."""
+    shape: Shape = value.meta["shape"]
+    size, places = shape[axis - 1], list(places)
+    if not places or min(places) < 0 or max(places) >= size:
+        raise CaptureError(f"places {places[:4]} of {size} along dimension {axis}")
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if places == list(range(size)):
+        return value
+    if step > 0 and places == list(range(places[0], places[-1] + 1, step)):
+        return node.apply(aten.slice.Tensor, value, axis, places[0], places[-1] + 1, step)
+    if places == list(range(size))[::-1]:
+        return node.apply(aten.flip.default, value, [axis])
+    index = node.state.operand(node.fresh_constant(torch.tensor(places), f"places {axis}"), tensor=True)
+    return node.apply(aten.index_select.default, value, axis, index)
+
+
+@rule("Gather")
+def gather(node: Node) -> fx.Node:
+    logical, places = node.attributes.get("axis", 0), node.constant(1)
+    axis, batch = node.axis(logical), node.batch_axis()
+    if batch > logical % (len(node.sample()) + 1):
+        _note_batch(node, batch + places.dim() - 1)
+    else:
+        _note_batch(node, batch)
+    size = node.sample()[axis - 1]
+    picked = [place + size if place < 0 else place for place in _whole(places)]
+    sample = node.sample()
+    if places.dim() == 0:
+        if not 0 <= picked[0] < size:
+            raise CaptureError(f"place {picked[0]} of {size}")
+        return node.apply(aten.select.int, node.tensor(), axis, picked[0])
+    value = chosen(node, node.tensor(), axis, picked)
+    return node.reshaped(value, (*sample[: axis - 1], *places.shape, *sample[axis:]))
+
+
+def _whole(places: Tensor) -> list[int]:
+    return [int(place) for place in places.reshape(-1).tolist()]
+
+
+@rule("Split")
+def split(node: Node) -> fx.Node:
+    axis = node.axis(node.attributes.get("axis", 0))
+    size, count = node.sample()[axis - 1], len(node.outputs)
+    sizes = node.integers(1, "split") or [-(-size // count)] * count
+    start, parts = 0, []
+    for name, length in zip(node.outputs, sizes, strict=True):
+        part = node.apply(aten.slice.Tensor, node.tensor(), axis, start, min(start + length, size), 1)
+        node.state.nodes[name] = part
+        parts.append(part)
+        start += length
+    return parts[0]
+
+
+# --- between channels and space ------------------------------------------------------------------------------------
+
+
+@rule("DepthToSpace")
+def depth_to_space(node: Node) -> fx.Node:
+    """CRD is torch's PixelShuffle; DCR, ONNX's default, has the blocks before the channels."""
+    block, mode = node.attributes["blocksize"], node.attributes.get("mode", b"DCR")
+    channels, height, width = _image(node)
+    if mode == b"CRD":
+        return node.leaf(nn.PixelShuffle(block), node.tensor())
+    rest = channels // block**2
+    blocks = node.reshaped(node.tensor(), (block, block, rest, height, width))
+    moved = node.apply(torch.permute, blocks, [0, 3, 4, 1, 5, 2])
+    return node.reshaped(moved, (rest, height * block, width * block))
+
+
+@rule("SpaceToDepth")
+def space_to_depth(node: Node) -> fx.Node:
+    block = node.attributes["blocksize"]
+    channels, height, width = _image(node)
+    blocks = node.reshaped(node.tensor(), (channels, height // block, block, width // block, block))
+    moved = node.apply(torch.permute, blocks, [0, 3, 5, 1, 2, 4])
+    return node.reshaped(moved, (channels * block**2, height // block, width // block))
+
+
+def _image(node: Node) -> Shape:
+    if len(node.sample()) != 3:
+        raise CaptureError(f"samples of {node.sample()}, no images")
+    return node.sample()

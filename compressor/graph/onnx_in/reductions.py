@@ -1,0 +1,87 @@
+"""ONNX reductions along dimensions of a sample, and products written as equations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from compressor.errors import CaptureError
+from compressor.graph.onnx_in.layers import linear
+from compressor.graph.onnx_in.node import Node, rule
+
+aten = torch.ops.aten
+
+_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "ReduceMax": torch.amax,
+    "ReduceMin": torch.amin,
+    "ReduceSum": torch.sum,
+    "ReduceLogSumExp": torch.logsumexp,
+}
+
+
+@rule("ReduceMean")
+def mean(node: Node) -> fx.Node:
+    dims, keep = _dims(node), bool(node.attributes.get("keepdims", 1))
+    if sorted(dims) != [2, 3] or len(node.sample()) != 3:
+        return node.apply(torch.mean, node.tensor(), dims, keep) if dims else node.tensor()
+    pooled = node.leaf(nn.AdaptiveAvgPool2d((1, 1)), node.tensor())
+    return pooled if keep else node.rows(pooled)
+
+
+@rule(*_REDUCTIONS)
+def reduction(node: Node) -> fx.Node:
+    return _reduced(node, node.tensor(), _REDUCTIONS[node.operator])
+
+
+@rule("ReduceL1", "ReduceSumSquare", "ReduceLogSum", "ReduceL2")
+def reduction_of_parts(node: Node) -> fx.Node:
+    """Sums of what each value becomes first, some with a function of the sum."""
+    dims, keep = _dims(node), bool(node.attributes.get("keepdims", 1))
+    match node.operator:
+        case "ReduceL1" | "ReduceL2":
+            return node.apply(aten.linalg_vector_norm.default, node.tensor(), int(node.operator[-1]), dims, keep)
+        case "ReduceSumSquare":
+            return _reduced(node, node.apply(torch.square, node.tensor()), torch.sum)
+    return node.apply(torch.log, _reduced(node, node.tensor(), torch.sum))
+
+
+@rule("ReduceProd")
+def total_product(node: Node) -> fx.Node:
+    value, keep = node.tensor(), bool(node.attributes.get("keepdims", 1))
+    for axis in sorted(_dims(node), reverse=True):
+        value = node.apply(aten.prod.dim_int, value, axis, keep)
+    return value
+
+
+def _reduced(node: Node, value: fx.Node, function: Callable[..., Any]) -> fx.Node:
+    dims = _dims(node)
+    return node.apply(function, value, dims, bool(node.attributes.get("keepdims", 1))) if dims else value
+
+
+def _dims(node: Node) -> list[int]:
+    axes = node.integers(1, "axes")
+    if not axes and node.attributes.get("noop_with_empty_axes"):
+        return []
+    if not axes:
+        raise CaptureError("it reduces the batch")
+    return [node.axis(axis) for axis in axes]
+
+
+@rule("Einsum")
+def einsum(node: Node) -> fx.Node:
+    """A product of rows with a matrix is a linear layer; two computed operands multiply as torch says."""
+    equation = node.attributes["equation"].decode().replace(" ", "")
+    operands, _, result = equation.partition("->")
+    terms = operands.split(",")
+    if len(terms) != 2 or "." in equation or not result:
+        raise CaptureError(f"the equation {equation!r}")
+    left, right = terms
+    if node.is_constant(1) and not node.is_constant(0) and len(right) == 2:
+        if left[-1] == right[0] and result == left[:-1] + right[1]:
+            return linear(node, transposed=False, bias=False)
+        if left[-1] == right[1] and result == left[:-1] + right[0]:
+            return linear(node, transposed=True, bias=False)
+    raise CaptureError(f"the equation {equation!r}")

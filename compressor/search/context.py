@@ -1,0 +1,53 @@
+"""What all trials and questions of a run share in a worker: read once, before anything is forked."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from compressor.data.dataset import Data
+from compressor.data.load import load_data
+from compressor.engine.baseline import Baseline, load_baseline
+from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.space import uses_of
+from compressor.errors import PluginError
+from compressor.evidence import Evidence
+from compressor.recipe.model import Recipe
+from compressor.registry import load
+from compressor.search.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Context:
+    """A run as its workers know it; never its test split."""
+
+    run: RunFolder
+    recipe: Recipe
+    baseline: Baseline
+    data: Data
+
+    @functools.cached_property
+    def evidence(self) -> Evidence:
+        return self.baseline.evidence(self.data, self.recipe.data.calibration)
+
+    @functools.cached_property
+    def sensitivities(self) -> Sensitivities:
+        """Asked for when they have been measured; none where the run measures none."""
+        if not self.run.sensitivities.is_file():
+            return Sensitivities()
+        return Sensitivities.from_json(self.run.sensitivities.read_bytes())
+
+
+@functools.lru_cache(maxsize=1)
+def context(run: str) -> Context:
+    """Read the run folder and the data, and import the plugins: reading the recipe has shown, elsewhere, that they can
+    be.
+    """
+    folder = RunFolder.open(Path(run))
+    recipe = folder.recipe()
+    for _, use in uses_of(recipe.phases):
+        with suppress(PluginError):
+            load(use.name)
+    return Context(folder, recipe, load_baseline(folder.baseline), load_data(recipe.data, check=False))
