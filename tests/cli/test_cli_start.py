@@ -21,6 +21,13 @@ def test_help_loads_no_heavy_library() -> None:
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", [["models"], ["inspect", "lnet"], ["optimize", "lenet", "--recipe", "quikstart"]])
+def test_small_commands_and_typos_do_not_pay_for_torchs_compiler(command: list[str]) -> None:
+    code = f"import sys, compressor.cli.main as m; m.main({command}); print('torch._dynamo' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "False"
+
+
 def test_version(run: Run) -> None:
     assert run("--version").out == f"compressor {__version__}\n"
 
