@@ -12,9 +12,8 @@ from compressor.evidence import Evidence
 from compressor.foreign import blaming
 from compressor.graph.editor import Change, Editor
 from compressor.graph.network import Network
-from compressor.graph.verify import check_promise
 from compressor.knobs import Value
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Refused, Site
 from compressor.registry import make, titled
 
 
@@ -78,23 +77,3 @@ def apply_edit(network: Network, edit: Edit, evidence: Evidence | None) -> tuple
 def apply_edits(network: Network, edits: Sequence[Edit], evidence: Evidence | None) -> list[Change]:
     """Apply edits in order. Raises ``Refusal`` at the first that does not apply."""
     return [change for edit in edits for change in apply_edit(network, edit, evidence)]
-
-
-def apply_checked(network: Network, edits: Sequence[Edit], evidence: Evidence) -> list[Change]:
-    """``apply_edits``, holding every plugin to its promise on the first calibration batch.
-
-    Raises ``Refusal`` or ``BrokenPromise``. ``TRAINED`` promises nothing before training, so it costs no comparison.
-    """
-    return [change for edit in edits for change in apply_edit_checked(network, edit, evidence)]
-
-
-def apply_edit_checked(network: Network, edit: Edit, evidence: Evidence | None) -> tuple[Change, ...]:
-    """``apply_edit``, holding the plugin to its promise where there is evidence."""
-    promise = make(edit.plugin, edit.options).promise
-    if promise is Promise.TRAINED or evidence is None:
-        return apply_edit(network, edit, evidence)
-    before = network.fork()
-    changes = apply_edit(network, edit, evidence)
-    with acting(edit.plugin, edit.site):
-        check_promise(promise, before, network, Evidence(evidence.batches[:1], evidence.loss, evidence.teacher))
-    return changes

@@ -21,12 +21,13 @@ import torch
 from torch import Tensor
 
 from compressor.data.dataset import Data
-from compressor.engine.apply import apply_edit, apply_edit_checked
+from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Constraints, StageFigures
 from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitting
+from compressor.engine.promises import Promises
 from compressor.engine.resolve import resolve_phase
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.site_measurement import measure_sensitivities, onnx_timer
@@ -69,6 +70,8 @@ class Course:
         progress: Progress,
     ) -> None:
         self.network = baseline.network.fork()
+        self._begun: Sequence[Edit] | None = None
+        """Edits of the first phase, where they have been carried out already."""
         self.done: list[Phase] = []
         self.stages: list[StageFigures] = []
         self.seconds: dict[str, float] = {}
@@ -76,14 +79,18 @@ class Course:
         """Whether a round was undone: the network is then not the one that the plan describes."""
         self._baseline, self._data, self._evidence = baseline, data, evidence
         self._batch, self._seed, self._folder, self._progress = batch, seed, folder, progress
-        self._initial: dict[str, Tensor] = {}
+        self._initial = baseline.network.module.state_dict()
         self._accuracy = baseline.metrics.accuracy.validation
         self._epochs_done, self._epochs = 0, 1
         self._refused: list[str] = []
 
+    def begin(self, phase: Phase) -> None:
+        """Carry out the edits of the first phase ahead of ``run``, which then goes on from there."""
+        with self.timed("build"):
+            self._begun = self._carried_out(phase)
+
     def run(self, plan: Plan) -> str:
         """Carry out every phase in turn; returns the reason where a gate ended it, else nothing."""
-        self._initial = {name: tensor.clone() for name, tensor in self.network.module.state_dict().items()}
         self._epochs = sum(phase.training.epochs for phase in plan.unrolled() if phase.training) or 1
         for phase in plan.phases:
             reason = self._phase(phase, phase.name, 0)
@@ -149,11 +156,19 @@ class Course:
     # --- one round -----------------------------------------------------------------------------------------------
 
     def _edit(self, phase: Phase) -> Sequence[Edit]:
+        edits = self._carried_out(phase) if self._begun is None else self._begun
+        self._begun = None
+        self._evidence.calibrate(self.network)
+        return edits
+
+    def _carried_out(self, phase: Phase) -> Sequence[Edit]:
+        """The edits of the phase, each held to the promise of its plugin."""
         self.network.eval()
         self._refused.clear()
-        apply = apply_edit_checked if phase.limits is None else self._within(phase.limits)
+        promises = Promises(self.network, self._evidence)
+        apply = promises.apply if phase.limits is None else self._within(phase.limits, promises)
         edits = resolve_phase(phase, self.network, self._sensitivities(phase), self._evidence, apply)
-        self._evidence.calibrate(self.network)
+        promises.settle()
         return edits
 
     def _sensitivities(self, phase: Phase) -> Sensitivities:
@@ -170,17 +185,17 @@ class Course:
             timer=onnx_timer(to_onnx(self.network), self._batch) if phase.timed else None,
         )
 
-    def _within(self, limits: Constraints) -> Callable[[Network, Edit, Evidence], object]:
-        """``apply_edit_checked`` that refuses what takes the network over a limit, measured on a fork."""
+    def _within(self, limits: Constraints, promises: Promises) -> Callable[[Network, Edit, Evidence], object]:
+        """``apply_edit`` that refuses what takes the network over a limit, measured on a fork."""
 
         def apply(network: Network, edit: Edit, evidence: Evidence) -> None:
             fork = network.fork()
-            apply_edit_checked(fork, edit, evidence)
+            apply_edit(fork, edit, evidence)
             over = self._over(limits, fork)
             if over:
                 self._refused.append(f"{edit.plugin} {edit.site}: over {over}")
                 raise Refusal(f"over {over}", path=edit.site)
-            apply_edit(network, edit, evidence)
+            promises.around(edit, lambda: network.become(fork))
 
         return apply
 

@@ -103,11 +103,23 @@ class _Trial:
         decisions = any(isinstance(step, Decision) for phase in plan.parts for step in phase.steps)
         if decisions or any(depends_on_its_course(phase) for phase in plan.phases):
             return None
-        with self.course.timed("build"):
-            network = self.baseline.network.fork()
-            apply_edits(network, plan.edits, self.evidence)
+        network = self._built(plan)
         with self.course.timed("screen"):
             return self._against_limits(network)
+
+    def _built(self, plan: Plan) -> Network:
+        """The network after all edits, untrained. The first phase is what the course goes on with."""
+        if not plan.phases:
+            return self.course.network
+        first, *later = plan.phases
+        self.course.begin(first)
+        edits = [step for phase in later for step in phase.steps if isinstance(step, Edit)]
+        if not edits:
+            return self.course.network
+        with self.course.timed("build"):
+            network = self.course.network.fork()
+            apply_edits(network, edits, self.evidence)
+        return network
 
     def _against_limits(self, network: Network) -> Outcome | Latency:
         self.progress("screen", 0.0)

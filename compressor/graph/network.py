@@ -74,6 +74,10 @@ class Network:
         """An independent copy: edits and training of one never show in the other. Ties and modes are kept."""
         return Network(_copy(self.module), self.spec, self.source)
 
+    def become(self, other: Network) -> None:
+        """Take over the structure and the weights of ``other``, which is not to be used any more."""
+        self.module, self.spec, self.source = other.module, other.spec, other.source
+
     # --- look ----------------------------------------------------------------------------------------------------
 
     @property
