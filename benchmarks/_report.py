@@ -46,16 +46,17 @@ def write_report(name: str, title: str, command: str, rows: Sequence[Row], notes
 
     ``notes`` say what one cannot see in the table: n, what the spread is, the seed, the warm-up, the verdict.
     """
-    table = _table(rows)
-    print(table)
-    lines = [f"# {title}", "", f"`{command}`", "", table, "", *(f"- {note}" for note in notes), "", surroundings(), ""]
+    shown = table(rows)
+    print(shown)
+    lines = [f"# {title}", "", f"`{command}`", "", shown, "", *(f"- {note}" for note in notes), "", surroundings(), ""]
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.md"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
-def _table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table; columns are the keys of the first."""
     columns = list(rows[0])
     cells = [columns, *([_text(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]

@@ -1,0 +1,82 @@
+"""Half of the channels of every group pruned, held against the same network with those channels at zero."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import torch
+from compressor_plugins.magnitude_prune.groups import Group, find_groups
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
+
+from compressor.errors import Refusal
+from compressor.graph.coupling.groups import coupled_positions
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.graph.verify import difference
+from compressor.plugin import Refused
+
+AGREE = 5e-5
+"""Largest difference relative to the largest output."""
+
+
+def prune_half(network: Network, images: Tensor) -> dict[str, Any]:
+    """Every group once, one after the other on one copy; ``error`` is the difference from the silenced network."""
+    places = list(find_groups(network))
+    groups = [place for place in places if not isinstance(place, Refused)]
+    result: dict[str, Any] = {
+        "groups": len(groups),
+        "refused": dict(Counter(place.reason for place in places if isinstance(place, Refused))),
+        "parameters": network.parameter_count,
+    }
+    silenced, pruned, done, declined = network.fork(), network.fork(), 0, Counter[str]()
+    for group in groups:
+        channels = _every_second(group)
+        if not channels:
+            declined["only one part of its channels can go"] += 1
+            continue
+        try:
+            editor = Editor(pruned)
+            editor.drop_channels(group.path, channels)
+            editor.commit()
+        except Refusal as refusal:
+            declined[refusal.reason] += 1
+            continue
+        _silence(network, silenced, group, channels)
+        done += 1
+    result |= {"pruned": done, "declined": dict(declined), "parameters_after": pruned.parameter_count}
+    result["error"] = difference(silenced, pruned, [images])
+    result["moved"] = difference(network, pruned, [images])
+    if done and not result["error"] <= AGREE:
+        result["faults"] = [f"differs by {result['error']:.2g} from the network with the channels at zero"]
+    return result
+
+
+def _every_second(group: Group) -> list[int]:
+    """The channels of every second of the parts that go together, less what has to stay."""
+    stay = set(range(0, len(group.units), 2)) | {min(needed) for needed in group.needed}
+    return [channel for number, unit in enumerate(group.units) if number not in stay for channel in unit]
+
+
+@torch.no_grad()
+def _silence(network: Network, silenced: Network, group: Group, channels: list[int]) -> None:
+    """Set channels to zero wherever they are made: in producers, and again behind every normalisation."""
+    for where, positions in coupled_positions(network, group.path, channels).outputs.items():
+        leaf, places = silenced.leaf(where), list(positions)
+        if isinstance(leaf, _ConvTransposeNd):
+            _silence_transposed(leaf, places)
+            continue
+        for parameter in leaf.parameters():
+            if parameter.dim() and len(parameter) > max(places):
+                parameter[places] = 0
+
+
+def _silence_transposed(leaf: nn.Module, places: list[int]) -> None:
+    weight, bias = leaf.get_parameter("weight"), getattr(leaf, "bias", None)
+    groups, width = int(leaf.groups), weight.shape[1]  # type: ignore[arg-type]
+    rows = weight.view(groups, -1, *weight.shape[1:])
+    for place in places:
+        rows[place // width, :, place % width] = 0
+    if bias is not None:
+        bias[places] = 0
