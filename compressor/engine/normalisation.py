@@ -52,7 +52,7 @@ def choose_normalisation(network: Network, data: Data, spec: DataSpec, *, untrai
         found = replace(data, mean=known.mean, std=known.std)
         return Chosen(found, found.normalisation(known.origin or "kept with the model"))
     if not whole:
-        origin = "the data's floats are taken as they are"
+        origin = "the data are floats, which are taken as they are"
         return Chosen(data, data.normalisation(origin), () if untrained else tuple(_advice(network, data)))
     if untrained:
         return Chosen(data, data.normalisation("mean and deviation of the training images; the network is untrained"))

@@ -43,8 +43,11 @@ def glance(network: Network, data: Data) -> Glance:
     return Glance(predict(network, data, part).argmax(1).cpu(), part.labels)
 
 
-def refuse_untrained(seen: Glance, data: Data) -> None:
-    """Raises ``DataError`` where the answers are no better than chance, or fit another order of the classes."""
+def refuse_untrained(seen: Glance, data: Data, *, weights: str = "its weights") -> None:
+    """Raises ``DataError`` where the answers are no better than chance, or fit another order of the classes.
+
+    ``weights``: what to look at there, for people.
+    """
     refuse_relabelled(seen, data)
     if not seen.chance.holds(seen.accuracy):
         return
@@ -53,7 +56,7 @@ def refuse_untrained(seen: Glance, data: Data) -> None:
     always = f"answering {data.classes[seen.chance.label]!r} always: {100 * seen.chance.share:.1f} %"
     raise DataError(
         f"{data.name}: the network is right for {100 * seen.accuracy:.1f} % of {count:,} validation images, no better "
-        f"than chance ({always}){few}; see to its weights, the order of the classes and the scale of the images "
+        f"than chance ({always}){few}; see to {weights}, the order of the classes and the scale of the images "
         "(data.normalise); a network that is to be trained first goes with --allow-untrained"
     )
 

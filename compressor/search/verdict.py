@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 
 from compressor.engine.candidate import Constraints, Outcome
-from compressor.engine.chance import chance_of
+from compressor.engine.chance import EVIDENT, chance_of
 from compressor.search.front import NOT_SLOWER, allowed_drop
 from compressor.search.result import Candidate, Verdict
 
@@ -92,6 +92,12 @@ def cautions(baseline: Candidate, constraints: Constraints, validation: Tensor, 
             f"{_percent(chance.share)} are of one class; what keeps its accuracy keeps nothing"
         )
         return
+    tested = baseline.accuracy.test
+    if tested is not None and _apart(accuracy, len(validation), tested, len(test)):
+        yield (
+            f"the baseline is right for {_percent(accuracy)} of the validation images and {_percent(tested)} of the "
+            "test images: was it trained on the validation images? Then they tell little; give it others"
+        )
     for name, labels, share in (("validation", validation, accuracy), ("test", test, baseline.accuracy.onnx)):
         error = math.sqrt(2 * (share or 0.0) * (1 - (share or 0.0)) / len(labels))
         if error > limit > 0:
@@ -99,6 +105,12 @@ def cautions(baseline: Candidate, constraints: Constraints, validation: Tensor, 
                 f"the {name} split is too small for its limit: with {len(labels):,} images the difference of two "
                 f"accuracies has a standard error of up to {100 * error:.1f} points, and {100 * limit:g} are allowed"
             )
+
+
+def _apart(high: float, many: int, low: float, few: int) -> bool:
+    """Whether ``high`` of ``many`` samples exceeds ``low`` of ``few`` others by more than chance explains."""
+    error = math.sqrt(high * (1 - high) / many + low * (1 - low) / few)
+    return high - low > max(EVIDENT * error, _ROUNDING)
 
 
 def why_nothing(outcomes: Iterable[Outcome]) -> str:

@@ -130,6 +130,14 @@ def test_what_makes_the_verdict_uncertain_is_said(accuracy: float, count: int, w
     assert all(line.startswith(word) for line, word in zip(found, words, strict=True))
 
 
+def test_validation_images_that_the_network_knows_are_suspected() -> None:
+    learned = replace(BASE, accuracy=Accuracy(1.0, 0.94, 0.94))
+    (line,) = cautions(learned, LIMITS, balanced(3000), balanced(3000))
+    assert "was it trained on the validation images?" in line
+    near = replace(BASE, accuracy=Accuracy(0.95, 0.94, 0.94))
+    assert not list(cautions(near, LIMITS, balanced(3000), balanced(3000)))
+
+
 def test_no_split_is_large_enough_for_a_limit_of_nothing() -> None:
     baseline = replace(BASE, accuracy=Accuracy(0.9, 0.9, 0.9))
     assert not list(cautions(baseline, Constraints(max_accuracy_drop=0.0), balanced(500), balanced(500)))
