@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,8 @@ from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
+
+_FRESH = "its weights (none were given: --weights FILE)"
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,16 @@ def prepare(
     network.know(replace(chosen.normalisation, folded=read.export.fold_normalisation))
     seen = glance(network, chosen.data)
     if not untrained:
-        refuse_untrained(seen, chosen.data)
+        fresh = weights is None and not Path(model).is_file()
+        refuse_untrained(seen, chosen.data, weights=_FRESH if fresh else "its weights")
     settled = replace(read, data=replace(read.data, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
     space = build_space(read.phases, surveyor(network, read.limits.plugin_seconds), read.training)
-    notes = (*chosen.data.notes, *chosen.notes)
+    counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
+    notes = (*chosen.data.notes, *chosen.notes, *counts)
     return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, notes)
+
+
+def _few(wanted: int | float, key: str) -> Iterator[str]:
+    """A count of samples that looks like a percentage."""
+    if isinstance(wanted, int) and wanted < 100:
+        yield f"data.{key} = {wanted} is a count of images; {wanted} % of them is {wanted / 100:g}"
