@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -52,22 +52,41 @@ class Evidence:
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
     def calibrate(self, network: Network, passes: int = 1) -> None:
-        """Re-estimate the running statistics of every BatchNorm from the batches (exact cumulative average)."""
+        """Re-estimate the running statistics of every BatchNorm from the batches, each sample counting alike.
+
+        A batch counts as much as it has samples; one image alone, of which there may be no variance, joins the batch
+        before, and without another nothing is estimated.
+        """
         norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         norms = [norm for norm in norms if norm.track_running_stats]
-        if not norms or not self.batches:
+        if not norms or sum(len(images) for images, _ in self.batches) < 2:
             return
         momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
         network.eval()
         for norm in norms:
+            norm.reset_running_stats()
             norm.train()
+        seen = 0
         with torch.no_grad():
             for _ in range(passes):
-                for images, _ in self.batches:
+                for images in _whole_batches(self.batches):
+                    seen += len(images)
+                    for norm in norms:
+                        norm.momentum = len(images) / seen
                     network(images)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()
+
+
+def _whole_batches(batches: Sequence[Batch]) -> Iterator[Tensor]:
+    """The images of every batch; one image alone, of which a layer may have no variance, comes with those before."""
+    waiting: Tensor | None = None
+    for images, _ in batches:
+        if waiting is not None and len(images) > 1 and len(waiting) > 1:
+            yield waiting
+            waiting = images
+        else:
+            waiting = images if waiting is None else torch.cat([waiting, images])
+    if waiting is not None:
+        yield waiting

@@ -120,6 +120,16 @@ def test_the_shape_can_be_given(here: Path) -> None:
 SAVED: dict[str, Callable[[dict[str, torch.Tensor], Path], None]] = {
     "a checkpoint": lambda state, path: torch.save({"epoch": 3, "model_state_dict": state}, path),
     "a parallel model's": lambda state, path: torch.save({f"module.{k}": v for k, v in state.items()}, path),
+    "a compiled, parallel model's": lambda state, path: torch.save(
+        {f"_orig_mod.module.{k}": v for k, v in state.items()}, path
+    ),
+    "Lightning's": lambda state, path: torch.save(
+        {"state_dict": {"loss.weight": torch.ones(3), **{f"model.{k}": v for k, v in state.items()}}, "epoch": 3}, path
+    ),
+    "averaged ones": lambda state, path: torch.save(
+        {"n_averaged": torch.tensor(5), **{f"module.{k}": v for k, v in state.items()}}, path
+    ),
+    "averaged ones of a checkpoint": lambda state, path: torch.save({"checkpoint": {"state_dict_ema": state}}, path),
     "the legacy format": functools.partial(torch.save, _use_new_zipfile_serialization=False),
     "safetensors": lambda state, path: safetensors.torch.save_file(state, path),
 }
@@ -261,6 +271,11 @@ def test_weights_of_another_network(here: Path) -> None:
     message = refused("mine:known", weights=here / "w.pt")
     for part in ("lacks features.0.weight", "has besides extra", "features.0.bias (99,) instead of (16,)"):
         assert part in message
+    both = {
+        f"{prefix}.{k}": v for prefix in ("net", "ema") for k, v in NETWORKS["squeezenet"][0]().state_dict().items()
+    }
+    torch.save(both, here / "w.pt")
+    assert "two sets of weights fit, those under 'net.' and 'ema.'" in refused("mine:known", weights=here / "w.pt")
     assert "no such file of weights" in refused("mine:known", weights=here / "none.pt")
     torch.save({f"layer{k}": torch.ones(1) for k in range(1000)}, here / "w.pt")
     assert len(refused("mine:known", weights=here / "w.pt")) < 500

@@ -37,12 +37,14 @@ MAXIMUM_BYTES = 2**31 - 2**22
 class Operand:
     """A value in the graph, and the shape of one sample of it (None where it is no batch of samples).
 
-    ``kind`` is the type of values that are no real numbers: flags, and places.
+    ``kind`` is the type of values that are no real numbers: flags, and places. ``whole`` are all sizes of a value that
+    has the batch in another place than the first, with -1 there.
     """
 
     value: OnnxValue
     shape: Shape | None
     kind: torch.dtype | None = None
+    whole: Shape | None = None
 
     @property
     def sample(self) -> Shape:
@@ -50,6 +52,17 @@ class Operand:
         if self.shape is None:
             raise ExportError("an operand is no batch of samples")
         return self.shape
+
+    @property
+    def sizes(self) -> Shape:
+        """All sizes, with -1 for the batch. Raises ``ExportError`` where they are not known."""
+        if self.shape is None and self.whole is None:
+            raise ExportError("an operand is no batch of samples")
+        return (-1, *self.shape) if self.shape is not None else self.whole or ()
+
+    @property
+    def rank(self) -> int:
+        return len(self.sizes)
 
 
 class GraphBuilder:

@@ -35,7 +35,12 @@ def emit_call(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     result = rule(builder, call)
     if isinstance(result, list):
         return [_item(node, index, value) for index, value in enumerate(result)]
-    return Operand(result, node.meta.get("shape"), node.meta.get("dtype"))
+    return described(node, result)
+
+
+def described(node: fx.Node, value: Any) -> Operand:
+    """The value of a node with all that is known of it."""
+    return Operand(value, node.meta.get("shape"), node.meta.get("dtype"), node.meta.get("sizes"))
 
 
 def _operands(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any]) -> dict[fx.Node, Any]:
@@ -44,9 +49,14 @@ def _operands(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     if not any(_holds(value, Operand) for value in sources.values()):
         return sources
     return {
-        source: Operand(as_constant(builder, value), None, _kind(value)) if isinstance(value, Tensor) else value
+        source: constant_operand(builder, value) if isinstance(value, Tensor) else value
         for source, value in sources.items()
     }
+
+
+def constant_operand(builder: GraphBuilder, value: Tensor) -> Operand:
+    """A tensor that does not depend on the input, as a value of the graph."""
+    return Operand(as_constant(builder, value), None, _kind(value), tuple(value.shape))
 
 
 def as_constant(builder: GraphBuilder, value: Tensor) -> Any:
@@ -125,5 +135,5 @@ def _item(node: fx.Node, index: int, value: Any) -> Operand:
     """One of several results; what is known of it is known at the node that takes it out."""
     for user in node.users:
         if operation(user) == "getitem" and user.args[1] == index:
-            return Operand(value, user.meta.get("shape"), user.meta.get("dtype"))
+            return described(user, value)
     return Operand(value, None)

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import ExportError, GraphError
 from compressor.export.builder import GraphBuilder, Operand
-from compressor.export.calls import as_constant, emit_call
+from compressor.export.calls import constant_operand, described, emit_call
 from compressor.export.fold import standing_modules
 from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
@@ -75,7 +75,7 @@ def _emit(
             inputs = [_operand(builder, values[source]) for source in node.all_input_nodes]
             if len(inputs) != len(node.args) or node.kwargs:
                 raise ExportError("a layer takes tensors only")
-            return Operand(emit_module(builder, modules[node], inputs), node.meta.get("shape"))
+            return described(node, emit_module(builder, modules[node], inputs))
     except (ExportError, GraphError) as error:
         raise ExportError(f"{_title(node, modules)}: {error}") from error
 
@@ -99,7 +99,7 @@ def emit_module(builder: GraphBuilder, module: nn.Module, inputs: Sequence[Opera
 
 def _operand(builder: GraphBuilder, value: Any) -> Operand:
     if isinstance(value, Tensor):
-        return Operand(as_constant(builder, value), None)
+        return constant_operand(builder, value)
     if not isinstance(value, Operand):
         raise ExportError("a layer takes tensors only")
     return value

@@ -16,7 +16,7 @@ from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import _NoRule, function_shape
 from compressor.graph.shape_rules.layers import rule_for
-from compressor.graph.shape_rules.probe import probe_module, probe_node
+from compressor.graph.shape_rules.probe import forget, probe_module, probe_node
 
 
 def shape_of(module: nn.Module, *inputs: Shape) -> Shape:
@@ -84,7 +84,7 @@ def _node_shape(network: Network, node: fx.Node) -> Shape | None:
     answer = function_shape(node)
     if isinstance(answer, _NoRule):
         return probe_node(network.module, node)
-    node.meta.pop("dtype", None)
+    forget(node)
     return answer
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +15,13 @@ from torch import Tensor, nn
 from compressor.errors import ModelFileError
 from compressor.load.file_kinds import Kind, kind_of
 
-_NESTED: Final = ("state_dict", "model_state_dict", "model", "net", "weights")
-"""Where checkpoints keep the weights."""
+_NESTED: Final = (
+    "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "checkpoint",
+    "state_dict_ema", "model_ema", "ema_state_dict", "ema", "params_ema",
+)  # fmt: skip
+"""Where checkpoints keep the weights; averaged ones where there are no others."""
+_WRAPPERS: Final = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+"""Parts of names that parallel, compiled and checkpointed modules add."""
 _GLOBAL: Final = re.compile(r"GLOBAL ([\w.]+)")
 """How torch names, in its refusal, the class that a file of the old format needs."""
 
@@ -68,7 +73,8 @@ def state_dict_in(content: Any) -> dict[str, Tensor] | None:
     for name in _NESTED:
         if name in content and (found := state_dict_in(content[name])) is not None:
             return found
-    return None
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    return tensors if any("." in key for key in tensors) else None
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -92,9 +98,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Load ``weights`` into ``module``; names and sizes must fit. Raises ``ModelFileError`` with the first misfits."""
     wanted = module.state_dict()
-    if all(name.startswith("module.") for name in weights) and not any(name.startswith("module.") for name in wanted):
-        weights = {name.removeprefix("module."): tensor for name, tensor in weights.items()}  # saved in parallel
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    weights = _named_as(wanted.keys() - counters, weights, path)
     missing = wanted.keys() - weights.keys() - counters
     unexpected = weights.keys() - wanted.keys()
     sizes = [
@@ -107,6 +112,36 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     if text:
         raise ModelFileError(f"{path}: these weights are of another network: it {text}")
     module.load_state_dict(dict(weights), strict=False)
+
+
+def _named_as(wanted: Set[str], weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:
+    """``weights`` under the names of the module: without what wrappers and trainers put in front of them.
+
+    What does not lie behind such a prefix (a loss, a counter of averages) is no part of the module and is left out.
+    Raises ``ModelFileError`` where two sets of weights in one file would fit.
+    """
+    if wanted <= weights.keys():
+        return weights
+    plain = {_unwrapped(name): name for name in wanted}
+    given = {_unwrapped(name): tensor for name, tensor in weights.items()}
+    if len(plain) < len(wanted) or len(given) < len(weights):
+        return weights
+    names = {*plain}
+    first = min(names, key=len, default="")
+    prefixes = [name.removesuffix(first) for name in given if name == first or name.endswith(f".{first}")]
+    fitting = [prefix for prefix in prefixes if all(prefix + name in given for name in names)]
+    if len(fitting) > 1:
+        found = " and ".join(repr(prefix) for prefix in fitting)
+        raise ModelFileError(f"{path}: two sets of weights fit, those under {found}; save the one that is meant")
+    if not fitting:
+        return weights
+    (prefix,) = fitting
+    inside = {name.removeprefix(prefix): tensor for name, tensor in given.items() if name.startswith(prefix)}
+    return {plain.get(name, name): tensor for name, tensor in inside.items() if prefix or name in plain or "." in name}
+
+
+def _unwrapped(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
 def listed(names: Iterable[str], count: int = 3) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
@@ -52,7 +54,19 @@ def fit(
         return History(stopped="no epochs were asked for")
     if not any(parameter.requires_grad for parameter in network.module.parameters()):
         return History(stopped="the network has no trainable parameters")
+    if min(spec.batch, len(data.train)) == 1:
+        _refuse_one_value(network)
     return _run(network, data, spec, teacher, seed, progress)
+
+
+def _refuse_one_value(network: Network) -> None:
+    """Raise ``InputError`` where a normalisation sees one value per channel in a batch of one: it has no variance."""
+    for node, leaf in network.calls():
+        if isinstance(leaf, _BatchNorm) and math.prod(node.meta.get("shape", ())[1:]) == 1:
+            raise InputError(
+                f"training.batch: {node.target} ({type(leaf).__name__}) sees one value per channel in a batch of one "
+                "sample, which has no variance; take batches of two or more"
+            )
 
 
 def _run(

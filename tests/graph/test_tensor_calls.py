@@ -216,3 +216,51 @@ class Body(nn.Module):
     def __init__(self, forward: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.forward = forward
+
+
+# --- values whose batch is not in the first place ----------------------------------------------------------------
+
+
+class Tokens(nn.Module):
+    """Attention or a recurrent layer on the columns of a feature map."""
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 4, 2)
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        if "attention" in self._modules:
+            return x + self.attention(x, x, x, need_weights=False)[0]
+        if "block" in self._modules:
+            return self.block(x)
+        if "recurrent" in self._modules:
+            outputs, state = self.recurrent(x)
+            last = state[0] if isinstance(state, tuple) else state
+            return torch.cat([outputs[:, -1], last[-1], last[0]], 1)
+        rows, count, width = x.shape
+        q, k, v = self.qkv(x).reshape(rows, count, 3, 3, width // 3).permute(2, 0, 3, 1, 4).unbind(0)
+        return (((q @ k.transpose(-2, -1)) * 0.5).softmax(-1) @ v).transpose(1, 2).reshape(rows, count, width)
+
+
+TOKENS: dict[str, Callable[[], nn.Module]] = {
+    "attention": lambda: Tokens(attention=nn.MultiheadAttention(12, 3, batch_first=True)),
+    "encoder layer": lambda: Tokens(block=nn.TransformerEncoderLayer(12, 3, 24, batch_first=True, norm_first=True)),
+    "one projection": lambda: Tokens(qkv=nn.Linear(12, 36)),
+    "LSTM": lambda: Tokens(recurrent=nn.LSTM(12, 5, 2, batch_first=True, bidirectional=True)),
+    "GRU": lambda: Tokens(recurrent=nn.GRU(12, 5, batch_first=True, bias=False)),
+    "RNN": lambda: Tokens(recurrent=nn.RNN(12, 5, batch_first=True, nonlinearity="relu")),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_attention_and_recurrence_are_captured_written_and_exported(name: str, tmp_path: Path) -> None:
+    model = TOKENS[name]().eval()
+    write_pt2(capture(model, IMAGE), tmp_path / "model.pt2")
+    network = read_pt2(tmp_path / "model.pt2")
+    for batch in (1, 3):
+        x = torch.randn(batch, *IMAGE)
+        assert torch.equal(network(x), model(x))
+    assert worst(model, to_onnx(network)) < 1e-5

@@ -13,6 +13,7 @@ from compressor.export.rules import (
     pool,
     product,
     quantized,
+    recurrent,
     reduction,
     shape,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "pool",
     "product",
     "quantized",
+    "recurrent",
     "reduction",
     "rule_for",
     "shape",

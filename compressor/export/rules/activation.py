@@ -98,7 +98,7 @@ def prelu(b: GraphBuilder, layer: nn.PReLU, x: Operand) -> OnnxValue:
 @rule(nn.GLU)
 def glu(b: GraphBuilder, layer: nn.GLU, x: Operand) -> OnnxValue:
     axis = sample_axis(layer.dim, x)
-    half = x.sample[axis - 1] // 2
+    half = x.sizes[axis] // 2
     left, right = b.ops("Split", [x.value, b.integers([half, half])], 2, axis=axis)
     return b.op("Mul", [left, b.op("Sigmoid", [right])])
 
@@ -119,8 +119,8 @@ def softmax_over_channels(b: GraphBuilder, layer: nn.Softmax2d, x: Operand) -> O
 
 def sample_axis(dim: int, x: Operand) -> int:
     """A torch dimension as a positive axis. Raises ``ExportError`` for the batch dimension."""
-    rank = len(x.sample) + 1
+    rank = x.rank
     axis = dim % rank
-    if axis == 0 or not -rank <= dim < rank:
+    if not -rank <= dim < rank or x.sizes[axis] < 0:
         raise ExportError(f"dimension {dim} of a value of rank {rank} is no axis of a sample")
     return axis

@@ -63,16 +63,20 @@ class Call:
             raise ExportError(f"argument {position} is no tensor")
         return value
 
-    def tensors(self, position: int, *names: str) -> list[Any]:
-        """A list of tensors that do not depend on the input, or ``Spread`` s. Raises ``ExportError`` otherwise."""
-        found = list(self._look_up(self._given(position, names, []), self.raw))
-        if not all(isinstance(value, Tensor | Spread) for value in found):
+    def found(self, position: int, *names: str) -> Any:
+        """An argument with graph values as they were found: there, parameters are still tensors."""
+        return self._look_up(self._given(position, names, None), self.raw)
+
+    def tensors(self, position: int, *names: str) -> list[Tensor]:
+        """A list of tensors that do not depend on the input. Raises ``ExportError`` when one does."""
+        values = list(self.found(position, *names) or [])
+        if not all(isinstance(value, Tensor) for value in values):
             raise ExportError(f"argument {position} must not depend on the input")
-        return found
+        return values
 
     def constant(self, position: int, *names: str) -> Tensor | None:
         """A tensor argument that does not depend on the input. Raises ``ExportError`` when it does."""
-        value = self._look_up(self._given(position, names, None), self.raw)
+        value = self.found(position, *names)
         if value is not None and not isinstance(value, Tensor):
             raise ExportError(f"argument {position} must not depend on the input")
         return value

@@ -60,7 +60,7 @@ def transposed_convolution(b: GraphBuilder, layer: nn.ConvTranspose2d, x: Operan
 
 @rule(nn.Linear)
 def linear(b: GraphBuilder, layer: nn.Linear, x: Operand) -> OnnxValue:
-    if len(x.sample) == 1:
+    if x.rank == 2:
         return b.op("Gemm", [x.value, *_parameters(b, layer.weight, layer.bias)], transB=1)
     product = b.op("MatMul", [x.value, b.weight(layer.weight.t())])
     return product if layer.bias is None else b.op("Add", [product, b.weight(layer.bias)])

@@ -21,11 +21,14 @@ from compressor.graph.leaf import OnnxValue
 
 @function("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")
 def reshape(b: GraphBuilder, call: Call) -> OnnxValue:
-    """The sizes asked for are known from the shape of the result; only the batch stays open."""
-    x = call.operand()
-    if math.prod(x.sample) != math.prod(call.shape):
-        raise ExportError(f"a reshape across the batch, from samples of {x.sample} to {call.shape}")
-    return x.value if x.sample == call.shape else b.reshape(x.value, call.shape)
+    """The sizes asked for are known from those of the result; only the batch stays open, wherever it is."""
+    x, shape, whole = call.operand(), call.node.meta.get("shape"), call.node.meta.get("sizes")
+    if x.shape is not None and shape is not None and math.prod(x.shape) == math.prod(shape):
+        return x.value if x.shape == shape else b.reshape(x.value, shape)
+    sizes = (-1, *shape) if shape is not None else whole
+    if sizes is None:
+        raise ExportError("a reshape to sizes that are not known")
+    return b.op("Reshape", [x.value, b.integers(sizes)])
 
 
 @function("contiguous", "clone", "detach", "alias", "lift_fresh_copy")
@@ -54,25 +57,25 @@ def dropout(b: GraphBuilder, call: Call) -> OnnxValue:
 @function("permute")
 def permute(b: GraphBuilder, call: Call) -> OnnxValue:
     x = call.operand()
-    rank = len(x.sample) + 1
+    rank = x.rank
     order = [dim % rank for dim in call.rest(1, "dims")]
-    if order[0] != 0:
-        raise ExportError("a permutation that moves the batch")
     return b.op("Transpose", [x.value], perm=order)
 
 
 @function("transpose", "swapaxes", "swapdims")
 def transpose(b: GraphBuilder, call: Call) -> OnnxValue:
     x = call.operand()
-    first, second = sample_axis(call.argument(1, "dim0"), x), sample_axis(call.argument(2, "dim1"), x)
-    order = list(range(len(x.sample) + 1))
+    first, second = (call.argument(i, n) % x.rank for i, n in ((1, "dim0"), (2, "dim1")))
+    order = list(range(x.rank))
     order[first], order[second] = order[second], order[first]
     return b.op("Transpose", [x.value], perm=order)
 
 
 @function("expand", "expand_as", "broadcast_to")
 def expand(b: GraphBuilder, call: Call) -> OnnxValue:
-    return b.op("Expand", [call.operand().value, b.integers([1, *call.shape])])
+    if (shape := call.node.meta.get("shape")) is None:
+        raise ExportError("an expansion whose batch is not in the first place")
+    return b.op("Expand", [call.operand().value, b.integers([1, *shape])])
 
 
 @function("cat", "concat", "concatenate")
@@ -85,9 +88,7 @@ def concatenate(b: GraphBuilder, call: Call) -> OnnxValue:
 @function("stack")
 def stack(b: GraphBuilder, call: Call) -> OnnxValue:
     operands: Sequence[Operand] = call.argument(0, "tensors")
-    axis = call.argument(1, "dim", default=0) % (len(call.shape) + 1)
-    if axis == 0:
-        raise ExportError("a stack along the batch")
+    axis = call.argument(1, "dim", default=0) % (operands[0].rank + 1)
     return b.op("Concat", [b.op("Unsqueeze", [x.value, b.integers([axis])]) for x in operands], axis=axis)
 
 
@@ -98,7 +99,7 @@ def split(b: GraphBuilder, call: Call) -> list[OnnxValue]:
         call.argument(1, "chunks", "split_size", "split_size_or_sections", "split_sizes", "sections"),
     )
     axis = sample_axis(call.argument(2, "dim", default=0), x)
-    size = x.sample[axis - 1]
+    size = x.sizes[axis]
     if call.name == "tensor_split":
         raise ExportError("tensor_split: use chunk or split")
     if isinstance(given, int):
@@ -126,7 +127,7 @@ def roll(b: GraphBuilder, call: Call) -> OnnxValue:
     value = x.value
     for shift, dim in pairs:
         axis = sample_axis(dim, x)
-        cut = -shift % x.sample[axis - 1]
+        cut = -shift % x.sizes[axis]
         value = b.op("Concat", [_slice(b, value, axis, cut, None, 1), _slice(b, value, axis, 0, cut, 1)], axis=axis)
     return value
 
@@ -135,9 +136,9 @@ def roll(b: GraphBuilder, call: Call) -> OnnxValue:
 def movedim(b: GraphBuilder, call: Call) -> OnnxValue:
     x = call.operand()
     source, target = ([dims] if isinstance(dims, int) else list(dims) for dims in (call.argument(1), call.argument(2)))
-    moved = {sample_axis(to, x): sample_axis(at, x) for at, to in zip(source, target, strict=True)}
-    others = iter(axis for axis in range(len(x.sample) + 1) if axis not in moved.values())
-    order = [moved[place] if place in moved else next(others) for place in range(len(x.sample) + 1)]
+    moved = {to % x.rank: at % x.rank for at, to in zip(source, target, strict=True)}
+    others = iter(axis for axis in range(x.rank) if axis not in moved.values())
+    order = [moved[place] if place in moved else next(others) for place in range(x.rank)]
     return b.op("Transpose", [x.value], perm=order)
 
 
@@ -145,7 +146,7 @@ def movedim(b: GraphBuilder, call: Call) -> OnnxValue:
 def unbind(b: GraphBuilder, call: Call) -> list[OnnxValue]:
     x = call.operand()
     axis = sample_axis(call.argument(1, "dim", default=0), x)
-    return [_select(b, x.value, axis, index) for index in range(x.sample[axis - 1])]
+    return [_select(b, x.value, axis, index) for index in range(x.sizes[axis])]
 
 
 @function("getitem")
@@ -156,8 +157,8 @@ def item(b: GraphBuilder, call: Call) -> OnnxValue:
     used = sum(part is not None and part is not ... for part in parts)
     if ... in parts:
         place = parts.index(...)
-        parts[place : place + 1] = [slice(None)] * (len(x.sample) + 1 - used)
-    if not parts or parts[0] != slice(None):
+        parts[place : place + 1] = [slice(None)] * (x.rank - used)
+    if not parts or (x.sizes[0] < 0 and parts[0] != slice(None)):
         raise ExportError("an index into the batch")
     value, axis = x.value, 0
     for part in parts:
@@ -177,7 +178,7 @@ def item(b: GraphBuilder, call: Call) -> OnnxValue:
 def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
     x, (start, stop, step) = call.operand(), (call.argument(i, n) for i, n in ((2, "start"), (3, "end"), (4, "step")))
     dim = call.argument(1, "dim", default=0)
-    if dim % (len(x.sample) + 1) == 0 and (start or 0) == 0 and (step or 1) == 1 and _unbounded(stop):
+    if dim % (x.rank) == 0 and (start or 0) == 0 and (step or 1) == 1 and _unbounded(stop):
         return x.value
     return _slice(b, x.value, sample_axis(dim, x), start, stop, step)
 
@@ -190,9 +191,8 @@ def narrow(b: GraphBuilder, call: Call) -> OnnxValue:
 
 @function("select")
 def select(b: GraphBuilder, call: Call) -> OnnxValue:
-    """Also of values that are no batch of samples, as the states of a recurrent layer are."""
     x, dim = call.operand(), call.argument(1, "dim")
-    return _select(b, x.value, dim if x.shape is None else sample_axis(dim, x), call.argument(2, "index"))
+    return _select(b, x.value, sample_axis(dim, x), call.argument(2, "index"))
 
 
 @function("pad", "constant_pad_nd")

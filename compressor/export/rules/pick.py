@@ -32,14 +32,14 @@ def index(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x[:, places]``, and ``x[:, rows, columns]`` of neighbouring dimensions, which are picked from as one."""
     x = call.operand()
     given = {axis: place for axis, place in enumerate(call.rest(1, "indices")) if place is not None}
-    raw = call._look_up(call._given(1, ("indices",), ()), call.raw)
+    raw = call.found(1, "indices")
     axes = sorted(given)
     if not axes or axes[0] == 0 or axes != list(range(axes[0], axes[-1] + 1)):
         raise ExportError("an index into the batch, or into dimensions that lie apart")
     places = [raw[axis] for axis in axes]
     if not all(isinstance(place, Tensor) and place.dtype in (torch.int32, torch.int64) for place in places):
         raise ExportError("an index that depends on the input, or a mask")
-    sizes = [x.sample[axis - 1] for axis in axes]
+    sizes = [x.sizes[axis] for axis in axes]
     flat = torch.zeros((), dtype=torch.int64)
     for size, place in zip(sizes, places, strict=True):
         flat = flat * size + place.long() % size
@@ -68,7 +68,7 @@ def ordered(b: GraphBuilder, call: Call) -> OnnxValue | list[OnnxValue]:
     else:
         dim, largest = call.argument(1, "dim", default=-1), call.argument(2, "descending", default=False)
     axis = sample_axis(dim, x)
-    count = int(call.argument(1, "k")) if call.name == "topk" else x.sample[axis - 1]
+    count = int(call.argument(1, "k")) if call.name == "topk" else x.sizes[axis]
     found = b.ops("TopK", [b.real(x), b.integers([count])], 2, axis=axis, largest=int(bool(largest)))
     return found[1] if call.name == "argsort" else list(found)
 
@@ -95,14 +95,14 @@ def repeated_values(b: GraphBuilder, call: Call) -> OnnxValue:
     if not isinstance(times, int) or dim is None:
         raise ExportError("repeats that differ, or over the whole batch")
     axis = sample_axis(dim, x)
-    places = np.repeat(np.arange(x.sample[axis - 1], dtype=np.int64), times)
+    places = np.repeat(np.arange(x.sizes[axis], dtype=np.int64), times)
     return b.op("Gather", [x.value, b.constant(places)], axis=axis)
 
 
 @function("repeat")
 def repeat(b: GraphBuilder, call: Call) -> OnnxValue:
     x, times = call.operand(), call.rest(1, "repeats")
-    if len(times) != len(x.sample) + 1 or times[0] != 1 or not all(isinstance(count, int) for count in times):
+    if len(times) != x.rank or times[0] != 1 or not all(isinstance(count, int) for count in times):
         raise ExportError("a repetition of the batch")
     return x.value if set(times) == {1} else b.op("Tile", [x.value, b.integers(times)])
 
@@ -119,7 +119,7 @@ def quarter_turns(b: GraphBuilder, call: Call) -> OnnxValue:
     x, turns = call.operand(), call.argument(1, "k", default=1) % 4
     first, second = (sample_axis(dim, x) for dim in call.argument(2, "dims", default=(0, 1)))
     value = x.value
-    order = list(range(len(x.sample) + 1))
+    order = list(range(x.rank))
     order[first], order[second] = second, first
     for _ in range(turns):
         value = b.op("Transpose", [reversed_axis(b, value, second)], perm=order)
@@ -144,8 +144,8 @@ def windows(size: int, kernel: int, stride: int, dilation: int = 1) -> np.ndarra
 def unfold(b: GraphBuilder, call: Call) -> OnnxValue:
     """Windows along one dimension, which become a last one: ``(…, windows, …, size)``."""
     x, size, step = call.operand(), call.argument(2, "size"), call.argument(3, "step")
-    axis, rank = sample_axis(call.argument(1, "dimension"), x), len(x.sample) + 1
-    value = b.op("Gather", [x.value, b.constant(windows(x.sample[axis - 1], size, step))], axis=axis)
+    axis, rank = sample_axis(call.argument(1, "dimension"), x), x.rank
+    value = b.op("Gather", [x.value, b.constant(windows(x.sizes[axis], size, step))], axis=axis)
     order = [place for place in range(rank + 1) if place != axis + 1]
     return b.op("Transpose", [value], perm=[*order, axis + 1])
 

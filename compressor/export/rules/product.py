@@ -49,8 +49,7 @@ def bilinear(b: GraphBuilder, call: Call) -> OnnxValue:
 @function("cosine_similarity")
 def cosine(b: GraphBuilder, call: Call) -> OnnxValue:
     left, right = call.operand(0, "x1"), call.operand(1, "x2")
-    rank = len(left.shape if left.shape is not None else right.sample) + 1
-    axes = b.integers([call.argument(2, "dim", default=1) % rank])
+    axes = b.integers([call.argument(2, "dim", default=1) % left.rank])
     least = b.scalar(float(call.argument(3, "eps", default=1e-8)))
     lengths = [b.op("Max", [b.op("ReduceL2", [x.value, axes], keepdims=True), least]) for x in (left, right)]
     unit = [b.op("Div", [x.value, length]) for x, length in zip((left, right), lengths, strict=True)]
@@ -63,13 +62,13 @@ def attention(b: GraphBuilder, call: Call) -> OnnxValue:
     query, key, value = (call.operand(i, name) for i, name in enumerate(("query", "key", "value")))
     if call.argument(4, "dropout_p", default=0):
         raise ExportError("attention with dropout that is always on has no fixed function to export")
-    scale = call.argument(6, "scale") or 1 / math.sqrt(query.sample[-1])
-    rank = len(key.sample) + 1
+    scale = call.argument(6, "scale") or 1 / math.sqrt(query.sizes[-1])
+    rank = key.rank
     turned = b.op("Transpose", [key.value], perm=[*range(rank - 2), rank - 1, rank - 2])
     scores = b.op("Mul", [b.op("MatMul", [query.value, turned]), b.scalar(float(scale))])
     mask = call.argument(3, "attn_mask")
     if call.argument(5, "is_causal", default=False):
-        allowed = torch.ones(query.sample[-2], key.sample[-2], dtype=torch.bool).tril()
+        allowed = torch.ones(query.sizes[-2], key.sizes[-2], dtype=torch.bool).tril()
         mask = Operand(b.constant(allowed), None, torch.bool)
     if isinstance(mask, Operand):
         added = _as_addition(b, mask) if mask.kind is torch.bool else mask.value

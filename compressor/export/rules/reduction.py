@@ -76,7 +76,7 @@ def _spread_about(b: GraphBuilder, call: Call) -> tuple[OnnxValue, OnnxValue]:
     correction = call.argument(2, "unbiased", "correction", default=1)
     correction = 1 if correction is None else int(correction)
     keep = bool(call.node.kwargs.get("keepdim", call.argument(3, default=False)))
-    count = math.prod(x.sample[axis - 1] for axis in axes)
+    count = math.prod(x.sizes[axis] for axis in axes)
     if count <= correction:
         raise ExportError(f"a variance of {count} values with correction {correction}")
     mean = b.op("ReduceMean", [x.value, b.integers(axes)], keepdims=True)

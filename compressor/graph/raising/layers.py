@@ -133,12 +133,21 @@ def _group_norm(call: Call) -> Layer | None:
 
 def _instance_norm(call: Call) -> Layer | None:
     affine = call.has("weight")
-    if call.has("running_mean") or call.rank not in _INSTANCE_NORMS or call.has("bias") != affine:
+    tracked = call.has("running_mean")
+    if call.rank not in _INSTANCE_NORMS or call.has("bias") != affine:
         return None
+    if tracked and call.get("use_input_stats") and not call.program.in_training:
+        raise CaptureError("an instance normalisation updates its statistics even in eval mode")
     if affine and not _trained(call, "weight", "bias"):
         return None
-    settings: dict[str, Any] = {"eps": call.get("eps", 1e-5), "momentum": call.get("momentum"), "affine": affine}
-    return _layer(call, lambda: _INSTANCE_NORMS[call.rank](call.sizes[1], **settings), "weight", "bias")
+    settings: dict[str, Any] = {
+        "eps": call.get("eps", 1e-5),
+        "momentum": call.get("momentum"),
+        "affine": affine,
+        "track_running_stats": tracked,
+    }
+    names = ("weight", "bias", "running_mean", "running_var")
+    return _layer(call, lambda: _INSTANCE_NORMS[call.rank](call.sizes[1], **settings), *names)
 
 
 def _prelu(call: Call) -> Layer | None:

@@ -49,7 +49,8 @@ _NAMES: Final = frozenset({
 _REFUSED_OVERLOADS: Final = frozenset({"aten.repeat_interleave.Tensor", "aten.all.default", "aten.any.default"})
 _TAGS: Final = frozenset({torch.Tag.nondeterministic_seeded, torch.Tag.data_dependent_output})
 _RANDOM_IN_TRAINING: Final = frozenset({
-    "alpha_dropout", "dropout", "feature_alpha_dropout", "feature_dropout", "scaled_dot_product_attention"
+    "alpha_dropout", "dropout", "feature_alpha_dropout", "feature_dropout", "gru", "lstm", "rnn_relu", "rnn_tanh",
+    "scaled_dot_product_attention",
 })  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Running one node on small real tensors, to learn what no rule tells: always in eval mode, leaving no trace.
 
 A value is a batch of samples when its first dimension follows the batch size and nothing else does; two batch sizes
-decide. Values that are no batches (numbers read from a shape, tuples of chunks) are recomputed when someone needs them.
-``node.meta["dtype"]`` is the type of a value that holds no real numbers: flags, and places.
+decide. Values that are no tensors (numbers read from a shape, tuples of chunks) are recomputed when someone needs them.
+``node.meta["dtype"]`` is the type of a value that holds no real numbers: flags, and places; ``node.meta["sizes"]`` are
+all sizes of a tensor that does not have the batch in front, with -1 for the one dimension that depends on the batch.
 """
 
 from __future__ import annotations
@@ -70,11 +71,13 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
     @functools.cache
     def value(of: fx.Node, batch: int) -> Any:
         shape: Shape | None = of.meta.get("shape")
-        if shape is None:
+        probed: dict[int, Shape] | None = of.meta.get("probed")
+        if shape is None and probed is None:
             return compute(of, batch)
+        sizes = (batch, *shape) if shape is not None else (probed or {})[batch]
         like = zeros(((),), 1, root)[0]
         dtype = of.meta.get("dtype", like.dtype)
-        return torch.zeros((batch, *shape), dtype=dtype, device="meta" if meta else like.device)
+        return torch.zeros(sizes, dtype=dtype, device="meta" if meta else like.device)
 
     def compute(of: fx.Node, batch: int) -> Any:
         args, kwargs = fx.node.map_arg((of.args, of.kwargs), lambda argument: value(argument, batch))
@@ -102,15 +105,38 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
             if held.numel() and int(held.max()) >= size:
                 raise GraphError(f"it picks place {int(held.max())} of {size} along dimension {args[1]}")
 
+    found: dict[int, Shape] = {}
+
     def run(batch: int) -> Any:
         result = compute(node, batch)
-        if isinstance(result, Tensor) and not result.is_floating_point():
-            node.meta["dtype"] = result.dtype
+        if isinstance(result, Tensor):
+            found[batch] = tuple(result.shape)
+            if not result.is_floating_point():
+                node.meta["dtype"] = result.dtype
         return result
 
-    node.meta.pop("dtype", None)
+    forget(node)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return _sample_shape(run)
+        shape = _sample_shape(run)
+    if shape is None and len(found) == len(BATCHES):
+        node.meta["probed"] = found
+        if (sizes := _open_sizes(*found.values())) is not None:
+            node.meta["sizes"] = sizes
+    return shape
+
+
+def forget(node: fx.Node) -> None:
+    """What was found out about a node's value earlier, but for its shape."""
+    for name in ("dtype", "sizes", "probed"):
+        node.meta.pop(name, None)
+
+
+def _open_sizes(first: Shape, second: Shape) -> Shape | None:
+    """Sizes with -1 where two batch sizes differ; None where that is more than one dimension."""
+    if len(first) != len(second):
+        return None
+    sizes = tuple(a if a == b else -1 for a, b in zip(first, second, strict=True))
+    return sizes if sizes.count(-1) <= 1 else None
 
 
 def _sample_shape(run: Callable[[int], Any]) -> Shape | None:

@@ -1,0 +1,35 @@
+"""What a plugin may ask about the data: statistics of normalisations count every image alike."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compressor.evidence import Evidence
+from compressor.graph.capture import capture
+
+
+def norm_of(sizes: list[int], rows: bool) -> tuple[nn.Module, Tensor]:
+    """A calibrated normalisation of a network that hands its input on, and all the images."""
+    layer = nn.BatchNorm1d(3) if rows else nn.BatchNorm2d(3)
+    network = capture(nn.Sequential(layer).eval(), (3,) if rows else (3, 2, 2))
+    images = torch.randn(sum(sizes), 3, *(() if rows else (2, 2))) * 2 + 1
+    batches = [(part, torch.zeros(len(part), dtype=torch.long)) for part in torch.split(images, sizes)]
+    Evidence(batches).calibrate(network)
+    return network.leaf("0"), images
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize("sizes", [[32, 32, 1], [1, 32, 8], [1, 1, 30], [40]])
+def test_every_image_counts_alike(sizes: list[int], rows: bool) -> None:
+    norm, images = norm_of(sizes, rows)
+    expected = images.mean([0, *range(2, images.dim())])
+    assert torch.allclose(norm.running_mean, expected, atol=1e-5)
+    assert norm.momentum == 0.1
+    assert not norm.training
+
+
+def test_one_image_alone_leaves_the_statistics_as_they_were() -> None:
+    norm, _ = norm_of([1], rows=True)
+    assert torch.equal(norm.running_mean, torch.zeros(3))
