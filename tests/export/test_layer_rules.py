@@ -59,7 +59,8 @@ LAYERS: list[tuple[nn.Module, Shape]] = [
         nn.UpsamplingBilinear2d(scale_factor=2), nn.UpsamplingNearest2d(size=(22, 18)),
         nn.AdaptiveAvgPool2d(1), nn.AdaptiveAvgPool2d((11, 3)), nn.AdaptiveAvgPool2d((4, 7)),
         nn.AdaptiveAvgPool2d((None, 2)), nn.AdaptiveAvgPool2d((13, 20)), nn.AdaptiveMaxPool2d(1),
-        nn.AdaptiveMaxPool2d((11, 3)), nn.AdaptiveMaxPool2d((None, 9)), nn.Dropout2d(), nn.Identity(),
+        nn.AdaptiveMaxPool2d((11, 3)), nn.AdaptiveMaxPool2d((None, 9)), nn.AdaptiveMaxPool2d(4),
+        nn.Dropout2d(), nn.Identity(),
     )),
     (nn.PixelShuffle(2), (8, 3, 4)),
     (nn.PixelUnshuffle(2), (2, 6, 4)),
@@ -101,7 +102,6 @@ def test_opsets(opset: int) -> None:
     ("layer", "shape", "reason"),
     [
         (nn.BatchNorm2d(6, track_running_stats=False), IMAGE, "running statistics"),
-        (nn.AdaptiveMaxPool2d(4), IMAGE, "divisible"),
         (nn.Softmax(0), IMAGE, "no axis of a sample"),
         (nn.LPPool2d(2, 3), IMAGE, "no ONNX form"),
     ],
