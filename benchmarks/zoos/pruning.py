@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -21,8 +22,12 @@ AGREE = 5e-5
 """Largest difference relative to the largest output."""
 
 
-def prune_half(network: Network, images: Tensor) -> dict[str, Any]:
-    """Every group once, one after the other on one copy; ``error`` is the difference from the silenced network."""
+def prune_half(network: Network, images: Tensor, limit: float = 30.0) -> dict[str, Any]:
+    """Every group once, one after the other on one copy; ``error`` is the difference from the silenced network.
+
+    What ``limit`` CPU seconds do not suffice for is left, and counted as ``untried``.
+    """
+    end = time.process_time() + limit
     places = list(find_groups(network))
     groups = [place for place in places if not isinstance(place, Refused)]
     result: dict[str, Any] = {
@@ -31,7 +36,10 @@ def prune_half(network: Network, images: Tensor) -> dict[str, Any]:
         "parameters": network.parameter_count,
     }
     silenced, pruned, done, declined = network.fork(), network.fork(), 0, Counter[str]()
-    for group in groups:
+    for index, group in enumerate(groups):
+        if time.process_time() > end:
+            result["untried"] = len(groups) - index
+            break
         channels = _every_second(group)
         if not channels:
             declined["only one part of its channels can go"] += 1
