@@ -28,7 +28,7 @@ class Evidence:
         total, count = 0.0, 0
         with torch.inference_mode():
             for images, labels in self.batches:
-                total += float(self.loss(network(images), labels)) * len(labels)
+                total += float(self.loss(network.logits(images), labels)) * len(labels)
                 count += len(labels)
         return total / max(count, 1)
 

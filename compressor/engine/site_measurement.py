@@ -189,7 +189,7 @@ def squared_gradient(network: Network, evidence: Evidence) -> float:
     samples = sum(len(labels) for _, labels in evidence.batches)
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for images, labels in evidence.batches:
-        loss = evidence.loss(network(images), labels) * len(labels) / samples
+        loss = evidence.loss(network.logits(images), labels) * len(labels) / samples
         for sum_, part in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if part is not None:
                 sum_ += part

@@ -50,6 +50,28 @@ class Network:
         result: Tensor = self.module(x)
         return result
 
+    def logits(self, x: Tensor) -> Tensor:
+        """What losses work on ``(N, classes)``: the output, or what a closing softmax is given.
+
+        Files from elsewhere often end in a softmax; cross entropy has one of its own, and on top of another it trains
+        towards something else. What LogSoftmax gives are logits as they are.
+        """
+        node = self.logits_node
+        if node is self.output_node:
+            return self(x)
+        (closing,) = (user for user in node.users if isinstance(self.leaf(str(user.target)), nn.Softmax))
+        seen: list[Tensor] = []
+
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            seen.append(inputs[0])
+
+        handle = self.leaf(str(closing.target)).register_forward_pre_hook(keep)
+        try:
+            self(x)
+        finally:
+            handle.remove()
+        return seen[-1].flatten(1)
+
     def train(self, mode: bool = True) -> Network:
         self.module.train(mode)
         return self
@@ -96,6 +118,22 @@ class Network:
         if not isinstance(value, fx.Node):
             raise GraphError("the network does not return a single tensor")
         return value
+
+    @property
+    def logits_node(self) -> fx.Node:
+        """The node whose value the classes are told by: the output, or what goes into the softmax it closes with."""
+        node = self.output_node
+        passing = (nn.Flatten, nn.Identity, nn.Softmax)
+        while node.op == "call_module" and isinstance(leaf := self.leaf(str(node.target)), passing):
+            source = node.args[0]
+            if not isinstance(source, fx.Node) or not source.meta.get("shape"):
+                break
+            if isinstance(leaf, nn.Softmax):
+                shape = self.shape(node)
+                over_classes = leaf.dim in (1, -len(shape)) and math.prod(shape) == shape[0]
+                return source if over_classes else self.output_node
+            node = source
+        return self.output_node
 
     def calls(self) -> Iterator[tuple[fx.Node, nn.Module]]:
         """Every call of a leaf with the leaf, in execution order. A shared leaf appears once per call."""

@@ -108,7 +108,7 @@ class Distiller:
             answers = self._logits[batch.indices.to(self._logits.device)]
         else:
             with torch.no_grad(), autocast(logits.device, self._precision):
-                answers = self._teacher(batch.images).float()
+                answers = self._teacher.logits(batch.images).float()
         theirs = self._theirs.take()
         total = torch.zeros((), device=logits.device)
         if self._spec.logits:

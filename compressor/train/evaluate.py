@@ -38,7 +38,7 @@ def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH)
     right, loss = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.float64)
     with torch.inference_mode():
         for images, labels in split.batches(batch):
-            logits, wanted = network(data.normalised(images.to(device))), labels.to(device)
+            logits, wanted = network.logits(data.normalised(images.to(device))), labels.to(device)
             right += (logits.argmax(1) == wanted).sum()
             loss += F.cross_entropy(logits, wanted, reduction="sum")
     network.train(was_training)
@@ -52,6 +52,6 @@ def predict(network: Network, data: Data, images: Split | Tensor, *, batch: int 
     network.eval()
     device = network.device
     with torch.no_grad():
-        answers = [network(data.normalised(part.to(device))) for part in parts]
+        answers = [network.logits(data.normalised(part.to(device))) for part in parts]
     network.train(was_training)
     return torch.cat(answers)

@@ -134,7 +134,7 @@ class Loop:
         """One optimizer step; the loss and the logits it was computed from, detached."""
         self._set_rate()
         with autocast(self._network.device, self._precision):
-            logits = self._network(batch.images)
+            logits = self._network.logits(batch.images)
         logits = logits.float()
         loss = self._loss(logits, batch.labels)
         if self._distiller is not None:

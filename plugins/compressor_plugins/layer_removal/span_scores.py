@@ -82,7 +82,7 @@ def taylor(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[
     network.eval()
     for images, labels in _chunks(network, nodes, evidence):
         values = _differentiable(network, nodes, images)
-        loss = evidence.loss(values[network.output_node], labels) * len(labels)
+        loss = evidence.loss(values[network.logits_node].flatten(1), labels) * len(labels)
         lasts = _unique(span.last for span in spans)
         gradients = torch.autograd.grad(loss, [values[node] for node in lasts], allow_unused=True)
         slope = dict(zip(lasts, gradients, strict=True))
@@ -149,13 +149,13 @@ def _chunks(network: Network, nodes: Sequence[fx.Node], evidence: Evidence) -> I
 
 
 def _differentiable(network: Network, nodes: Sequence[fx.Node], images: Tensor) -> dict[fx.Node, Tensor]:
-    """Values of the nodes and of the output, through which gradients flow."""
+    """Values of the nodes and of the logits, through which gradients flow."""
     found: dict[fx.Node, Tensor] = {}
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
             value: object = super().run_node(n)
-            if (n in wanted or n is network.output_node) and isinstance(value, Tensor):
+            if (n in wanted or n is network.logits_node) and isinstance(value, Tensor):
                 found[n] = value
             return value
 

@@ -100,9 +100,10 @@ def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace
     network.eval()
     try:
         for images, labels in evidence.batches:
-            recorder = _Recorder(network.module, source_of(place.layer), place.taker)
+            recorder = _Recorder(network, source_of(place.layer), place.taker)
             with torch.enable_grad():
-                loss = evidence.loss(recorder.run(images), labels) * len(labels) / samples
+                recorder.run(images)
+                loss = evidence.loss(recorder.logits.flatten(1), labels) * len(labels) / samples
             pairs.append((recorder.taken, torch.autograd.grad(loss, recorder.given)[0]))
     finally:
         network.train(training)
@@ -122,10 +123,11 @@ class _Recorder(fx.Interpreter):
 
     taken: Tensor
     given: Tensor
+    logits: Tensor
 
-    def __init__(self, module: fx.GraphModule, source: fx.Node, cut: fx.Node) -> None:
-        super().__init__(module)
-        self.source, self.cut = source, cut
+    def __init__(self, network: Network, source: fx.Node, cut: fx.Node) -> None:
+        super().__init__(network.module)
+        self.source, self.cut, self.end = source, cut, network.logits_node
         self.past = False
 
     def run_node(self, n: fx.Node) -> object:
@@ -136,6 +138,8 @@ class _Recorder(fx.Interpreter):
         if n is self.cut and isinstance(value, Tensor):
             self.given = value = value.detach().requires_grad_()
             self.past = True
+        if n is self.end and isinstance(value, Tensor):
+            self.logits = value
         return value
 
 
