@@ -24,6 +24,7 @@ FORMATS: Final = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 """As Pillow calls them."""
 LARGEST: Final = 89_478_485
 """Pixels of one image; more is taken for a bomb. A quarter of a GiB of colour, as in Pillow."""
+_TOO_LARGE: Final = f"its image is too large; at most {LARGEST:,} pixels are read"
 _DEEP: Final = ("I", "F")
 """First letters of the modes with more than 8 bits: I, I;16, I;16B, F."""
 _GREY: Final = frozenset({"1", "L", "LA", "La"})
@@ -122,11 +123,13 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             image = Image.open(path, formats=FORMATS)
         except UnidentifiedImageError:
             raise _unreadable(path, f"not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+        except Image.DecompressionBombError:
+            raise DataError(f"{path}: {_TOO_LARGE}") from None
         except Exception as error:
             raise _unreadable(path, error) from None
         with image:
             if image.width * image.height > LARGEST:
-                raise DataError(f"{path} is {image.width}×{image.height} pixels; at most {LARGEST:,} are read")
+                raise DataError(f"{path}: {_TOO_LARGE}")
             yield image
 
 

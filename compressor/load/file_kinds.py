@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from compressor.errors import ModelFileError
+from compressor.files import require_regular
 from compressor.graph.pt2_in.archive import Archive
 
 
@@ -35,6 +36,7 @@ def kind_of(path: Path) -> Kind:
     """The kind of a file. Raises ``ModelFileError`` for a folder, and for what cannot be opened."""
     if path.is_dir():
         raise ModelFileError(f"{path}: a folder; name the model file in it")
+    require_regular(path, ModelFileError)
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD)

@@ -74,6 +74,10 @@ DATA = {
     "calibration": Range(1, _SAMPLES),
     "limit": Range(0, _SAMPLES),
     "size": Range(0, _PIXELS),
+    "resize": Range(0, _PIXELS),
+    "crop": Range(0, _PIXELS),
+    "white": Range(0, 1e30),
+    "memory": Range(0, 2**30, beyond_low=True),
 }
 PROBE = {
     "sets": _COUNT,

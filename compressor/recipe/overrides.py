@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compressor.data.spec import SOURCES
 from compressor.errors import RecipeError, did_you_mean
 from compressor.recipe.toml import to_value
 
@@ -64,11 +65,20 @@ def _parts(key: str) -> tuple[str, ...]:
 def apply_overrides(
     raw: Mapping[str, Any], overrides: Sequence[Override]
 ) -> tuple[dict[str, Any], dict[Location, str]]:
-    """``raw`` with every override put in, and where each one went. Raises ``RecipeError`` for an entry not there."""
+    """``raw`` with every override put in, and where each one went. Raises ``RecipeError`` for an entry not there.
+
+    Another source of data takes the place of the recipe's own.
+    """
     result = copy.deepcopy(dict(raw))
     places: dict[Location, str] = {}
     for override in overrides:
         places[_put(result, override)] = override.text
+    data = result.get("data")
+    if isinstance(data, dict):
+        given = [key for key in SOURCES if ("data", key) in places and data.get(key)]
+        for key in SOURCES:
+            if given and ("data", key) not in places:
+                data.pop(key, None)
     return result, places
 
 

@@ -73,3 +73,13 @@ def test_a_missing_entry_lists_those_there_are() -> None:
 def test_a_value_is_no_table() -> None:
     with pytest.raises(RecipeError, match="'y' is no key here: the value before it is 3"):
         put({"x": 3}, "x.y=1")
+
+
+def test_another_source_of_data_takes_the_place_of_the_recipes_own() -> None:
+    raw = {"data": {"name": "digits", "limit": 5}}
+    replaced, _ = apply_overrides(raw, [parse_override("data.npz=own.npz")])
+    assert replaced == {"data": {"npz": "own.npz", "limit": 5}}
+    both, _ = apply_overrides(raw, [parse_override("data.npz=own.npz"), parse_override("data.name=mnist")])
+    assert both == {"data": {"npz": "own.npz", "name": "mnist", "limit": 5}}  # which the spec then refuses
+    emptied, _ = apply_overrides(raw, [parse_override("data.npz=")])
+    assert emptied["data"]["name"] == "digits"
