@@ -15,7 +15,7 @@ TORCH  ?= torch==2.13.0
 demo: export OMP_NUM_THREADS = 1
 demo: $(VENV)/.ready
 	rm -rf $(DEMO)
-	$(BIN)/compressor train lenet --data fashion-mnist --fallback --epochs 8 --out $(DEMO)/model.pt
+	$(BIN)/compressor train lenet --data fashion-mnist --download --fallback --epochs 8 --out $(DEMO)/model.pt
 	$(BIN)/compressor optimize $(DEMO)/model.pt --recipe recipes/quickstart.toml --out $(DEMO)/run --set data.fallback=true
 
 test: $(VENV)/.dev lint types suite

@@ -1,0 +1,113 @@
+"""The user's own code: found where a script beside it would find it, and named when it fails."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from compressor.data.imported import call_function, import_function
+from compressor.data.load import load_data
+from compressor.data.spec import DataSpec
+from compressor.errors import DataError, InputError
+
+MODULE = """
+import numpy as np
+
+def table():
+    import a_neighbour_of_mine  # found though it is imported late
+    return a_neighbour_of_mine.table()
+
+def failing():
+    values = {}
+    return values["x"]
+
+def inside_a_library():
+    return np.concatenate([np.zeros((2, 3)), np.zeros(4)])
+
+def leaving():
+    raise SystemExit(0)
+
+def pair():
+    return np.zeros((4, 4, 4)), np.arange(4)
+
+class Samples:
+    def __getitem__(self, index): return index
+
+def samples():
+    return Samples()
+
+def two_inputs():
+    x = np.zeros((20, 4, 4), np.uint8)
+    return {"x": (x, x), "y": np.arange(20) % 2}
+
+def ragged():
+    return {"x": [np.zeros((4, 4)), np.zeros((5, 5))], "y": [0, 1]}
+"""
+NEIGHBOUR = """
+import numpy as np
+
+def table():
+    return {"x": np.random.default_rng(0).integers(0, 255, (40, 4, 4)), "y": np.arange(40) % 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data_of_mine.py").write_text(MODULE)
+    (tmp_path / "a_neighbour_of_mine.py").write_text(NEIGHBOUR)
+    (tmp_path / "no_python.py").write_text("def f(:\n    pass\n")
+    (tmp_path / "breaks.py").write_text("import os\n\nnothing = undefined\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in ("data_of_mine", "a_neighbour_of_mine", "breaks", "no_python"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return tmp_path
+
+
+def test_a_neighbour_is_found_when_it_is_imported_late(here: Path) -> None:
+    assert len(load_data(DataSpec(function="data_of_mine:table")).open_test()) == 6
+    assert sys.path[-1] == str(here)  # last: it hides nothing of anyone else's
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("failing", r"failed: KeyError: 'x' \(.*data_of_mine\.py, line 10\)"),
+        ("inside_a_library", r"failed: ValueError: .*data_of_mine\.py, line 13\)"),
+        ("leaving", r"failed: SystemExit: 0 \(.*data_of_mine\.py, line 16\)"),
+        ("pair", "returned tuple of 2; name its arrays"),
+        ("samples", "returned Samples, which is not read sample by sample"),
+        ("two_inputs", "x, y: a tuple of 2 inputs; one array of images is supported"),
+        ("ragged", "the images make no array"),
+    ],
+)
+def test_a_function_that_fails_is_named_with_its_line(name: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        load_data(DataSpec(function=f"data_of_mine:{name}"))
+    assert "data_of_mine" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "complaint"),
+    [
+        ("breaks", r"fails when it is imported: NameError: .*breaks\.py, line 3\)"),
+        ("no_python", r"fails when it is imported: SyntaxError: .*no_python\.py, line 1\)"),
+    ],
+)
+def test_a_module_that_fails_is_named_with_its_line(module: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        import_function(f"{module}:f", "data.function")
+
+
+def test_our_own_errors_and_interrupts_pass() -> None:
+    for error in (DataError("as it is"), KeyboardInterrupt()):
+
+        def raising(error: BaseException = error) -> None:
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            call_function(raising, "m:f", "data.function")
+        assert caught.value is error
