@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.dataset import Split
-from compressor.data.mapped import map_tensor
+from compressor.data.mapped import Touched, map_tensor
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _map(file: BinaryIO, entry: Mapping[str, Any], start: int) -> tuple[Tensor, Callable[[int], None]]:
+def _map(file: BinaryIO, entry: Mapping[str, Any], start: int) -> tuple[Tensor, Touched]:
     begin, end = entry["data_offsets"]
     shape, dtype = tuple(entry["shape"]), _TYPES[entry["dtype"]]
     if prod(shape) * dtype.itemsize != end - begin:

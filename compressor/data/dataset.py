@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from compressor.data.mapped import Touched
 from compressor.errors import DataError
 from compressor.evidence import Batch
 from compressor.graph.leaf import Shape
@@ -26,8 +27,8 @@ class Split:
     labels: Tensor
     rows: Tensor | None = None
     """Indices into ``store``, one per label; None for all of it as it lies."""
-    touched: Callable[[int], None] | None = field(default=None, repr=False)
-    """Told after every reading how many bytes of ``store`` it touched."""
+    touched: Touched | None = field(default=None, repr=False)
+    """Told of every reading where ``store`` lies in a mapped file."""
 
     def __post_init__(self) -> None:
         if self.store.ndim != 4 or self.store.dtype not in (torch.uint8, torch.float32):
@@ -73,7 +74,7 @@ class Split:
         """The images at ``indices``, copied."""
         images = self.store[indices if self.rows is None else self.rows[indices]]
         if self.touched is not None:
-            self.touched(images.nbytes)
+            self.touched(images.nbytes, len(images))
         return images
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -83,7 +84,7 @@ class Split:
             images = self.store[part if self.rows is None else self.rows[part]]
             yield images, self.labels[part]
             if self.touched is not None:
-                self.touched(images.nbytes)
+                self.touched(images.nbytes, 1 if self.rows is None else len(images))
 
 
 @dataclass(eq=False)
