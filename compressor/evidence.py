@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
+from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 
 Batch = tuple[Tensor, Tensor]
@@ -52,7 +53,25 @@ class Evidence:
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
     def calibrate(self, network: Network, passes: int = 1) -> None:
-        """Re-estimate the running statistics of every BatchNorm from the batches, each sample counting alike.
+        """Learn from the batches what takes no training: BatchNorm statistics anew, then what leaves calibrate."""
+        if self.batches:
+            self._estimate_norms(network, passes)
+            self.calibrate_leaves(network)
+
+    def calibrate_leaves(self, network: Network) -> None:
+        """What leaves learn from data without training, from the batches."""
+
+        def run() -> None:
+            network.eval()
+            with torch.no_grad():
+                for images, _ in self.batches:
+                    network(images)
+
+        for home, leaves in calibrating(network).items():
+            home.calibrate(leaves, run)
+
+    def _estimate_norms(self, network: Network, passes: int) -> None:
+        """The running statistics of every BatchNorm anew, each sample counting alike.
 
         A batch counts as much as it has samples; one image alone, of which there may be no variance, joins the batch
         before, and without another nothing is estimated.
@@ -90,3 +109,14 @@ def _whole_batches(batches: Sequence[Batch]) -> Iterator[Tensor]:
             waiting = images if waiting is None else torch.cat([waiting, images])
     if waiting is not None:
         yield waiting
+
+
+def calibrating(network: Network) -> dict[type[Leaf], list[Leaf]]:
+    """The leaves that learn from data without training, by the class that says how."""
+    families: dict[type[Leaf], list[Leaf]] = {}
+    for _, leaf in network.leaves():
+        if isinstance(leaf, Leaf):
+            home = next(base for base in type(leaf).__mro__ if "calibrate" in vars(base))
+            families.setdefault(home, []).append(leaf)
+    families.pop(Leaf, None)  # type: ignore[type-abstract]
+    return families

@@ -27,11 +27,14 @@ from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import Decision, Edit, Plan
 from compressor.engine.resolve import depends_on_its_course
 from compressor.errors import BrokenPromise, ExportError, GraphError, Refusal, TrialError
-from compressor.evidence import Evidence
+from compressor.evidence import Evidence, calibrating
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
 from compressor.graph.network import Network
 from compressor.train.evaluate import evaluate
+
+_GLIMPSE = 16
+"""Samples that say how a network is built, not how good it is."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class _Trial:
             return None
         network = self._built(plan)
         with self.course.timed("screen"):
-            return self._against_limits(network)
+            return self._against_limits(self._glimpsed(network))
 
     def _built(self, plan: Plan) -> Network:
         """The network after all edits, untrained. The first phase is what the course goes on with."""
@@ -120,6 +123,15 @@ class _Trial:
             network = self.course.network.fork()
             apply_edits(network, edits, self.evidence)
         return network
+
+    def _glimpsed(self, network: Network) -> Network:
+        """The network as its file will be built: leaves that calibrate have another form there once they have."""
+        if not calibrating(network):
+            return network
+        images, labels = self.evidence.batches[0]
+        glimpsed = network.fork()
+        Evidence([(images[:_GLIMPSE], labels[:_GLIMPSE])], self.evidence.loss).calibrate_leaves(glimpsed)
+        return glimpsed
 
     def _against_limits(self, network: Network) -> Outcome | Latency:
         self.progress("screen", 0.0)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import InputError
-from compressor.export.parity import acceptable, file_input, relative_errors
+from compressor.export.parity import acceptable, file_input, relative_errors, stated_tolerance
 from compressor.graph.network import Network
 from compressor.measure.session import OnnxModel
 
@@ -50,6 +50,7 @@ def cross_check(
     if ours.shape != theirs.shape:
         return CrossCheck("differs", f"outputs of shape {ours.shape[1:]} against {theirs.shape[1:]}")
     errors = relative_errors(theirs.reshape(len(theirs), -1), ours.reshape(len(ours), -1))
+    tolerance = max(tolerance, stated_tolerance(network, images))
     agrees = acceptable(errors, network, images, tolerance)
     detail = f"largest relative difference {errors.max():.1e} over {len(errors)} images"
     return CrossCheck("agrees" if agrees else "differs", detail)

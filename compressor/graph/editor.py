@@ -15,7 +15,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
@@ -112,6 +112,54 @@ class Editor:
         self._settle([call])
         self._record("insert", path, f"{_kind(module)} after {node.name}")
         return call
+
+    def repeat_after(self, node: fx.Node, path: str) -> fx.Node:
+        """Pass the value of ``node`` through the leaf at ``path`` once more, on its way to all users.
+
+        Returns the node of the call. Raises ``GraphError`` when there is no such leaf, or it does not take the value.
+        """
+        self._check_open()
+        self._fits(node.name, [self.network.leaf(path)], [self.network.shape(node)])
+        with self.network.graph.inserting_after(node):
+            call = self.network.graph.call_module(path, (node,))
+        node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+        self._settle([call])
+        self._record("repeat", path, f"after {node.name}")
+        return call
+
+    def append(self, what: nn.Module | Callable[..., Any], inputs: Sequence[fx.Node | float], name: str) -> fx.Node:
+        """Compute something new from values of the network, which nothing reads yet; see ``redirect``.
+
+        A leaf gets the path that ``insert_after`` would give it behind the last of ``inputs``.
+        """
+        self._check_open()
+        sources = [value for value in inputs if isinstance(value, fx.Node)]
+        last = max(sources)
+        if isinstance(what, nn.Module):
+            self._fits(last.name, [what], [self.network.shape(source) for source in sources])
+            path = add(self.network, place_of(last), name, what)
+        with self.network.graph.inserting_after(last):
+            if isinstance(what, nn.Module):
+                node = self.network.graph.call_module(path, tuple(inputs))
+            else:
+                title = f"{place_of(last)}_{name}".replace(".", "_")
+                node = self.network.graph.create_node("call_function", what, tuple(inputs), name=title)
+        self._settle([node])
+        self._record("append", node.name, f"{_kind(what) if isinstance(what, nn.Module) else what.__name__}")
+        return node
+
+    def redirect(self, node: fx.Node, to: fx.Node) -> None:
+        """Let everything that reads ``node`` read ``to``, but for what ``to`` itself is computed from.
+
+        Raises ``GraphError`` when their shapes differ.
+        """
+        self._check_open()
+        if self.network.shape(node) != self.network.shape(to):
+            raise GraphError(f"{to.name} has another shape than {node.name}")
+        within = _upstream(to)
+        node.replace_all_uses_with(to, delete_user_cb=lambda user: user not in within)
+        self._settle([to])
+        self._record("redirect", node.name, f"to {to.name}")
 
     def add_branch(self, node: fx.Node, chain: Sequence[tuple[str, nn.Module]], name: str) -> fx.Node:
         """Add to the value of ``node`` what a chain of leaves makes of it; all users get ``node + chain(node)``.
@@ -285,6 +333,16 @@ class Editor:
 
     def _record(self, kind: str, path: str, detail: str) -> None:
         self.changes.append(Change(kind, path, detail))
+
+
+def _upstream(node: fx.Node) -> set[fx.Node]:
+    """The node and everything it is computed from."""
+    found, waiting = {node}, [node]
+    while waiting:
+        fresh = set(waiting.pop().all_input_nodes) - found
+        found |= fresh
+        waiting += fresh
+    return found
 
 
 def _kind(module: nn.Module) -> str:

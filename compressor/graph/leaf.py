@@ -8,7 +8,7 @@ says the same four there, so that shapes, pruning, accounting and export need no
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -97,6 +97,14 @@ class Leaf(nn.Module):
         """Whether it reads the signs of its inputs, so that the smallest error at zero is as large as any."""
         return False
 
+    jitter: float = 0.0
+    """Of a leaf that rounds values: by how much, in steps, it moves them before. Set by the parity check alone."""
+
+    @property
+    def rounds_values(self) -> bool:
+        """Whether it rounds values to steps, so that an error of rounding may move its output by a whole step."""
+        return False
+
     @abstractmethod
     def output_shape(self, *inputs: Shape) -> Shape:
         """Shape of one output sample from the shapes of the input samples."""
@@ -116,6 +124,14 @@ class Leaf(nn.Module):
     def keep_inputs(self, channels: Tensor) -> None:
         """Keep only these input channels (indices, ascending). Default: refuse."""
         raise NotImplementedError(f"{type(self).__name__} cannot lose input channels")
+
+    @classmethod
+    def calibrate(cls, leaves: Sequence[Leaf], run: Callable[[], None]) -> None:
+        """Learn from data what takes no training: ranges, corrections. Default: nothing.
+
+        Called where BatchNorm is re-estimated, once for all leaves of a network whose classes share this method, which
+        are ``leaves``; ``run()`` passes the calibration batches through the network in eval mode, each time anew.
+        """
 
     def after_step(self) -> None:
         """Called after every optimizer step: clip latent weights, hold masks. Default: nothing."""

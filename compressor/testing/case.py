@@ -40,8 +40,9 @@ class Rewritten:
 
     @functools.cached_property
     def trained(self) -> Network:
-        """The network after a training step."""
+        """The network after calibration and a training step."""
         fork = self.network.fork()
+        self.case.evidence.calibrate_leaves(fork)
         train_step(fork, self.case.evidence)
         return fork
 

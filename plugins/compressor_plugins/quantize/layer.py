@@ -1,0 +1,238 @@
+"""A linear or convolutional layer whose weights are 8-bit integers, and which computes in integers where its input is.
+
+    ŵ = s_w ⊙ clip(round(w / s_w), −m, m)            m = 127, or 63 where pairs of products must fit 16 bits
+    y = ŵ ∗ x̂ + b,    b in steps of s_x · s_w        s_x the step of the input
+
+In the file weights, input and bias are integers behind DequantizeLinear, the form that ONNX Runtime turns into
+QLinearConv, QGemm or MatMulIntegerToFloat. Where the input is not held to steps, weights are unpacked to float at load.
+
+Rounding moves the mean of an output; calibration puts it back into the bias, layer by layer, each with the layers
+before it corrected already (Nagel et al., data-free quantization, arXiv:1906.04721, with data in place of statistics).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+
+from compressor.graph.cost import cost_of
+from compressor.graph.coupling.select import with_inputs, with_outputs
+from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor.graph.shapes import shape_of
+from compressor_plugins.quantize.geometry import attributes, filled, output_axis, shell_of
+from compressor_plugins.quantize.rounding import RoundingLeaf, rounded
+from compressor_plugins.quantize.value import SteppedValue
+
+_FLOAT = 1
+"""``TensorProto.FLOAT``."""
+_MOST = 2.0**30
+"""Steps a bias may take, well inside 32 bits."""
+
+
+class IntegerLayer(RoundingLeaf):
+    """``weight`` and ``bias`` as in the torch layer it stands for; ``log_step`` (outputs,)."""
+
+    def __init__(self, layer: nn.Module, weight_bits: int = 8, correct: bool = True, trainable: bool = True) -> None:
+        super().__init__()
+        weight: Tensor = layer.weight  # type: ignore[assignment]
+        self._shell = (shell_of(layer),)  # in a tuple: no module of this one
+        outputs = weight.shape[output_axis(layer)]
+        bias: Tensor | None = layer.bias  # type: ignore[assignment]
+        self.weight_bits, self.correct = weight_bits, correct
+        self.weight = nn.Parameter(weight.detach().clone(), requires_grad=trainable)
+        self.bias = nn.Parameter(torch.zeros(outputs, device=weight.device) if bias is None else bias.detach().clone())
+        self.log_step = nn.Parameter(channel_steps(self._rows(weight), self.largest).log(), requires_grad=trainable)
+        self.reads: SteppedValue | None = None
+        """At export: what holds the input to steps."""
+        self.rank = 1
+        """At export: dimensions of a sample of the input."""
+        self._mean: Tensor | None = None
+        self._watching = False
+
+    @property
+    def shell(self) -> nn.Module:
+        return self._shell[0]
+
+    @property
+    def step(self) -> Tensor:
+        """One per output channel; learned as a logarithm, so that it is never 0 or less."""
+        return self.log_step.exp()
+
+    @property
+    def largest(self) -> int:
+        """The largest integer a weight can be."""
+        return int(2 ** (self.weight_bits - 1) - 1)
+
+    # --- the function --------------------------------------------------------------------------------------------
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.paused else self.effective_weight()
+        y: Tensor = functional_call(self.shell, {"weight": weight, "bias": self.bias}, (x,))
+        return self._watched(y) if self._watching else y
+
+    def effective_weight(self) -> Tensor:
+        return rounded(self.weight, self._spread(self.step), -self.largest, self.largest)
+
+    # --- calibration ---------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        self._watching = self.correct
+
+    def settle(self) -> None:
+        """The mean without rounding is known; with it, the next pass finds and mends the difference."""
+
+    def finish(self) -> None:
+        self._watching, self._mean = False, None
+
+    def _watched(self, y: Tensor) -> Tensor:
+        mean = y.detach().transpose(0, self._channel_axis(y)).flatten(1).mean(1)
+        if self.paused:
+            self._mean = mean if self._mean is None else self._mean
+            return y
+        if self._mean is None:
+            return y
+        shift, self._mean = self._mean - mean, None
+        with torch.no_grad():
+            self.bias.add_(shift)
+        sizes = [1] * y.dim()
+        sizes[self._channel_axis(y)] = -1
+        return y + shift.view(sizes)
+
+    def _channel_axis(self, y: Tensor) -> int:
+        return y.dim() - 1 if isinstance(self.shell, nn.Linear) else 1
+
+    # --- contract of a leaf --------------------------------------------------------------------------------------
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return shape_of(self.shell, *inputs)
+
+    def cost(self, *inputs: Shape) -> Cost:
+        macs = cost_of(self.shell, *inputs).mac_count
+        return Cost({32: 2 * len(self.bias), 8: self.weight.numel()}, {8: macs} if macs else {})
+
+    def keep_outputs(self, channels: Tensor) -> None:
+        self._become(with_outputs(filled(self.shell, self.weight, self.bias), channels), self.step.detach()[channels])
+
+    def keep_inputs(self, channels: Tensor) -> None:
+        share = torch.ones(len(channels), device=channels.device)
+        self._become(with_inputs(filled(self.shell, self.weight, self.bias), channels, share), self.step.detach())
+
+    def _become(self, layer: nn.Module, step: Tensor) -> None:
+        self._shell = (shell_of(layer),)
+        for name, value in (("weight", layer.weight), ("bias", layer.bias), ("log_step", step.log())):
+            old = getattr(self, name)
+            setattr(self, name, nn.Parameter(value.detach().clone(), old.requires_grad))  # type: ignore[operator]
+
+    def deploy_with(self, call: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> Mapping[fx.Node, nn.Module]:
+        source = call.args[0]
+        if not isinstance(source, fx.Node):
+            return {}
+        held = modules.get(_past_vanishing(source, modules))
+        reads = held if isinstance(held, SteppedValue) and held.ready else None
+        return {call: self._standing(len(source.meta.get("shape") or ()), reads)}
+
+    def _standing(self, rank: int, reads: SteppedValue | None) -> Self:
+        """A copy that knows what it reads; it shares the tensors."""
+        deployed = copy.copy(self)
+        deployed.rank = rank
+        object.__setattr__(deployed, "reads", reads)  # no module of this one
+        return deployed
+
+    # --- in the file ---------------------------------------------------------------------------------------------
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        if self.reads is None:
+            return self._emit_layer(builder, inputs[0], self._unpacked(builder), self._float_bias(builder))
+        scale = self._scale()
+        bias_scale = scale * np.float32(self.reads.handed_on)
+        whole_bias = np.rint(self.bias.detach().double().cpu().numpy() / bias_scale).astype(np.int32)
+        zero = builder.constant(np.zeros(len(scale), np.int32), "z")
+        bias = builder.op(
+            "DequantizeLinear", [builder.constant(whole_bias, "b"), builder.constant(bias_scale, "s"), zero], axis=0
+        )
+        return self._emit_layer(builder, inputs[0], self._dequantized(builder, scale), bias)
+
+    def _scale(self) -> NDArray[np.float32]:
+        """The steps of the weights; wider where the bias would not fit 32 bits of them."""
+        step: NDArray[np.float32] = self.step.detach().float().cpu().numpy()
+        if self.reads is None:
+            return step
+        least = np.abs(self.bias.detach().cpu().numpy()) / (_MOST * self.reads.handed_on)
+        wide: NDArray[np.float32] = np.maximum(step, least).astype(np.float32)
+        return wide
+
+    def _integers(self, scale: NDArray[np.float32]) -> NDArray[np.int8]:
+        steps = self._spread(torch.from_numpy(scale))
+        whole: NDArray[np.int8] = (
+            (self.weight.detach().cpu() / steps).round().clamp(-self.largest, self.largest).numpy().astype(np.int8)
+        )
+        return whole
+
+    def _dequantized(self, builder: OnnxBuilder, scale: NDArray[np.float32]) -> OnnxValue:
+        whole, axis = self._integers(scale), 0
+        if self._multiplies:
+            whole, axis = np.ascontiguousarray(whole.T), 1
+        zero = builder.constant(np.zeros(len(scale), np.int8), "z")
+        operands = [builder.constant(whole, "q"), builder.constant(scale, "s"), zero]
+        return builder.op("DequantizeLinear", operands, axis=axis)
+
+    def _unpacked(self, builder: OnnxBuilder) -> OnnxValue:
+        scale = self._scale()
+        whole, spread = self._integers(scale), self._spread(torch.from_numpy(scale))
+        if self._multiplies:
+            whole, spread = np.ascontiguousarray(whole.T), spread.T
+        value = builder.op("Cast", [builder.constant(whole, "q")], to=_FLOAT)
+        return builder.op("Mul", [value, builder.constant(spread.contiguous(), "s")])
+
+    def _float_bias(self, builder: OnnxBuilder) -> OnnxValue:
+        return builder.constant(self.bias.detach().float(), "b")
+
+    def _emit_layer(self, builder: OnnxBuilder, x: OnnxValue, weight: OnnxValue, bias: OnnxValue) -> OnnxValue:
+        if isinstance(self.shell, _ConvNd):
+            return builder.op("Conv", [x, weight, bias], **attributes(self.shell))
+        if self._multiplies:
+            return builder.op("Add", [builder.op("MatMul", [x, weight]), self._float_bias(builder)])
+        return builder.op("Gemm", [x, weight, bias], transB=1)
+
+    @property
+    def _multiplies(self) -> bool:
+        """A linear layer along the last of several dimensions, which is a MatMul."""
+        return isinstance(self.shell, nn.Linear) and self.rank > 1
+
+    # --- steps ---------------------------------------------------------------------------------------------------
+
+    def _rows(self, weight: Tensor) -> Tensor:
+        return weight.detach().transpose(0, output_axis(self.shell)).flatten(1)
+
+    def _spread(self, step: Tensor) -> Tensor:
+        """(outputs,) shaped to broadcast over the weight."""
+        sizes = [1] * self.weight.dim()
+        sizes[output_axis(self.shell)] = -1
+        return step.view(sizes)
+
+    def extra_repr(self) -> str:
+        return f"{self.shell}, {self.weight_bits}-bit weights"
+
+
+def _past_vanishing(node: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> fx.Node:
+    """The value itself, where what stands between does nothing at inference."""
+    while isinstance(modules.get(node), nn.Identity | _DropoutNd) and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
+
+
+def channel_steps(rows: Tensor, largest: int) -> Tensor:
+    """Steps (N,) of weights (N, K): the largest weight is the largest integer; dead channels take the usual step."""
+    step = rows.abs().amax(1) / largest
+    alive = step > 1e-12
+    usual = step[alive].median() if bool(alive.any()) else torch.tensor(1.0, device=rows.device)
+    return torch.where(alive, step, usual)

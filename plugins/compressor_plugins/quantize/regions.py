@@ -1,0 +1,140 @@
+"""Where values are held to steps: the regions in which a network computes in integers.
+
+    1. what an integer layer reads is held to steps, and what it makes, behind the rectifier that follows it; the answer
+       of the network is left in float where a linear layer makes it
+    2. an operation whose inputs are all held to steps stays inside: what only moves values keeps their steps, and what
+       computes (sums, products, concatenation, averages) gets steps of its own
+
+Rule 2 is applied in execution order, so a region grows as far as it can, and its boundaries are where some input comes
+from float arithmetic or ONNX Runtime has no integer form. Each edit brings the regions up to date; the order of edits
+does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import fx, nn
+
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.graph.shape_rules.functions import operation
+from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
+from compressor_plugins.quantize.activations import open_up, opens
+from compressor_plugins.quantize.layer import IntegerLayer
+from compressor_plugins.quantize.value import SteppedValue, clips
+
+Fresh = Callable[[float], SteppedValue]
+"""Makes a holder of values that is not calibrated yet, with this gain."""
+MOVING_LAYERS = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle,
+    nn.ChannelShuffle, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
+)  # fmt: skip
+"""Every value they give is one of those they take, or 0."""
+MOVING_FUNCTIONS = frozenset(
+    {"reshape", "view", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "slice", "select", "narrow"}
+)
+COMPUTING_LAYERS = (
+    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.Sigmoid, nn.LeakyReLU, nn.ReLU, nn.ReLU6,
+)  # fmt: skip
+COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul", "cat", "concat", "concatenate"})
+
+
+def settle(editor: Editor, fresh: Fresh) -> None:
+    """Hold every value to steps that the rules say."""
+    network = editor.network
+    for node in list(network.graph.nodes):
+        leaf = leaf_at(network, node)
+        if isinstance(leaf, IntegerLayer):
+            _hold_origin(editor, _source(network, node), fresh)
+            end = _behind_rectifiers(network, node)
+            if not (isinstance(leaf.shell, nn.Linear) and _is_answer(end)):
+                _hold(editor, end, fresh)
+        elif _inside(network, node):
+            if _moves(leaf, node):
+                _hold_alike(editor, node)
+            elif opens(leaf) and leaf is not None:
+                open_up(editor, node, leaf, fresh)
+            elif _computes(leaf, node):
+                _hold(editor, _behind_rectifiers(network, node), fresh)
+
+
+def is_held(network: Network, node: fx.Node) -> bool:
+    """Whether a value is held to steps."""
+    return isinstance(leaf_at(network, _past_passive(network, node)), SteppedValue)
+
+
+def _source(network: Network, node: fx.Node) -> fx.Node:
+    return node.all_input_nodes[0]
+
+
+def _past_passive(network: Network, node: fx.Node) -> fx.Node:
+    while isinstance(leaf_at(network, node), PASSIVE) and not isinstance(leaf_at(network, node), nn.Flatten):
+        node = _source(network, node)
+    return node
+
+
+def _behind_rectifiers(network: Network, node: fx.Node) -> fx.Node:
+    """The value behind the rectifiers, and what computes nothing, that alone read ``node``."""
+    user = only_user(node)
+    while user is not None and _rectifies(leaf_at(network, user)):
+        node, user = user, only_user(user)
+    return node
+
+
+def _rectifies(leaf: nn.Module | None) -> bool:
+    vanishes = isinstance(leaf, PASSIVE) and not isinstance(leaf, nn.Flatten)
+    return vanishes or clips(leaf)[0] == 0.0
+
+
+def _is_answer(node: fx.Node) -> bool:
+    return all(user.op == "output" for user in node.users)
+
+
+def _inside(network: Network, node: fx.Node) -> bool:
+    """Whether everything that goes into an operation is held to steps, and it is no number."""
+    if node.op not in ("call_module", "call_function") or node.meta.get("shape") is None:
+        return False
+    sources = node.all_input_nodes
+    return bool(sources) and all(is_held(network, source) for source in sources)
+
+
+def _moves(leaf: nn.Module | None, node: fx.Node) -> bool:
+    if isinstance(leaf, nn.Upsample):
+        return leaf.mode == "nearest"
+    return isinstance(leaf, MOVING_LAYERS) or (leaf is None and operation(node) in MOVING_FUNCTIONS)
+
+
+def _computes(leaf: nn.Module | None, node: fx.Node) -> bool:
+    if leaf is None and operation(node) in COMPUTING_FUNCTIONS:
+        return len(node.all_input_nodes) > 1  # with a number, or with itself, there is no integer form
+    return isinstance(leaf, COMPUTING_LAYERS)
+
+
+def _hold(editor: Editor, node: fx.Node, fresh: Fresh) -> None:
+    if not is_held(editor.network, node) and not _read_by_steps(editor.network, node):
+        editor.insert_after(node, fresh(1.0), "steps")
+
+
+def _hold_origin(editor: Editor, node: fx.Node, fresh: Fresh) -> None:
+    """Hold a value where it is computed, and all the way to here where it is only moved."""
+    network = editor.network
+    if is_held(network, node):
+        return
+    if _moves(leaf_at(network, node), node) and len(node.all_input_nodes) == 1:
+        _hold_origin(editor, _source(network, node), fresh)
+        _hold_alike(editor, node)
+    else:
+        _hold(editor, node, fresh)
+
+
+def _hold_alike(editor: Editor, node: fx.Node) -> None:
+    """Hold what only moves values to the steps they had."""
+    if not _read_by_steps(editor.network, node):
+        before = _past_passive(editor.network, _source(editor.network, node))
+        editor.repeat_after(node, str(before.target))
+
+
+def _read_by_steps(network: Network, node: fx.Node) -> bool:
+    return any(isinstance(leaf_at(network, user), SteppedValue) for user in node.users)

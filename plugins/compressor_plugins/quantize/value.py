@@ -1,0 +1,130 @@
+"""A value that is held to 256 steps: where it stands, the network reads integers 0…255.
+
+    q = clip(round(x / s) + z, 0, 255)        x̂ = (q − z) · s
+
+Until it is calibrated it hands its value through, so that putting it in changes nothing. Behind an operation that only
+moves values (pooling by maximum, flattening, …) the same leaf is called again: equal steps make that exact, and the
+runtime moves bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
+from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of
+from compressor_plugins.quantize.rounding import RoundingLeaf, rounded
+
+
+class SteppedValue(RoundingLeaf):
+    """Rounds a value, of any shape, to 256 steps of one size; ``step`` is learned where training reaches it."""
+
+    zero: Tensor
+
+    def __init__(self, method: Method = "mse", trainable: bool = True, gain: float = 1.0) -> None:
+        """``gain``: a constant factor of what is handed on, which costs nothing: x̂ = (q − z) · s · gain."""
+        super().__init__()
+        self.method, self.gain, self.fixed = method, gain, False
+        self.log_step = nn.Parameter(torch.tensor(0.0), requires_grad=trainable)
+        self.register_buffer("zero", torch.tensor(0.0))
+        self._seen: Seen | None = None
+
+    @property
+    def step(self) -> Tensor:
+        """Learned as a logarithm, so that it is never 0 or less."""
+        return self.log_step.exp()
+
+    @property
+    def handed_on(self) -> float:
+        """Size of the steps of what is handed on."""
+        return float(self.step.detach()) * self.gain
+
+    def fix(self, width: float, zero: int) -> None:
+        """Hold values to 256 steps over ``width`` for good, whatever is seen."""
+        self.fixed = True
+        with torch.no_grad():
+            self.log_step.fill_(math.log(width / STEPS))
+        self.zero.fill_(zero)
+        self.ready.fill_(True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.paused and self._seen is not None:
+            self._seen.add(x)
+        if self.jitter:
+            x = x + self.jitter * self.step.detach() * torch.randn_like(x)
+        if self.ready and not self.paused:
+            x = rounded(x, self.step, -float(self.zero), STEPS - float(self.zero))
+        return x if self.gain == 1 else x * self.gain
+
+    def begin(self) -> None:
+        self._seen = None if self.fixed else Seen()
+
+    def settle(self) -> None:
+        if self._seen is not None and len(self._seen.samples):
+            step, zero = grid_of(*range_of(self._seen, self.method))
+            with torch.no_grad():
+                self.log_step.fill_(math.log(step))
+            self.zero.fill_(zero)
+            self.ready.fill_(True)
+        self._seen = None
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> Cost:
+        return Cost({32: 1})
+
+    def keep_outputs(self, channels: Tensor) -> None:
+        """One step for all channels: whichever stay."""
+
+    keep_inputs = keep_outputs
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        if not self.ready:
+            return inputs[0] if self.gain == 1 else builder.op("Mul", [inputs[0], _scalar(builder, self.gain)])
+        step, zero = float(self.step.detach()), int(self.zero)
+        whole = builder.op("QuantizeLinear", [inputs[0], *self.grid(builder, step, zero)])
+        return builder.op("DequantizeLinear", [whole, *self.grid(builder, self.handed_on, zero)])
+
+    @staticmethod
+    def grid(builder: OnnxBuilder, step: float, zero: int) -> list[OnnxValue]:
+        """Step and zero point as scalars of the file."""
+        return [_scalar(builder, step), builder.constant(np.array(zero, dtype=np.uint8), "z")]
+
+    def deploy_with(self, call: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> Mapping[fx.Node, nn.Module]:
+        """The steps clip already what a rectifier in front of them would."""
+        before = call.args[0]
+        if not self.ready or not isinstance(before, fx.Node) or len(before.users) != 1:
+            return {}
+        low, high = clips(modules.get(before))
+        step, zero = float(self.step.detach()), float(self.zero)
+        least, most = -zero * step, (STEPS - zero) * step
+        redundant = low is not None and least >= low and (high is None or most <= high * (1 + 1e-6))
+        return {before: nn.Identity()} if redundant else {}
+
+    def extra_repr(self) -> str:
+        return f"step {float(self.step.detach()):.3g}, zero {int(self.zero)}" if self.ready else "not calibrated"
+
+
+def _scalar(builder: OnnxBuilder, value: float) -> OnnxValue:
+    return builder.constant(np.array(value, dtype=np.float32), "s")
+
+
+def clips(module: nn.Module | None) -> tuple[float | None, float | None]:
+    """Below and above which values a rectifier clips; ``(None, None)`` for what is none."""
+    match module:
+        case nn.ReLU6():
+            return 0.0, 6.0
+        case nn.Hardtanh():
+            return float(module.min_val), float(module.max_val)
+        case nn.ReLU():
+            return 0.0, None
+    return None, None

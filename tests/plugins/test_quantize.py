@@ -1,0 +1,282 @@
+"""The quantize plugin: regions of integers, calibration, what the file computes, training, refusals."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, get_args
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from compressor_plugins.quantize import plugin as quantize_plugin
+from compressor_plugins.quantize.layer import IntegerLayer
+from compressor_plugins.quantize.plugin import Quantize
+from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of
+from compressor_plugins.quantize.value import SteppedValue
+from hypothesis import given
+from hypothesis import strategies as st
+from networks import NETWORKS
+from rewriting import apply, chain, evidence, named, parity, reason, traced
+from torch import Tensor, nn
+
+from compressor.evidence import Evidence
+from compressor.export.emit import to_onnx
+from compressor.export.parity import numeric_parity
+from compressor.graph.capture import capture
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.graph.verify import variance_lost
+from compressor.measure.session import OnnxModel, session_options
+from compressor.models import build
+from compressor.plugin import sites_of
+from compressor.testing import PluginContract, check_plugin
+
+PLUGIN = Quantize()
+FLOAT_KERNELS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Mul", "Concat", "Sigmoid"}
+
+
+def quantized(network: Network, data: Evidence | None = None, plugin: Quantize = PLUGIN) -> Network:
+    """Every layer rewritten, then calibrated."""
+    for found in sites_of(plugin, network):
+        apply(plugin, network, found.path)
+    (data or evidence(network)).calibrate(network)
+    return network
+
+
+def kernels(network: Network, folder: Path) -> Counter[str]:
+    """What ONNX Runtime runs, by operator, after all its optimisations."""
+    options = session_options()
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
+    ort.InferenceSession(to_onnx(network), options, providers=["CPUExecutionProvider"])
+    return Counter(node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node)
+
+
+class Two(nn.Module):
+    """Two convolutions of the input, joined by an operation."""
+
+    def __init__(self, join: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b, self.join = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(3, 8, 1), join
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.a(x), self.b(x))
+
+
+def image_chain(*layers: nn.Module) -> Network:
+    return chain(*layers, shape=(3, 12, 12))
+
+
+def joined(join: Callable[[Tensor, Tensor], Tensor]) -> Network:
+    return capture(Two(join).eval(), (3, 12, 12))
+
+
+REGIONS: dict[str, Callable[[], Network]] = {
+    "rectified": lambda: image_chain(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU6(), nn.Conv2d(8, 8, 3)),
+    "strided, grouped, dilated": lambda: image_chain(
+        nn.Conv2d(3, 8, 3, 2, padding="valid"), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8)
+    ),
+    "pooled": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1)),
+    "head behind dropout": lambda: image_chain(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(800, 10)
+    ),
+    "hard-swish": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.Conv2d(8, 8, 1)),
+    "hard-sigmoid": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.Hardsigmoid(), nn.Conv2d(8, 8, 1)),
+    "SiLU": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1)),
+    "sum": lambda: joined(operator.add),
+    "product": lambda: joined(operator.mul),
+    "concatenation": lambda: joined(lambda a, b: torch.cat([a, b], 1)),
+    "a line": lambda: chain(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), shape=(3, 20)),
+    "a volume": lambda: chain(nn.Conv3d(3, 8, 3), nn.ReLU(), nn.Conv3d(8, 8, 3), shape=(3, 8, 8, 8)),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_a_region_computes_no_floats_and_the_file_is_a_step_off_at_most(name: str, tmp_path: Path) -> None:
+    before = REGIONS[name]()
+    data = evidence(before)
+    after = quantized(before.fork(), data)
+    found = kernels(after, tmp_path)
+    assert not FLOAT_KERNELS & set(found), found
+    assert found["QuantizeLinear"] == 1  # the way in
+    assert variance_lost(before, after, data.batches) < 0.02
+    images = data.batches[0][0]
+    with torch.no_grad():
+        expected = after(images).numpy()
+    off = np.abs(OnnxModel(to_onnx(after)).run(images) - expected)
+    held = [leaf for _, leaf in after.leaves() if isinstance(leaf, SteppedValue)]
+    step = max(held[-1].handed_on, np.abs(expected).max() / STEPS)
+    assert off.max() < 3 * step
+    assert (off > step / 2).mean() < 0.02
+
+
+def test_before_calibration_only_weights_are_rounded_and_a_replay_finds_the_ranges_in_the_weights() -> None:
+    before = named("resnet")
+    data = evidence(before)
+    fresh = before.fork()
+    for found in sites_of(PLUGIN, fresh):
+        apply(PLUGIN, fresh, found.path)
+    assert variance_lost(before, fresh, data.batches) < 0.01
+    replayed = fresh.fork()
+    data.calibrate(fresh)
+    assert parity(replayed, data).ok
+    assert variance_lost(replayed, fresh, data.batches) > 1e-5
+    replayed.module.load_state_dict(fresh.module.state_dict())
+    assert variance_lost(replayed, fresh, data.batches) == 0
+
+
+def test_rewriting_looks_at_no_data_and_the_order_of_edits_does_not_matter() -> None:
+    paths = [found.path for found in sites_of(PLUGIN, named("resnet"))]
+    data = evidence(named("resnet"))
+    outputs = []
+    for order in (paths, paths[::-1]):
+        network = named("resnet")
+        for path in order:
+            apply(PLUGIN, network, path, data=None)
+        data.calibrate(network)
+        assert sum(isinstance(leaf, SteppedValue) for _, leaf in network.leaves()) > len(paths)
+        outputs.append(network(data.batches[0][0]).detach())
+    assert torch.equal(*outputs)
+
+
+def test_one_layer_alone_is_an_island_and_the_others_stay_float(tmp_path: Path) -> None:
+    path = sites_of(PLUGIN, named("resnet"))[1].path
+    network = apply(PLUGIN, named("resnet"), path)
+    evidence(network).calibrate(network)
+    found = kernels(network, tmp_path)
+    assert found["QLinearConv"] == 1
+    assert found["Conv"] + found["FusedConv"] > 1
+
+
+def test_the_parity_check_knows_a_wrong_step_from_rounding() -> None:
+    network = quantized(named("resnet"))
+    data = evidence(network)
+    images = [images for images, _ in data.batches]
+    assert numeric_parity(network, to_onnx(network), images).ok
+    wrong = network.fork()
+    with torch.no_grad():
+        wrong.leaf("fc").bias.add_(torch.linspace(-1, 1, 10))
+    assert not numeric_parity(network, to_onnx(wrong), images).ok
+
+
+def test_bias_correction_gives_every_output_its_mean_back() -> None:
+    before = chain(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), shape=(3, 12, 12))
+    data = evidence(before)
+
+    def shift(plugin: Quantize) -> float:
+        after = quantized(before.fork(), data, plugin)
+        moved = after(data.batches[0][0]).mean((0, 2, 3)) - before(data.batches[0][0]).mean((0, 2, 3))
+        return float(moved.abs().max())
+
+    assert shift(PLUGIN) < 0.5 * shift(Quantize(correct_bias=False))
+
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=40), st.sampled_from(METHODS))
+def test_a_range_holds_zero_exactly_and_lies_within_what_was_seen(values: list[float], method: Method) -> None:
+    seen = Seen()
+    seen.add(torch.tensor(values))
+    low, high = range_of(seen, method)
+    assert low <= 0 <= high
+    assert high > low
+    assert low >= min([*values, 0.0])
+    assert high <= max([*values, 1.0])
+    step, zero = grid_of(low, high)
+    assert 0 <= zero <= STEPS
+    assert abs(low + zero * step) <= step
+
+
+def test_a_percentile_clips_an_outlier_that_the_whole_range_keeps() -> None:
+    seen = Seen()
+    seen.add(torch.cat([torch.randn(20_000, generator=torch.Generator().manual_seed(0)), torch.tensor([60.0])]))
+    assert range_of(seen, "min-max")[1] == 60
+    assert range_of(seen, "percentile")[1] < 6
+
+
+def test_what_was_seen_takes_bounded_memory() -> None:
+    seen = Seen()
+    for _ in range(40):
+        seen.add(torch.randn(64, 1000))
+    assert len(seen.samples) <= 1 << 17
+
+
+def dead(network: Network) -> Network:
+    """With a channel of the first layer whose weights are all zero."""
+    with torch.no_grad():
+        network.leaf("0").weight[1] = 0
+    return network
+
+
+def test_training_moves_weights_and_steps_and_stands_dead_channels() -> None:
+    before = dead(image_chain(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    data = evidence(before)
+    network = quantized(before, data)
+    images = data.batches[0][0]
+    target = torch.randn(len(images), 4, generator=torch.Generator().manual_seed(0))
+    start = {name: value.clone() for name, value in network.module.named_parameters()}
+    optimizer = torch.optim.SGD([p for p in network.module.parameters() if p.requires_grad], lr=1e-2)
+    losses = []
+    for _ in range(20):
+        network.train()
+        loss = (network(images) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < losses[0]
+    moved = {name for name, value in network.module.named_parameters() if not torch.equal(value, start[name])}
+    assert {"0.weight", "0.log_step", "2.log_step", "1_steps.log_step"} <= moved
+    assert all(bool(value.isfinite().all()) for value in network.module.state_dict().values())
+    assert parity(network.eval(), data).ok
+
+
+def test_channels_are_dropped_from_integer_layers_as_from_others() -> None:
+    network = quantized(image_chain(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)))
+    with torch.no_grad():
+        network.leaf("0").weight[2] = 0
+        network.leaf("0").bias[2] = 0
+    narrow = network.fork()
+    editor = Editor(narrow)
+    editor.drop_channels("0", [2])
+    editor.commit()
+    data = evidence(network)
+    images = data.batches[0][0]
+    assert torch.allclose(narrow(images), network(images), atol=1e-5)
+    assert parity(narrow, data).ok
+
+
+def test_what_has_no_integer_kernel_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = nn.ConvTranspose2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect")
+    network = traced(nn.Sequential(*layers), (3, 12, 12))
+    assert "no integer kernel" in reason(PLUGIN, network, "0")
+    assert "pads with reflect" in reason(PLUGIN, network, "1")
+    plain = apply(PLUGIN, image_chain(nn.Conv2d(3, 8, 3)), "0")
+    assert "already" in reason(PLUGIN, plain, "0")
+    monkeypatch.setattr(quantize_plugin, "saturates", lambda: True)
+    assert "weight_bits = 7" in reason(PLUGIN, image_chain(nn.Conv2d(3, 8, 3)), "0")
+    narrow = apply(Quantize(weight_bits=7), image_chain(nn.Conv2d(3, 8, 3)), "0").leaf("0")
+    assert isinstance(narrow, IntegerLayer)
+    assert narrow.largest == 63
+
+
+def test_lenet_takes_a_quarter_of_its_bytes() -> None:
+    before = capture(build("lenet"), (1, 28, 28), "lenet")
+    after = quantized(before.fork())
+    assert len(to_onnx(before)) / len(to_onnx(after)) > 3.6
+
+
+class TestContract(PluginContract):
+    plugin: ClassVar[Quantize] = PLUGIN
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_kit_finds_nothing_on(name: str) -> None:
+    network = named(name)
+    findings = check_plugin(PLUGIN, {name: network}, most_sites=2)
+    assert not findings, "\n".join(map(str, findings))
