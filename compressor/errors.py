@@ -9,11 +9,13 @@
     │   ├── PluginError       a plugin that is unknown, broken or misconfigured
     │   ├── ForeignError      a plugin or a function of the user's failed while it ran
     │   └── RunFolderError    a run folder that is missing, busy or not ours
+    │       └── DamagedFileError  a file of it that is not what was written
     ├── Refusal               a rewrite that does not apply here, with its reason
     ├── GraphError            an edit that would leave the graph invalid
     ├── ExportError           a network without an ONNX form
     ├── BrokenPromise         a rewrite that did not keep what its plugin promises
     ├── NoAnswer              work in a process of its own that hung or took the process down
+    ├── MachineError          the disk is full or the like: nothing is lost, go on when it is not any more
     ├── TrialError            a trial that failed on its own account: not worth a retry
     └── WorkerLost            a trial whose process vanished: worth a retry
 
@@ -65,6 +67,10 @@ class RunFolderError(InputError):
     """A run folder that is missing, in use, or was not written by this tool."""
 
 
+class DamagedFileError(RunFolderError):
+    """A file of a run folder that is missing, cannot be read, or is not what was written."""
+
+
 class Refusal(CompressorError):  # noqa: N818 - a refusal is an answer, not a failure
     """A rewrite does not apply at a site. Raised before the first edit, always with the reason."""
 
@@ -92,6 +98,10 @@ class NoAnswer(CompressorError):  # noqa: N818
 
 class TrialError(CompressorError):
     """A trial failed on its own account; running it again would fail again."""
+
+
+class MachineError(CompressorError):
+    """The machine failed (no room on the disk): what was under way is run again when the run goes on."""
 
 
 class WorkerLost(CompressorError):  # noqa: N818

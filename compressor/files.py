@@ -1,33 +1,40 @@
-"""Files that are whole or absent: written beside their place, flushed to disk, then renamed."""
+"""Files that are whole or absent: written beside their place, flushed to disk, then renamed.
+
+Every byte goes through Python's own files: a library that meets a full disk in C++ may end the process.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
+
+_MACHINE = frozenset(
+    number
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EMFILE", "ENFILE", "ENOMEM")
+    if (number := getattr(errno, name, None)) is not None
+)
+
+
+def is_machine_s(error: BaseException) -> bool:
+    """Whether it is the machine that failed, not the work: no room on the disk, no more open files."""
+    return isinstance(error, OSError) and error.errno in _MACHINE
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write ``content`` so that ``path`` holds either its old state or all of the new one, even after a kill."""
-    data = content.encode() if isinstance(content, str) else content
+    """Write ``content`` so that ``path`` holds either its old state or all of the new one, even after a kill.
 
-    def put(temporary: Path) -> None:
-        temporary.write_bytes(data)
-
-    save_atomic(path, put)
-
-
-def save_atomic(path: Path, save: Callable[[Path], None]) -> None:
-    """Like ``write_atomic`` for writers that want a file name of their own."""
+    Raises ``OSError``, and then ``path`` is what it was.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
+    handle, name = tempfile.mkstemp(prefix=".writing.", suffix=".part", dir=path.parent)
     temporary = Path(name)
     try:
-        save(temporary)
-        with temporary.open("rb") as file:
+        with open(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import torch
 
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edits
-from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.baseline import Baseline, save_baseline
+from compressor.engine.candidate import OUTCOME, Accuracy, Constraints, Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.space import PhaseSpec, PluginUse
-from compressor.engine.trial import OUTCOME
+from compressor.engine.trial import WRITTEN
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
@@ -25,8 +25,10 @@ from compressor.models import find
 from compressor.plugin import sites_of
 from compressor.recipe.model import Recipe
 from compressor.registry import make
+from compressor.search.executor import TRIAL, TrialSpec
 from compressor.search.result import Candidate, Checks, Counts, Result, Verdict
 from compressor.search.run_folder import RunFolder
+from compressor.stored import digests_of
 
 HOSTILE = "<script>alert('x')</script> & \x1b[31mred"
 """A name nobody should obey."""
@@ -56,7 +58,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
     before = network()
     run = RunFolder.create(path, recipe(), before)
     baseline = _metrics(before, Accuracy(0.951, 0.948, 0.948) if final else Accuracy(0.951), Latency(11.2))
-    write_atomic(run.baseline / "model.onnx", to_onnx(before))
+    save_baseline(Baseline(before, to_onnx(before), baseline), run.baseline)
     front = [_candidate(run, number, plan, baseline, final) for number, plan in enumerate(plans())]
     _screened(run, len(front), baseline)
     _failed(run, len(front) + 1)
@@ -91,26 +93,33 @@ def _candidate(run: RunFolder, number: int, plan: Plan, baseline: Metrics, final
     metrics = _metrics(after, accuracy, Latency(9.0, 1.24, 1.21, 1.27))
     folder = run.candidate(plan.digest)
     write_atomic(folder / "plan.json", plan.to_json())
-    write_atomic(folder / "trial.json", json.dumps({"number": number}))
+    _begun(folder, number, plan)
     write_atomic(folder / "model.onnx", to_onnx(after))
     write_atomic(folder / "weights.safetensors", b"")
-    outcome = Outcome("complete", metrics, {"max_accuracy_drop": -0.01}, seconds={"build": 0.1, "train": 4.0})
-    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome))
+    files = digests_of(folder, WRITTEN)
+    seconds = {"build": 0.1, "train": 4.0}
+    outcome = Outcome("complete", metrics, {"max_accuracy_drop": -0.01}, seconds=seconds, files=files)
+    OUTCOME.write(folder / "outcome.json", outcome)
     write_atomic(folder / "final.json", "{}")
-    checks = Checks(2e-7, True, True, "agrees", 9.4, 10.1, 120) if final else None
+    checks = Checks(2e-7, True, True, "agrees", 9.4, 10.1, 120, files["model.onnx"]) if final else None
     return Candidate.of(metrics, plan, digest=plan.digest, trial=number, checks=checks)
+
+
+def _begun(folder: Path, number: int, plan: Plan) -> None:
+    spec = TrialSpec(run=str(folder.parent.parent), folder=str(folder), plan=plan, number=number, seed=0)
+    TRIAL.write(folder / "trial.json", spec)
 
 
 def _screened(run: RunFolder, number: int, baseline: Metrics) -> None:
     folder = run.candidate("0" * 12)
-    write_atomic(folder / "trial.json", json.dumps({"number": number}))
+    _begun(folder, number, Plan())
     write_atomic(folder / "plan.json", Plan().to_json())
     outcome = Outcome("screened", replace(baseline, size_bytes=9000), {"max_size": 0.2}, "max_size overstepped by 0.2")
-    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome))
+    OUTCOME.write(folder / "outcome.json", outcome)
 
 
 def _failed(run: RunFolder, number: int) -> None:
     folder = run.candidate("f" * 12)
-    write_atomic(folder / "trial.json", json.dumps({"number": number}))
+    _begun(folder, number, Plan())
     outcome = Outcome("failed", reason=f"BrokenPromise: {HOSTILE}")
-    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome))
+    OUTCOME.write(folder / "outcome.json", outcome)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from compressor.files import save_atomic, write_atomic
+from compressor.files import is_machine_s, write_atomic
 
 
 def test_writes_text_and_bytes(tmp_path: Path) -> None:
@@ -16,14 +18,15 @@ def test_writes_text_and_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "b.bin").read_bytes() == b"\x00"
 
 
-def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+def test_a_failing_writer_leaves_the_old_file_and_no_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_atomic(tmp_path / "a", "old")
 
-    def half(path: Path) -> None:
-        path.write_text("half")
-        raise OSError("disk full")
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="disk full"):
-        save_atomic(tmp_path / "a", half)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_atomic(tmp_path / "a", "new")
+    assert is_machine_s(caught.value)
     assert (tmp_path / "a").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

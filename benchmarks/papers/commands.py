@@ -48,7 +48,7 @@ def optimized(model: Path, recipe: str, seed: int, out: Path, *more: str) -> Res
     else:
         words = ("--recipe", str(recipe_path(recipe)), "--seed", str(seed), "--out", str(out), *more)
         command("optimize", str(model), *words)
-    return RESULT.validate_json((out / "result.json").read_bytes())
+    return RESULT.read(out / "result.json")
 
 
 def reached(best: Candidate) -> dict[str, Figure]:

@@ -229,7 +229,7 @@ def _tiny(seed: int) -> Figures:
 
 def tiny_figures(folder: Path) -> Figures:
     """The figures of a run folder's best candidate."""
-    result = RESULT.validate_json((folder / "result.json").read_bytes())
+    result = RESULT.read(folder / "result.json")
     best = result.best
     if best is None:
         raise SystemExit(f"{folder}: no candidate within the limits")

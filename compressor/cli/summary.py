@@ -21,26 +21,30 @@ from compressor.search.run_folder import RunFolder
 def conclude(run: RunFolder, result: Result, out: Output) -> None:
     """Write the report, then tell what was found."""
     facts = gather(run)
-    report = write_report(facts)
+    try:
+        report: Path | None = write_report(facts)
+    except OSError as error:  # what was found can be told all the same
+        report = None
+        out.note(f"report.html is not written: {run.path}: {error.strerror or error}")
     if out.as_json:
         out.document(document(run, result, report))
     else:
         _show(facts, report, out)
 
 
-def document(run: RunFolder, result: Result, report: Path) -> dict[str, object]:
+def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, object]:
     """``result.json``, and where the files are."""
     model = run.best / "model.onnx"
     places = {
         "folder": str(run.path),
         "model": str(model) if model.is_file() else None,
-        "report": str(report),
+        "report": None if report is None else str(report),
     }
-    found: dict[str, object] = RESULT.dump_python(result, mode="json")
+    found: dict[str, object] = RESULT.plain(result)
     return {**found, **places}
 
 
-def _show(facts: Facts, report: Path, out: Output) -> None:
+def _show(facts: Facts, report: Path | None, out: Output) -> None:
     result = facts.result
     for section in sections(facts):
         out.results.print(section.title, style="bold")
@@ -65,14 +69,15 @@ def _show(facts: Facts, report: Path, out: Output) -> None:
     _where(facts.folder, report, out, result)
 
 
-def _where(folder: Path, report: Path, out: Output, result: Result) -> None:
+def _where(folder: Path, report: Path | None, out: Output, result: Result) -> None:
     model = folder / "best" / "model.onnx"
     out.line()
     if model.is_file():
         out.line(f"model:   {_near(model)}")
         if result.normalisation is not None:
             out.line(f"takes:   {text.clean(result.normalisation.of_the_file().describe())}")
-    out.line(f"report:  {_near(report)}")
+    if report is not None:
+        out.line(f"report:  {_near(report)}")
     out.line(f"figures: {_near(folder / 'result.json')}")
     if model.is_file():
         out.line(f"again:   compressor bench {_near(folder / 'baseline' / 'model.onnx')} {_near(model)}")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
 from compressor.engine.candidate import Accuracy, Latency, Metrics
-from compressor.errors import RunFolderError
+from compressor.errors import DamagedFileError
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
@@ -18,7 +17,18 @@ from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.measure.latency import QUICK, compare
+from compressor.stored import Stored, check_digests, content, digests_of
 from compressor.train.evaluate import evaluate
+
+_WRITTEN = ("model.onnx", "model.pt2")
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What ``metrics.json`` holds: the figures, and SHA-256 of the files they are about."""
+
+    metrics: Metrics
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -53,20 +63,27 @@ def measure_baseline(network: Network, data: Data, *, batch: int = 1) -> Baselin
 
 
 def save_baseline(baseline: Baseline, folder: Path) -> None:
-    """Write ``model.pt2``, ``model.onnx`` and, last, ``metrics.json``: its presence means the rest is whole."""
+    """Write ``model.pt2``, ``model.onnx`` and, last, ``metrics.json``, which holds their digests."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "metrics.json").unlink(missing_ok=True)
     write_pt2(baseline.network, folder / "model.pt2")
     write_atomic(folder / "model.onnx", baseline.onnx)
-    write_atomic(folder / "metrics.json", _METRICS.dump_json(baseline.metrics, indent=1))
+    _MEASURED.write(folder / "metrics.json", _Measured(baseline.metrics, digests_of(folder, _WRITTEN)))
 
 
 def load_baseline(folder: Path) -> Baseline:
-    """Read what ``save_baseline`` wrote. Raises ``RunFolderError`` when it is not there."""
-    try:
-        metrics = _METRICS.validate_json((folder / "metrics.json").read_bytes())
-        return Baseline(read_pt2(folder / "model.pt2"), (folder / "model.onnx").read_bytes(), metrics)
-    except FileNotFoundError as error:
-        raise RunFolderError(f"{folder}: no measured baseline here ({Path(error.filename).name} is missing)") from None
+    """Read what ``save_baseline`` wrote. Raises ``DamagedFileError`` where a file is missing or holds other bytes."""
+    metrics = check_baseline(folder)
+    return Baseline(read_pt2(folder / "model.pt2"), content(folder / "model.onnx"), metrics)
 
 
-_METRICS: TypeAdapter[Metrics] = TypeAdapter(Metrics)
+def check_baseline(folder: Path) -> Metrics:
+    """The figures of the baseline, once its files are what they are about. Raises ``DamagedFileError``."""
+    measured = _MEASURED.read(folder / "metrics.json")
+    if set(measured.files) != set(_WRITTEN):
+        raise DamagedFileError(f"{folder / 'metrics.json'}: is damaged (it is not about the files of a baseline)")
+    check_digests(folder, measured.files)
+    return measured.metrics
+
+
+_MEASURED: Stored[_Measured] = Stored(_Measured)

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from compressor.stored import Figure, Stored
+
 
 @dataclass(frozen=True)
 class Accuracy:
     """Share of right answers, 0…1. ``test`` and ``onnx`` are None until the final measurement opens the test split."""
 
-    validation: float
-    test: float | None = None
-    onnx: float | None = None
+    validation: Figure
+    test: Figure | None = None
+    onnx: Figure | None = None
     """Test accuracy of the ONNX file itself, run in ONNX Runtime."""
 
 
@@ -21,10 +23,10 @@ class Accuracy:
 class Latency:
     """Time of one call in ONNX Runtime, microseconds, and the paired speed-up over the baseline (95 % interval)."""
 
-    us: float
-    speedup: float = 1.0
-    low: float = 1.0
-    high: float = 1.0
+    us: Figure
+    speedup: Figure = 1.0
+    low: Figure = 1.0
+    high: Figure = 1.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class StageFigures:
     phase: str
     round: int
     """Counted from 1."""
-    accuracy: float
+    accuracy: Figure
     """Share of right answers on the validation split, 0…1."""
     params: int
     macs: int
@@ -98,9 +100,19 @@ class Outcome:
 
     status: Literal["complete", "screened", "stopped", "failed"]
     metrics: Metrics | None = None
-    excess: Mapping[str, float] = field(default_factory=dict)
+    excess: Mapping[str, Figure] = field(default_factory=dict)
     reason: str = ""
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    seconds: Mapping[str, Figure] = field(default_factory=dict)
     """Wall-clock seconds by stage: build, screen, train, measure."""
     stages: tuple[StageFigures, ...] = ()
     """Figures after every phase and round, in order."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """What the trial wrote beside this, by name: SHA-256 of each file. The figures are about these bytes."""
+
+    def within(self) -> bool:
+        """Whether every limit is met; a figure that is no number meets none."""
+        return all(excess <= 0 for excess in self.excess.values())
+
+
+OUTCOME: Stored[Outcome] = Stored(Outcome)
+METRICS: Stored[Metrics] = Stored(Metrics)

@@ -34,7 +34,7 @@ from compressor.engine.site_measurement import measure_sensitivities, onnx_timer
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
-from compressor.files import save_atomic
+from compressor.files import write_atomic
 from compressor.graph.network import Network
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
@@ -251,7 +251,7 @@ class Course:
 
 def overstepped(excess: dict[str, float]) -> str:
     """``max_size by 0.01, max_macs by 0.2``; empty where every limit is met."""
-    return ", ".join(f"{name} by {amount:.3g}" for name, amount in excess.items() if amount > 0)
+    return ", ".join(f"{name} by {amount:.3g}" for name, amount in excess.items() if not amount <= 0)
 
 
 def rewind(network: Network, initial: dict[str, Tensor]) -> None:
@@ -264,8 +264,18 @@ def rewind(network: Network, initial: dict[str, Tensor]) -> None:
 
 
 def save_weights(network: Network, path: Path) -> None:
-    """All parameters and buffers as safetensors (tied weights once)."""
-    save_atomic(path, lambda temporary: safetensors.torch.save_model(network.module, str(temporary)))
+    """All parameters and buffers as safetensors (tied weights once, the other names in the metadata)."""
+    names: dict[object, str] = {}
+    tensors: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    for name, tensor in network.module.state_dict().items():
+        place = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride())
+        if tensor.numel() and place in names:
+            tied[name] = names[place]
+        else:
+            names[place] = name
+            tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+    write_atomic(path, safetensors.torch.save(tensors, tied or None))
 
 
 def snapshot(folder: Path, phase: int) -> Path:

@@ -6,23 +6,20 @@ protocol, and the file against torch's own exporter where that works.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from compressor.data.dataset import Data, Split
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Latency, Metrics
-from compressor.engine.trial import OUTCOME, load_candidate
+from compressor.engine.trial import load_candidate, read_candidate
 from compressor.errors import TrialError
 from compressor.export.crosscheck import cross_check
 from compressor.export.parity import numeric_parity
-from compressor.files import write_atomic
 from compressor.graph.network import Network
 from compressor.measure.accuracy import onnx_accuracy_over
 from compressor.measure.latency import FULL, Comparison, compare
+from compressor.stored import Figure, Stored, content, digest_of
 from compressor.train.evaluate import evaluate
 
 ACCURACY_TOLERANCE = 0.002
@@ -36,7 +33,7 @@ class Final:
     """The figures a candidate is judged by. ``metrics.accuracy`` is complete here."""
 
     metrics: Metrics
-    parity_error: float
+    parity_error: Figure
     """Largest absolute difference of outputs, ONNX Runtime against torch, relative to the output scale."""
     parity_ok: bool
     accuracy_ok: bool
@@ -44,11 +41,20 @@ class Final:
     """``agrees``, ``differs: …`` or ``unavailable: …``."""
     rounds: int
     """Paired rounds behind the latency interval."""
-    wall_us: float
-    wall_p90_us: float
-    load: float
+    wall_us: Figure
+    wall_p90_us: Figure
+    load: Figure
     """Load average while timing."""
-    settings: Mapping[str, float] = field(default_factory=dict)
+    batch: int
+    """Samples per call when timing."""
+    model: str
+    """SHA-256 of the ONNX file these figures are about."""
+    baseline: str
+    """SHA-256 of the baseline's ONNX file, which it was timed against."""
+
+    def is_about(self, onnx: bytes, baseline: Baseline, batch: int) -> bool:
+        """Whether this was measured on these bytes, beside this baseline, in this way."""
+        return (self.model, self.baseline, self.batch) == (digest_of(onnx), digest_of(baseline.onnx), batch)
 
 
 def finalise_baseline(baseline: Baseline, data: Data, test: Split, *, batch: int = 1) -> Final:
@@ -59,14 +65,17 @@ def finalise_baseline(baseline: Baseline, data: Data, test: Split, *, batch: int
 def finalise(
     folder: Path, baseline: Baseline, data: Data, test: Split, *, batch: int = 1, calibration: int = 512, seed: int = 0
 ) -> Final:
-    """Measure the candidate in ``folder`` for good, and write ``final.json`` beside it."""
-    outcome = OUTCOME.validate_json((folder / "outcome.json").read_bytes())
+    """Measure the candidate in ``folder`` for good, and write ``final.json`` beside it.
+
+    Raises ``DamagedFileError`` where its files are not what its trial wrote.
+    """
+    outcome = read_candidate(folder)
     if outcome.metrics is None or outcome.status == "screened":
         raise TrialError(f"{folder.name}: a candidate that was {outcome.status} has no final measurement")
     network = load_candidate(folder, baseline, baseline.evidence(data, calibration))
-    onnx = (folder / "model.onnx").read_bytes()
+    onnx = content(folder / "model.onnx")
     final = _final(network, onnx, outcome.metrics, baseline, data, test, batch, seed)
-    write_atomic(folder / "final.json", FINAL.dump_json(final, indent=1))
+    FINAL.write(folder / "final.json", final)
     return final
 
 
@@ -104,7 +113,9 @@ def _final(
         wall_us=timing.candidate_wall_us,
         wall_p90_us=timing.candidate_p90_us,
         load=timing.load,
-        settings={"batch": batch},
+        batch=batch,
+        model=digest_of(onnx),
+        baseline=digest_of(baseline.onnx),
     )
 
 
@@ -112,4 +123,4 @@ def _latency(timing: Comparison) -> Latency:
     return Latency(timing.candidate_us, timing.speedup, timing.low, timing.high)
 
 
-FINAL: TypeAdapter[Final] = TypeAdapter(Final)
+FINAL: Stored[Final] = Stored(Final)

@@ -15,10 +15,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from compressor.engine.candidate import Constraints
 from compressor.knobs import Value
+from compressor.stored import Stored
 from compressor.train.spec import TrainingSpec
 
 
@@ -101,7 +100,8 @@ class Plan:
 
     @staticmethod
     def from_json(text: str | bytes) -> Plan:
-        return _ADAPTER.validate_json(text)
+        """Raises ``ValueError`` for what is no plan."""
+        return PLAN.from_json(text)
 
     @property
     def digest(self) -> str:
@@ -160,4 +160,4 @@ def _brief(step: Edit | Decision) -> str:
     return f"{where}({shown})" if shown else where
 
 
-_ADAPTER: TypeAdapter[Plan] = TypeAdapter(Plan)
+PLAN: Stored[Plan] = Stored(Plan, complete=False)

@@ -23,13 +23,13 @@ copies of one another count once: they open no direction that was not there.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from compressor.plugin import Site
+from compressor.stored import Figure, Stored
 
 Admits = Callable[[str, Mapping[str, Any], Site], bool]
 """Whether anybody may act on a site of the plugin with this name and these options."""
@@ -39,19 +39,24 @@ Admits = Callable[[str, Mapping[str, Any], Site], bool]
 class SiteSensitivity:
     """What rewriting one site alone does; savings are shares of the whole network (negative: it grows)."""
 
-    loss_increase: float
-    bytes_saved: float
-    macs_saved: float
-    latency_saved: float = 0.0
-    speedup: float = 0.0
+    loss_increase: Figure
+    bytes_saved: Figure
+    macs_saved: Figure
+    latency_saved: Figure = 0.0
+    speedup: Figure = 0.0
     """Measured on the ONNX file of the network with this site alone rewritten; 0 where nobody timed it. What counts is
     ``latency_saved``."""
-    gain: float = 0.0
+    gain: Figure = 0.0
     """Of an exact rewrite that enlarges the network: the squared gradient it adds to what training can follow."""
 
     @property
     def saving(self) -> float:
         return self.bytes_saved + self.macs_saved + self.latency_saved
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it says anything: a rewrite may give a network whose loss is no number."""
+        return all(math.isfinite(figure) for figure in (self.loss_increase, self.saving, self.gain))
 
 
 @dataclass(frozen=True)
@@ -67,25 +72,27 @@ class Sensitivities:
         return self.entries.get(key_of(plugin, options), {})
 
     def to_json(self) -> str:
-        return _ADAPTER.dump_json(self, indent=1).decode()
+        return SENSITIVITIES.to_json(self).decode()
 
     @staticmethod
     def from_json(text: str | bytes) -> Sensitivities:
-        return _ADAPTER.validate_json(text)
+        return SENSITIVITIES.from_json(text)
 
 
 def rank(paths: Sequence[str], known: Mapping[str, SiteSensitivity], follow: float) -> list[str]:
     """Sites from the most to the least worth rewriting: by loss increase to the power ``follow`` per saving.
 
     Sites that grow come behind those that save, by gain to the power ``follow`` per growth. ``follow`` = 0 ranks by
-    saving or growth alone. Sites nobody measured come last, in their own order.
+    saving or growth alone. Sites nobody measured, or whose figures are no numbers, come last, in their own order.
     """
 
     def score(path: str) -> tuple[int, float]:
         entry = known.get(path)
-        if entry is not None and entry.saving > 0:
+        if entry is None or not entry.is_finite:
+            return 2, 0.0
+        if entry.saving > 0:
             return 0, float(max(entry.loss_increase, 1e-4) ** follow / entry.saving)
-        if entry is not None and entry.gain > 0:
+        if entry.gain > 0:
             return 1, -float(entry.gain**follow / max(-entry.saving, 1e-9))
         return 2, 0.0
 
@@ -97,4 +104,4 @@ def key_of(plugin: str, options: Mapping[str, Any]) -> str:
     return plugin if not options else f"{plugin} {json.dumps(dict(options), sort_keys=True)}"
 
 
-_ADAPTER: TypeAdapter[Sensitivities] = TypeAdapter(Sensitivities)
+SENSITIVITIES: Stored[Sensitivities] = Stored(Sensitivities)

@@ -39,7 +39,8 @@ class Speedup:
     @property
     def saved(self) -> float:
         """Share of the time that goes; 0 where it is not certain which of the two is faster."""
-        return 0.0 if self.low <= 1 <= self.high else 1 - 1 / self.estimate
+        certain = self.estimate > 0 and (self.low > 1 or self.high < 1)
+        return 1 - 1 / self.estimate if certain else 0.0
 
 
 Timer = Callable[[Network], Speedup | None]
@@ -159,11 +160,11 @@ def settled(
 def _same_time_for_same_work(found: Mapping[str, SiteSensitivity]) -> dict[str, SiteSensitivity]:
     """Sites without multiply-accumulates (activations, pools) are as they were: nothing says that they are alike."""
     alike: dict[tuple[float, float], list[float]] = {}
-    for entry in found.values():
+    for entry in filter(lambda entry: entry.is_finite, found.values()):
         alike.setdefault((entry.bytes_saved, entry.macs_saved), []).append(entry.latency_saved)
     return {
         path: replace(entry, latency_saved=statistics.median(alike[entry.bytes_saved, entry.macs_saved]))
-        if entry.macs_saved
+        if entry.macs_saved and entry.is_finite
         else entry
         for path, entry in found.items()
     }

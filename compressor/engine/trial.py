@@ -16,25 +16,27 @@ from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import TypeAdapter
 
 from compressor.data.dataset import Data
 from compressor.engine.apply import apply_edits
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Constraints, Latency, Outcome
-from compressor.engine.course import Course, Progress, overstepped, save_weights, snapshot
+from compressor.engine.candidate import OUTCOME, Constraints, Latency, Outcome
+from compressor.engine.course import SNAPSHOTS, Course, Progress, overstepped, save_weights, snapshot
 from compressor.engine.figures import figures, quick_latency
-from compressor.engine.plan import Decision, Edit, Plan
+from compressor.engine.plan import PLAN, Decision, Edit, Plan
 from compressor.engine.resolve import depends_on_its_course
-from compressor.errors import BrokenPromise, ExportError, GraphError, Refusal, TrialError
+from compressor.errors import BrokenPromise, DamagedFileError, ExportError, GraphError, Refusal, TrialError
 from compressor.evidence import Evidence, calibrating
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
 from compressor.graph.network import Network
+from compressor.stored import check_digests, digests_of
 from compressor.train.evaluate import evaluate
 
 _GLIMPSE = 16
 """Samples that say how a network is built, not how good it is."""
+WRITTEN = ("model.onnx", "plan.json", "weights.safetensors")
+"""What a trial that was trained leaves in its folder, beside ``outcome.json`` and the weights phases began with."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,14 @@ def run_trial(
     Never raises for what a plan can bring about: a plan that cannot be built, exported or trained gives an outcome
     with its reason. ``plan`` may hold open decisions; the plan written is the one carried out.
     """
+    clear(folder)
     trial = _Trial(baseline, data, settings, seed, folder, progress or (lambda stage, share: None))
     try:
         outcome = trial.run(plan)
     except (Refusal, BrokenPromise, GraphError, ExportError, TrialError) as error:
         reason = f"{type(error).__name__}: {error}"
         outcome = Outcome("failed", reason=reason, seconds=trial.course.seconds, stages=tuple(trial.course.stages))
-    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+    OUTCOME.write(folder / "outcome.json", outcome)
     return outcome
 
 
@@ -92,7 +95,7 @@ class _Trial:
         screened = self._screen(plan)
         if isinstance(screened, Outcome):
             write_atomic(self.folder / "plan.json", plan.to_json())
-            return screened
+            return replace(screened, files=digests_of(self.folder, ["plan.json"]))
         stopped = self.course.run(plan)
         return self._measured(stopped, None if stopped or self.course.undone else screened)
 
@@ -163,10 +166,35 @@ class _Trial:
         write_atomic(self.folder / "model.onnx", onnx)
         excess = self.settings.constraints.excess(metrics, self.baseline.metrics)
         status: Literal["stopped", "complete"] = "stopped" if stopped else "complete"
-        return Outcome(status, metrics, excess, stopped, course.seconds, tuple(course.stages))
+        files = digests_of(self.folder, [*WRITTEN, *(file.name for file in self.folder.glob(SNAPSHOTS))])
+        return Outcome(status, metrics, excess, stopped, course.seconds, tuple(course.stages), files)
 
     def _time(self, onnx: bytes) -> Latency:
         return quick_latency(self.baseline, onnx, batch=self.settings.batch, seed=self.seed)
+
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier attempt left, but for its log and its spec; ``outcome.json`` first."""
+    for name in ("outcome.json", "final.json", "score.json", *WRITTEN, *(file.name for file in folder.glob(SNAPSHOTS))):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """How the trial in ``folder`` ended, with every file it wrote held against what it wrote.
+
+    Raises ``DamagedFileError`` for the first that is missing or is something else.
+    """
+    outcome = OUTCOME.read(folder / "outcome.json")
+    check_digests(folder, outcome.files)
+    return outcome
+
+
+def read_candidate(folder: Path) -> Outcome:
+    """``read_outcome`` of a trial of the search: one that is complete has figures, and files that they are about."""
+    outcome = read_outcome(folder)
+    if outcome.status == "complete" and (outcome.metrics is None or not set(WRITTEN) <= set(outcome.files)):
+        raise DamagedFileError(f"{folder / 'outcome.json'}: is damaged (a complete trial without figures or files)")
+    return outcome
 
 
 def load_candidate(folder: Path, baseline: Baseline, evidence: Evidence) -> Network:
@@ -174,7 +202,7 @@ def load_candidate(folder: Path, baseline: Baseline, evidence: Evidence) -> Netw
 
     A rewrite may depend on the weights it meets, so each later phase starts from the weights it started from.
     """
-    plan = Plan.from_json((folder / "plan.json").read_bytes())
+    plan = PLAN.read(folder / "plan.json")
     network = baseline.network.fork()
     for index, phase in enumerate(plan.phases):
         if snapshot(folder, index).exists():
@@ -182,6 +210,3 @@ def load_candidate(folder: Path, baseline: Baseline, evidence: Evidence) -> Netw
         apply_edits(network, [step for step in phase.steps if isinstance(step, Edit)], evidence)
     safetensors.torch.load_model(network.module, str(folder / "weights.safetensors"))
     return network.eval()
-
-
-OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)

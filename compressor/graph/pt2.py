@@ -6,13 +6,14 @@ bytes, and raises the operators that are on its lists.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Final
 
 import torch
 
 from compressor.errors import CaptureError, ModelFileError
-from compressor.files import save_atomic
+from compressor.files import write_atomic
 from compressor.graph.capture import export
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation, from_json
@@ -61,11 +62,9 @@ def write_pt2(network: Network, path: Path) -> None:
     known = network.spec.normalisation
     extra = {} if known is None else {_NORMALISATION: known.to_json()}
 
-    def save(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            torch.export.save(exported, file, extra_files=extra)
-
-    save_atomic(path, save)
+    archive = io.BytesIO()  # torch's own writer ends the process where it meets a full disk
+    torch.export.save(exported, archive, extra_files=extra)
+    write_atomic(path, archive.getvalue())
 
 
 def _normalisation(archive: Archive, channels: int) -> Normalisation | None:

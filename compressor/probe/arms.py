@@ -22,6 +22,7 @@ from compressor.errors import DataError
 from compressor.graph.network import Network
 from compressor.probe.spec import ProbeSpec
 from compressor.probe.tilings import Tiling, TilingName, tile
+from compressor.stored import Figure, Stored
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
 from compressor.train.history import EpochReport
@@ -50,9 +51,9 @@ class ArmScore:
     """Validation error (0…1) and cross entropy (nats per sample) after training."""
 
     arm: Arm
-    error: float
-    loss: float
-    seconds: float
+    error: Figure
+    loss: Figure
+    seconds: Figure
     """Of training."""
 
 
@@ -152,4 +153,4 @@ def _sealed() -> Split:
 
 
 ARM: TypeAdapter[Arm] = TypeAdapter(Arm)
-SCORE: TypeAdapter[ArmScore] = TypeAdapter(ArmScore)
+SCORE: Stored[ArmScore] = Stored(ArmScore)

@@ -6,11 +6,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
 from compressor.probe.arms import Arm, ArmScore, arms_of
 from compressor.probe.spec import ProbeSpec
 from compressor.probe.tilings import REFERENCE, Fill, Tiling, TilingName
+from compressor.stored import Figure, Stored
 
 NOT_APPLICABLE = "the method does not apply to this data"
 
@@ -20,16 +19,16 @@ class Variant:
     """One tiling, averaged over sets × repeats. Changes are against ``DN`` with the same set and repeat."""
 
     name: TilingName
-    dropped: float
+    dropped: Figure
     fill: Fill
-    error: float
-    loss: float
-    errors: tuple[float, ...]
+    error: Figure
+    loss: Figure
+    errors: tuple[Figure, ...]
     """Mean over the repeats, by set."""
-    error_change: float
-    error_spread: float
+    error_change: Figure
+    error_spread: Figure
     """Standard error of ``error_change`` over sets × repeats; 0 where there is only one."""
-    loss_change: float
+    loss_change: Figure
     redundant: bool
     """Whether error and loss are within the tolerances."""
 
@@ -40,14 +39,14 @@ class ProbeResult:
 
     applies: bool
     """The gate: False ends the run."""
-    dropped: float
+    dropped: Figure
     """Largest share of pixels that a redundant tiling drops; 0 where none is redundant."""
     reason: str
     """The verdict in a sentence."""
     variants: tuple[Variant, ...]
     arms: int
     """Trainings behind the table."""
-    seconds: float
+    seconds: Figure
     """Of training, all arms together."""
     spec: ProbeSpec
     data: str = ""
@@ -130,4 +129,4 @@ def _reason(spec: ProbeSpec, variants: Sequence[Variant], dropped: float) -> str
     )
 
 
-PROBE_RESULT: TypeAdapter[ProbeResult] = TypeAdapter(ProbeResult)
+PROBE_RESULT: Stored[ProbeResult] = Stored(ProbeResult)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from compressor.engine.candidate import Outcome
-from compressor.engine.plan import Plan
-from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.baseline import check_baseline
+from compressor.engine.candidate import OUTCOME, Outcome
+from compressor.engine.plan import PLAN, Plan
+from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
+from compressor.engine.trial import read_candidate
+from compressor.errors import DamagedFileError
 from compressor.report.layers import LayerChange, layer_changes
 from compressor.report.structure import Structure, read_structure
+from compressor.search.executor import TRIAL
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
+from compressor.stored import Stored, content
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,17 @@ class Facts:
 
 
 def gather(run: RunFolder) -> Facts:
-    """Read the run folder. Raises ``RunFolderError`` when the run has no result yet."""
-    result = run.result()
+    """Read the run folder.
+
+    Raises ``RunFolderError`` when the run has no result yet, ``DamagedFileError`` when its result, or the file that the
+    result is about, is not what was written. What else is damaged is left out, or shown as what it is.
+    """
+    result = run.final_result()
     return Facts(
         folder=run.path,
         result=result,
-        environment=json.loads((run.path / "environment.json").read_text(encoding="utf-8")),
-        recipe=(run.path / "recipe.toml").read_text(encoding="utf-8"),
+        environment=run.environment(),
+        recipe=content(run.path / "recipe.toml").decode(errors="replace"),
         trials=tuple(sorted(_trials(run), key=lambda trial: (trial.number is None, trial.number or 0))),
         changes=_changes(run, result),
         structure=read_structure(run.baseline, run.candidate(result.best.digest)) if result.best else None,
@@ -66,43 +76,46 @@ def gather(run: RunFolder) -> Facts:
 
 def _trials(run: RunFolder) -> list[Trial]:
     """Every candidate whose trial ended."""
-    folders = sorted(file.parent for file in run.path.glob("candidates/*/outcome.json"))
-    ended = [(folder, run.outcome_in(folder)) for folder in folders]
-    return [_trial(folder, outcome) for folder, outcome in ended if outcome is not None]
+    return [_trial(file.parent) for file in sorted(run.path.glob("candidates/*/outcome.json"))]
 
 
-def _trial(folder: Path, outcome: Outcome) -> Trial:
+def _trial(folder: Path) -> Trial:
     try:
-        plan = Plan.from_json((folder / "plan.json").read_bytes())
-        about = plan.describe()
-    except FileNotFoundError:  # a plan that could not even be settled
-        plan, about = Plan(), ""
+        outcome = OUTCOME.read(folder / "outcome.json")
+    except DamagedFileError as error:
+        outcome = Outcome("failed", reason=f"{error}; resume runs it again")
+    plan = _or_none(PLAN, folder / "plan.json")  # None for one that could not even be settled
+    spec = _or_none(TRIAL, folder / "trial.json")
+    number = None if spec is None else spec.number
+    return Trial(number, folder.name, "" if plan is None else plan.describe(), outcome, plan or Plan())
+
+
+def _or_none(stored: Stored[T], file: Path) -> T | None:
     try:
-        number = json.loads((folder / "trial.json").read_text(encoding="utf-8")).get("number")
-    except FileNotFoundError:
-        number = None
-    return Trial(number, folder.name, about, outcome, plan)
+        return stored.find(file)
+    except DamagedFileError:
+        return None
 
 
 def _sensitivities(run: RunFolder) -> Sensitivities:
-    if not run.sensitivities.is_file():
-        return Sensitivities()
-    return Sensitivities.from_json(run.sensitivities.read_bytes())
+    return _or_none(SENSITIVITIES, run.sensitivities) or Sensitivities()
 
 
 def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:
     if result.best is None:
         return {}
     digest = result.best.digest
-    ended = {name: run.outcome_in(run.control(digest, name)) for name in result.controls}
+    ended = {name: _or_none(OUTCOME, run.control(digest, name) / "outcome.json") for name in result.controls}
     return {name: outcome for name, outcome in ended.items() if outcome is not None}
 
 
 def _changes(run: RunFolder, result: Result) -> tuple[LayerChange, ...]:
     if result.best is None:
         return ()
-    before = run.baseline / "model.onnx"
-    after = run.candidate(result.best.digest) / "model.onnx"
-    if not (before.is_file() and after.is_file()):
+    candidate = run.candidate(result.best.digest)
+    try:
+        check_baseline(run.baseline)
+        read_candidate(candidate)
+        return tuple(layer_changes(content(run.baseline / "model.onnx"), content(candidate / "model.onnx")))
+    except DamagedFileError:
         return ()
-    return tuple(layer_changes(before.read_bytes(), after.read_bytes()))

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from compressor.engine.apply import apply_edit
-from compressor.engine.plan import Edit, Plan
+from compressor.engine.plan import PLAN, Edit, Plan
 from compressor.errors import CompressorError
 from compressor.evidence import Evidence
 from compressor.graph.cost import network_cost
@@ -111,9 +111,9 @@ def read_structure(baseline: Path, candidate: Path) -> Structure | None:
     try:
         network = read_pt2(needed[0])
         before = stages(network)
-        history = replay(Plan.from_json(needed[1].read_bytes()), network, _noise(network))
+        history = replay(PLAN.read(needed[1]), network, _noise(network))
         safetensors.torch.load_model(network.module, str(needed[2]))
-    except (CompressorError, RuntimeError, SafetensorError):
+    except (CompressorError, OSError, RuntimeError, ValueError, KeyError, SafetensorError):
         return None
     return Structure(before, stages(network), history)
 

@@ -10,7 +10,7 @@ from compressor.report.html import page
 
 
 def write_report(facts: Facts) -> Path:
-    """Write the report of a run into its folder and return its path."""
+    """Write the report of a run into its folder and return its path. Raises ``OSError``."""
     path = facts.folder / "report.html"
     write_atomic(path, page(facts))
     return path

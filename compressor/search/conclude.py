@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from compressor.data.dataset import Split
 from compressor.engine.candidate import Accuracy, Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
-from compressor.files import write_atomic
+from compressor.engine.trial import read_candidate
+from compressor.files import is_machine_s
+from compressor.foreign import one_line
 from compressor.probe.result import ProbeResult
 from compressor.search.front import best_first, finalists
+from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
-from compressor.search.observer import Observer, Stage
+from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate, Checks, Result, Verdict
 from compressor.search.verdict import cautions, judge
+from compressor.stored import content
 
 
 def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
@@ -55,17 +60,25 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
     chosen = finalists(ledger.front(), base, recipe.objectives, recipe.measure.finalists)
     observer.notify(Stage("final", "baseline"))
     test = prepared.data.open_test("final measurement")
-    baseline = _candidate(Candidate.of(base, Plan()), _measure_baseline(prepared, test))
+    baseline = _candidate(Candidate.of(base, Plan()), _measure_baseline(prepared, test, observer))
     measured: list[Candidate] = []
+    failed: list[str] = []
     for index, candidate in enumerate(chosen):
         observer.notify(Stage("final", candidate.about, (index + 1) / (len(chosen) + 1)))
-        measured.append(_candidate(candidate, _measure(prepared, candidate, test)))
+        try:
+            measured.append(_candidate(candidate, _measure(prepared, candidate, test, observer)))
+        except Exception as error:  # a plugin's leaf may raise anything; the other finalists are judged without it
+            if is_machine_s(error):
+                raise
+            failed.append(f"{candidate.digest} could not be measured for good: {one_line(error)}")
+            observer.notify(Note(failed[-1]))
     ranked = best_first(measured, baseline.metrics, recipe.constraints, len(prepared.data.validation))
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
     best = ranked[0] if ranked else None
+    nothing = Verdict(False, tuple(failed)) if best is None and failed else None
     return Result(
         verdict=replace(
-            judge(best, baseline, recipe.constraints, ledger.outcomes()),
+            nothing or judge(best, baseline, recipe.constraints, ledger.outcomes()),
             cautions=tuple(cautions(baseline, recipe.constraints, prepared.data.validation.labels, test.labels)),
         ),
         baseline=baseline,
@@ -99,10 +112,13 @@ def _sound(candidate: Candidate, baseline: Candidate, prepared: Prepared) -> boo
     return checks is not None and checks.parity_ok and checks.accuracy_ok and all(e <= 0 for e in excess.values())
 
 
-def _measure(prepared: Prepared, candidate: Candidate, test: Split) -> Final:
+def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Observer) -> Final:
+    """The final figures of the very files that lie in the candidate's folder now, read back or measured."""
     folder = prepared.run.candidate(candidate.digest)
-    if (folder / "final.json").exists():
-        return FINAL.validate_json((folder / "final.json").read_bytes())
+    read_candidate(folder)
+    known = _known(folder / "final.json", content(folder / "model.onnx"), prepared, observer)
+    if known is not None:
+        return known
     recipe = prepared.recipe
     return finalise(
         folder,
@@ -115,14 +131,22 @@ def _measure(prepared: Prepared, candidate: Candidate, test: Split) -> Final:
     )
 
 
-def _measure_baseline(prepared: Prepared, test: Split) -> Final:
+def _measure_baseline(prepared: Prepared, test: Split, observer: Observer) -> Final:
     file = prepared.run.baseline / "final.json"
-    if file.exists():
-        return FINAL.validate_json(file.read_bytes())
+    known = _known(file, prepared.baseline.onnx, prepared, observer)
+    if known is not None:
+        return known
     final = finalise_baseline(prepared.baseline, prepared.data, test, batch=prepared.recipe.measure.batch)
     final = replace(final, metrics=replace(final.metrics, latency=Latency(final.metrics.latency.us)))
-    write_atomic(file, FINAL.dump_json(final, indent=1))
+    FINAL.write(file, final)
     return final
+
+
+def _known(file: Path, onnx: bytes, prepared: Prepared, observer: Observer) -> Final | None:
+    """What was measured before, where it was measured on these bytes."""
+    final = kept(lambda: FINAL.find(file), observer, instead="it is measured again")
+    about = final is not None and final.is_about(onnx, prepared.baseline, prepared.recipe.measure.batch)
+    return final if about else None
 
 
 def _candidate(candidate: Candidate, final: Final) -> Candidate:
@@ -143,5 +167,6 @@ def _candidate(candidate: Candidate, final: Final) -> Candidate:
             wall_us=final.wall_us,
             wall_p90_us=final.wall_p90_us,
             rounds=final.rounds,
+            model=final.model,
         ),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline
-from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
 from compressor.engine.space import uses_of
 from compressor.errors import PluginError
 from compressor.evidence import Evidence
@@ -35,9 +35,7 @@ class Context:
     @functools.cached_property
     def sensitivities(self) -> Sensitivities:
         """Asked for when they have been measured; none where the run measures none."""
-        if not self.run.sensitivities.is_file():
-            return Sensitivities()
-        return Sensitivities.from_json(self.run.sensitivities.read_bytes())
+        return SENSITIVITIES.find(self.run.sensitivities) or Sensitivities()
 
 
 @functools.lru_cache(maxsize=1)

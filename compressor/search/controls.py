@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from compressor.engine.apply import apply_edit
 from compressor.engine.candidate import Accuracy
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.errors import Refusal, TrialError, WorkerLost
+from compressor.engine.trial import clear
+from compressor.errors import CompressorError, Refusal
 from compressor.evidence import Evidence
+from compressor.foreign import one_line
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
 from compressor.search.executor import Executor, TrialSpec
+from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate
@@ -28,16 +32,27 @@ DRAWS = 8
 def run_controls(
     prepared: Prepared, best: Candidate, executor: Executor, observer: Observer
 ) -> Iterator[tuple[str, Accuracy]]:
-    """Every control arm the recipe asks for, by name, with its validation accuracy. Finished ones are not run again."""
-    for name, spec in _specs(prepared, best):
+    """Every control arm the recipe asks for, by name, with its validation accuracy. Finished ones are not run again.
+
+    An arm that fails, on whosever account, is named and left out: the candidate has been judged without it.
+    """
+    for name, arm in _arms(prepared, best):
+        observer.notify(Stage("control", name))
+        try:
+            spec = arm()
+        except Exception as error:  # plans are drawn with plugins, which may raise anything
+            observer.notify(Note(f"control {name} gave nothing: {one_line(error)}"))
+            continue
         if spec is None:
             observer.notify(Note(f"control {name} left out: the edits have nowhere else to go"))
             continue
-        observer.notify(Stage("control", name))
-        outcome = prepared.run.outcome_in(Path(spec.folder))
+        folder = Path(spec.folder)
+        outcome = kept(partial(prepared.run.outcome_in, folder), observer, instead="the control is run again")
         try:
-            outcome = outcome or executor.submit(spec).result()
-        except (TrialError, WorkerLost) as error:
+            if outcome is None:
+                clear(folder)
+                outcome = executor.submit(spec).result()
+        except CompressorError as error:
             observer.notify(Note(f"control {name} gave nothing: {error}"))
             continue
         if outcome.metrics is None:
@@ -46,31 +61,35 @@ def run_controls(
         yield name, outcome.metrics.accuracy
 
 
-def _specs(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, TrialSpec | None]]:
-    """Every arm asked for; None for one that would be the candidate itself."""
+def _arms(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, Callable[[], TrialSpec | None]]]:
+    """Every arm asked for, and what makes its spec: None for one that would be the candidate itself."""
     run, recipe = prepared.run, prepared.recipe
-    common = TrialSpec(
-        run=str(run.path),
-        folder="",
-        plan=best.plan,
-        number=best.trial or 0,
-        seed=recipe.search.seed,
-        kind="control",
-        threads=recipe.search.threads,
-        timeout=recipe.search.timeout,
-    )
-    if recipe.controls.scratch:
-        folder = str(run.control(best.digest, "scratch"))
-        yield "scratch", replace(common, folder=folder, kind="scratch", source=str(run.candidate(best.digest)))
-    if recipe.controls.random:
+
+    def spec(name: str, plan: Plan) -> TrialSpec:
+        return TrialSpec(
+            run=str(run.path),
+            folder=str(run.control(best.digest, name)),
+            plan=plan,
+            number=best.trial or 0,
+            seed=recipe.search.seed,
+            kind="control",
+            threads=recipe.search.threads,
+            timeout=recipe.search.timeout,
+        )
+
+    def elsewhere() -> TrialSpec | None:
         plan = _other(best.plan, prepared)
-        folder = str(run.control(best.digest, "random"))
-        yield "random", None if plan is None else replace(common, folder=folder, plan=plan)
+        return None if plan is None else spec("random", plan)
+
+    if recipe.controls.scratch:
+        source = str(run.candidate(best.digest))
+        yield "scratch", lambda: replace(spec("scratch", best.plan), kind="scratch", source=source)
+    if recipe.controls.random:
+        yield "random", elsewhere
     if recipe.controls.undistilled:
-        plan = undistilled(best.plan)
-        yield "undistilled", replace(common, folder=str(run.control(best.digest, "undistilled")), plan=plan)
+        yield "undistilled", lambda: spec("undistilled", undistilled(best.plan))
     if recipe.controls.unchanged:
-        yield "unchanged", replace(common, folder=str(run.control(best.digest, "unchanged")), plan=unchanged(best.plan))
+        yield "unchanged", lambda: spec("unchanged", unchanged(best.plan))
 
 
 def _other(plan: Plan, prepared: Prepared) -> Plan | None:

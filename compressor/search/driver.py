@@ -100,7 +100,7 @@ def _begin(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
     for name, values in seeds:
         if name not in queued:
             study.enqueue(values, origin=name)
-    ledger = Ledger.read(prepared, study)
+    ledger = Ledger.read(prepared, study, observer)
     observer.notify(
         Started(
             folder=prepared.run.path,

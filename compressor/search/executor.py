@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
+from compressor.stored import Stored
 
 Progress = Callable[[str, float], None]
 """Told the stage and how far the trial is (0…1), on any thread."""
@@ -53,9 +54,9 @@ class Executor(Protocol):
     """Runs trials somewhere, each in a process of its own, and answers questions likewise.
 
     A trial's future gives the outcome, also that of a trial that failed on its own account. It raises ``WorkerLost``
-    when the process vanished, and ``TrialError`` when it ended without an outcome. A question's future gives the
-    answer, or raises the toolkit's errors as they came about there, ``NoAnswer`` where answering took the process down
-    or took too long, and ``WorkerLost`` where the worker vanished.
+    when the process vanished, ``MachineError`` when the machine failed it, and ``TrialError`` when it ended without an
+    outcome. A question's future gives the answer, or raises the toolkit's errors as they came about there, ``NoAnswer``
+    where answering took the process down or took too long, and ``WorkerLost`` where the worker vanished.
     """
 
     slots: int
@@ -72,4 +73,8 @@ class Executor(Protocol):
         """End all workers and wait for them."""
 
 
+MACHINE_FAILED = 75
+"""Exit status of a trial's process that the machine failed (sysexits.h calls it EX_TEMPFAIL)."""
 SPEC: TypeAdapter[TrialSpec] = TypeAdapter(TrialSpec)
+TRIAL: Stored[TrialSpec] = Stored(TrialSpec, complete=False)
+"""``trial.json`` in a trial's folder."""

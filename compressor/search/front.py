@@ -31,7 +31,12 @@ def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[O
         "size": _log_ratio(metrics.size_bytes, baseline.size_bytes),
         "latency": _log_ratio(1.0, metrics.latency.speedup),
     }
-    return tuple(math.inf if math.isnan(numbers[name]) else numbers[name] for name in objectives)
+    return tuple(_or_worst(numbers[name]) for name in objectives)
+
+
+def _or_worst(figure: float) -> float:
+    """The figure; infinity, which is worse than any, where it is no number: what is sorted must have an order."""
+    return math.inf if math.isnan(figure) else figure
 
 
 def _log_ratio(figure: float, reference: float) -> float:
@@ -76,10 +81,11 @@ def best_first(
 
     def rank(candidate: Candidate) -> tuple[float, bool, bool, float]:
         drop = accuracy - candidate.accuracy.validation
-        excess = max(drop - limit, 0.0)
+        excess = 0.0 if drop <= limit else _or_worst(drop - limit)
         gain = candidate.size_bytes < baseline.size_bytes and candidate.latency.low > NOT_SLOWER
-        product = candidate.size_bytes / baseline.size_bytes / candidate.latency.speedup
-        return excess, not gain, drop > limit - error, product
+        speedup = candidate.latency.speedup
+        product = candidate.size_bytes / baseline.size_bytes / speedup if speedup > 0 else math.inf
+        return excess, not gain, not drop <= limit - error, _or_worst(product)
 
     return sorted(candidates, key=rank)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from compressor.engine.candidate import Outcome
-from compressor.engine.plan import Plan
+from compressor.engine.plan import PLAN
 from compressor.search.front import best_first, pareto_front
+from compressor.search.kept import kept
+from compressor.search.observer import Observer
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate, Counts
-from compressor.search.study import Study
+from compressor.search.study import Record, Study
 
 
 class Ledger:
@@ -19,24 +21,38 @@ class Ledger:
         self._prepared = prepared
         self._outcomes: dict[str, tuple[int, Outcome]] = {}
         self._failures: list[Outcome] = []
+        self.lost: list[Record] = []
+        """Trials that ended, of which too little is left to count them."""
         self._counts = dict.fromkeys(("complete", "screened", "stopped", "failed", "duplicate", "refused"), 0)
 
     @staticmethod
-    def read(prepared: Prepared, study: Study) -> Ledger:
-        """Everything the study and the run folder remember."""
+    def read(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
+        """Everything the study and the run folder remember. Trials whose files are gone or damaged are ``lost``."""
         ledger = Ledger(prepared)
-        for record in study.records():
+        records = study.records()
+        retried = {record.notes.get("retry_of") for record in records}
+        for record in records:
             status, digest = record.notes.get("status"), str(record.notes.get("digest", ""))
-            if record.running or status in (None, "interrupted"):
+            if record.running or status in (None, "interrupted") or record.number in retried:
                 continue
             if status == "refused":
                 ledger.add_refused()
             elif record.notes.get("duplicate_of") is not None:
                 ledger.add_duplicate()
             else:
-                kept = prepared.run.outcome(digest) if digest else None
-                ledger.add(record.number, digest, kept or Outcome("failed", reason=str(record.notes.get("reason", ""))))
+                ledger._recall(record, digest, observer)
         return ledger
+
+    def _recall(self, record: Record, digest: str, observer: Observer) -> None:
+        """Take a trial as its folder tells it."""
+        run = self._prepared.run
+        found = kept(lambda: run.outcome(digest), observer, instead="the trial is run again") if digest else None
+        if found is not None:
+            self.add(record.number, digest, found)
+        elif record.notes.get("status") == "failed":
+            self.add(record.number, digest, Outcome("failed", reason=str(record.notes.get("reason", ""))))
+        else:
+            self.lost.append(record)
 
     # --- write ---------------------------------------------------------------------------------------------------
 
@@ -84,7 +100,6 @@ class Ledger:
         for digest, (number, outcome) in self._outcomes.items():
             if outcome.status != "complete" or outcome.metrics is None:
                 continue
-            if all(excess <= 0 for excess in outcome.excess.values()):
-                file = self._prepared.run.candidate(digest) / "plan.json"
-                plan = Plan.from_json(file.read_bytes())
+            if outcome.within():
+                plan = PLAN.read(self._prepared.run.candidate(digest) / "plan.json")
                 yield Candidate.of(outcome.metrics, plan, digest=digest, trial=number, stages=outcome.stages)

@@ -16,12 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from compressor.engine.candidate import Outcome
-from compressor.engine.trial import OUTCOME
-from compressor.errors import CompressorError, TrialError, WorkerLost
-from compressor.files import write_atomic
+from compressor.engine.candidate import OUTCOME, Outcome
+from compressor.engine.trial import read_outcome
+from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
 from compressor.processes import how_it_ended, kill_session
-from compressor.search.executor import SPEC, Progress, Question, TrialSpec
+from compressor.search.executor import MACHINE_FAILED, SPEC, Progress, Question, TrialSpec
 
 _PATIENCE_SECONDS = 5.0
 
@@ -87,6 +86,8 @@ class _Worker:
         """Whose code runs in the trial."""
         self._trial: int | None = None
         """Process id of the running trial."""
+        self._machine = ""
+        """What the machine failed the last such trial with."""
         self._retired = False
         self._lock = threading.Lock()
 
@@ -149,6 +150,8 @@ class _Worker:
                 self._at = message["at"]
             elif "stage" in message:
                 progress(message["stage"], message["share"])
+            elif "machine" in message:
+                self._machine = str(message["machine"])
             elif "failed" in message:
                 raise TrialError(f"the worker could not prepare: {message['failed']}")
             elif "exit" in message:
@@ -158,11 +161,13 @@ class _Worker:
     def _outcome(self, spec: TrialSpec, status: int | None, timed_out: bool) -> Outcome:
         file = Path(spec.folder) / "outcome.json"
         if file.exists():
-            return OUTCOME.validate_json(file.read_bytes())
+            return read_outcome(Path(spec.folder))
         if timed_out:
             outcome = Outcome("failed", reason=f"took longer than the {spec.timeout:g} s a trial may take")
-            write_atomic(file, OUTCOME.dump_json(outcome, indent=1))
+            OUTCOME.write(file, outcome)
             return outcome
+        if status == MACHINE_FAILED:
+            raise MachineError(f"trial {spec.number}: {self._machine or 'the machine failed it'}")
         if status is None or status < 0:
             how = "was ended with its worker" if status is None else how_it_ended(status)
             within = f", in {self._at}" if self._at else ""

@@ -12,12 +12,24 @@ import time
 from collections import defaultdict
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
-from compressor.errors import CompressorError, ForeignError, GraphError, NoAnswer, Refusal, TrialError, WorkerLost
+from compressor.engine.trial import clear
+from compressor.errors import (
+    CompressorError,
+    ForeignError,
+    GraphError,
+    MachineError,
+    NoAnswer,
+    Refusal,
+    TrialError,
+    WorkerLost,
+)
 from compressor.search.executor import Executor, Progress, Question, TrialSpec
 from compressor.search.interrupts import Interrupts
+from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
 from compressor.search.observer import FrontChanged, Note, Observer, TrialEnded, TrialProgress, TrialStarted
 from compressor.search.prepare import Prepared
@@ -79,9 +91,11 @@ class Loop:
         """By plugin: sites at which it fails, and which no plan may touch."""
         for plugin, sites in prepared.sensitivities.failed.items():
             self._faulty[plugin].update(sites)
+        self._broken: MachineError | None = None
+        """Why no more trials can be run here."""
 
     def run(self) -> None:
-        """Returns when nothing runs any more."""
+        """Returns when nothing runs any more. Raises ``MachineError`` where the machine failed a trial."""
         self._recover()
         self._show_front()
         while True:
@@ -90,6 +104,10 @@ class Loop:
             if not self._running:
                 break
             self._listen()
+        if self._broken is not None:
+            raise MachineError(
+                f"{self._broken}; nothing is lost: go on with: compressor resume {self._prepared.run.path}"
+            )
         if self._in_vain >= self._search.patience:
             self._observer.notify(Note(self._exhausted()))
 
@@ -98,6 +116,7 @@ class Loop:
     def _wants_more(self) -> bool:
         return (
             not self._interrupts.stop
+            and self._broken is None
             and len(self._running) < self._executor.slots
             and self._ledger.finished + len(self._running) < self._search.trials
             and self._in_vain < self._search.patience
@@ -184,9 +203,9 @@ class Loop:
     def _start(self, running: _Running, plan: Plan) -> None:
         run = self._prepared.run
         self._observer.notify(TrialStarted(running.number, running.digest, running.about))
-        kept = run.outcome(running.digest)
-        if kept is not None:  # it was finished, and the driver was killed before it could be told
-            self._settle(running, kept)
+        outcome = self._kept(running.digest)
+        if outcome is not None:  # it was finished, and the driver was killed before it could be told
+            self._settle(running, outcome)
             return
         spec = TrialSpec(
             run=str(run.path),
@@ -200,6 +219,7 @@ class Loop:
         self._submit(replace(running, spec=spec), spec)
 
     def _submit(self, running: _Running, spec: TrialSpec) -> None:
+        clear(Path(spec.folder))
         future = self._executor.submit(spec, self._reporter(running.number))
         self._running[future] = running
         future.add_done_callback(lambda done: self._messages.put(_Message(done)))
@@ -230,6 +250,10 @@ class Loop:
             outcome = future.result()
         except WorkerLost as lost:
             self._lost(running, str(lost))
+            return
+        except MachineError as error:
+            self._broken = error
+            self._give_up(running, str(error))
             return
         except TrialError as error:
             outcome = Outcome("failed", reason=str(error))
@@ -267,23 +291,33 @@ class Loop:
     def _lost(self, running: _Running, reason: str) -> None:
         """A process vanished: run the trial again, unless that was done often enough or the user is leaving."""
         if self._cancelled:
-            records = {record.number: record for record in self._study.records()}
-            for number in (running.number, *(proposal.number for proposal in self._same.pop(running.digest, []))):
-                self._study.requeue(records[number], "cancelled")
+            self._give_up(running, "cancelled")
         elif running.attempt >= ATTEMPTS or running.spec is None:
             self._settle(running, Outcome("failed", reason=f"given up after {ATTEMPTS} more attempts: {reason}"))
         else:
             self._observer.notify(Note(f"trial {running.number} is run again: {reason}"))
             self._submit(replace(running, attempt=running.attempt + 1), running.spec)
 
+    def _give_up(self, running: _Running, reason: str) -> None:
+        """Queue the trial again, for when the run goes on, and every proposal that waited for it."""
+        records = {record.number: record for record in self._study.records()}
+        for number in (running.number, *(proposal.number for proposal in self._same.pop(running.digest, []))):
+            self._study.requeue(records[number], reason)
+
+    def _kept(self, digest: str) -> Outcome | None:
+        run = self._prepared.run
+        return kept(lambda: run.outcome(digest), self._observer, instead="the trial is run again")
+
     def _recover(self) -> None:
-        """Tell or queue again what a killed driver left running."""
+        """Tell or queue again what a killed driver left running; queue again what was lost since."""
+        for record in self._ledger.lost:
+            self._study.requeue(record, "its files were damaged")
         for record in self._study.records():
             if not record.running:
                 continue
             digest, about = str(record.notes.get("digest", "")), str(record.notes.get("about", ""))
             tried = self._ledger.tried(digest) if digest else None
-            outcome = self._prepared.run.outcome(digest) if digest else None
+            outcome = self._kept(digest) if digest else None
             if tried is not None:
                 self._settle_same(record.number, digest, about, *tried)
             elif outcome is not None:

@@ -13,15 +13,16 @@ from compressor.engine.baseline import Baseline, load_baseline, measure_baseline
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
-from compressor.errors import RunFolderError
 from compressor.evidence import Evidence
 from compressor.graph.network import Network
 from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor
+from compressor.search.kept import kept
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
 from compressor.search.run_folder import RunFolder
 from compressor.search.sensitivities import sensitivities_of
+from compressor.stored import is_there
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,15 @@ def with_sensitivities(prepared: Prepared, executor: Executor, observer: Observe
 
 
 def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) -> Baseline:
-    try:
-        return load_baseline(run.baseline)
-    except RunFolderError:
-        observer.notify(Stage("baseline"))
-        network = _as_fed(run.model(), data, recipe.export.fold_normalisation)
-        baseline = measure_baseline(network, data, batch=recipe.measure.batch)
-        save_baseline(baseline, run.baseline)
-        return baseline
+    if is_there(run.baseline):
+        baseline = kept(lambda: load_baseline(run.baseline), observer, instead="the baseline is measured again")
+        if baseline is not None:
+            return baseline
+    observer.notify(Stage("baseline"))
+    network = _as_fed(run.model(), data, recipe.export.fold_normalisation)
+    baseline = measure_baseline(network, data, batch=recipe.measure.batch)
+    save_baseline(baseline, run.baseline)
+    return baseline
 
 
 def _as_fed(network: Network, data: Data, folded: bool) -> Network:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.engine.space import trainings_of
-from compressor.errors import CompressorError, TrialError, WorkerLost
-from compressor.files import write_atomic
+from compressor.engine.trial import clear
+from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
 from compressor.probe.arms import ARM, SCORE, Arm, ArmScore, arms_of
 from compressor.probe.result import PROBE_RESULT, ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
 from compressor.probe.tilings import REFERENCE
 from compressor.search.executor import Executor, Progress, TrialSpec
+from compressor.search.kept import kept
 from compressor.search.observer import ArmEnded, ArmProgress, Note, Observer, ProbeEnded, ProbeStarted, Stage
 from compressor.search.prepare import Prepared
 
@@ -40,11 +41,10 @@ def run_probe(prepared: Prepared, executor: Executor, observer: Observer) -> Pro
     if spec is None:
         return None
     observer.notify(Stage("probe", f"stage 1 of {1 + len(prepared.space.phases)}"))
-    if file.exists():
-        result = PROBE_RESULT.validate_json(file.read_bytes())
-    else:
+    result = kept(lambda: PROBE_RESULT.find(file), observer, instead="its arms are judged again")
+    if result is None:
         result = _Probing(prepared, spec, executor, observer).run()
-        write_atomic(file, PROBE_RESULT.dump_json(result, indent=1))
+        PROBE_RESULT.write(file, result)
     observer.notify(ProbeEnded(result))
     return result
 
@@ -89,7 +89,7 @@ class _Probing:
 
     def _submit(self, arm: Arm) -> None:
         recipe, folder = self.prepared.recipe, self.prepared.run.arm(arm.name)
-        (folder / "outcome.json").unlink(missing_ok=True)  # of an attempt that failed
+        clear(folder)  # of an attempt that failed
         spec = TrialSpec(
             run=str(self.prepared.run.path),
             folder=str(folder),
@@ -124,6 +124,8 @@ class _Probing:
                 self._waiting.insert(0, arm)
                 return
             self._end(arm, str(error))
+        except MachineError:
+            raise
         except CompressorError as error:
             self._end(arm, str(error))
         else:
@@ -141,10 +143,9 @@ class _Probing:
         self.observer.notify(ArmEnded(arm.name, figures, self._ended, self._started.arms))
 
     def _kept(self, arm: Arm) -> ArmScore | None:
-        try:
-            return SCORE.validate_json((self.prepared.run.arm(arm.name) / "score.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        file = self.prepared.run.arm(arm.name) / "score.json"
+        score = kept(lambda: SCORE.find(file), self.observer, instead="the arm is run again")
+        return score if score is not None and score.arm == arm else None
 
 
 def trial_cost(prepared: Prepared, spec: ProbeSpec) -> float:

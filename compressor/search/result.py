@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter
-
 from compressor.engine.candidate import Accuracy, Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
 from compressor.graph.normalisation import Normalisation
 from compressor.probe.result import ProbeResult
+from compressor.stored import Figure, Stored
 
 
 @dataclass(frozen=True)
@@ -27,17 +26,19 @@ class Verdict:
 class Checks:
     """What the final measurement found out about a candidate's ONNX file."""
 
-    parity_error: float
+    parity_error: Figure
     """Largest absolute difference of outputs, ONNX Runtime against torch, relative to the output scale."""
     parity_ok: bool
     accuracy_ok: bool
     """ONNX Runtime scores on the test split what torch scores."""
     cross_check: str
     """Against torch's own exporter: ``agrees``, ``differs: …`` or ``unavailable: …``."""
-    wall_us: float
-    wall_p90_us: float
+    wall_us: Figure
+    wall_p90_us: Figure
     rounds: int
     """Paired rounds behind the latency interval."""
+    model: str = ""
+    """SHA-256 of the ONNX file that all this is about."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Result:
     """Control arms of the best candidate, by name."""
     samples: Mapping[str, int] = field(default_factory=dict)
     """Images behind the accuracies, by split."""
-    seconds: float = 0.0
+    seconds: Figure = 0.0
     """Wall-clock time of the last session of the run."""
     normalisation: Normalisation | None = None
     """How pixels become the input of the network, and whether the files do that themselves."""
@@ -126,4 +127,4 @@ class Result:
     """What the probe found before the search; None where the recipe asks for none."""
 
 
-RESULT: TypeAdapter[Result] = TypeAdapter(Result)
+RESULT: Stored[Result] = Stored(Result)

@@ -20,16 +20,17 @@ another name and then renamed.
 
 from __future__ import annotations
 
-import json
+import errno
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from compressor.engine.candidate import Outcome
-from compressor.engine.course import SNAPSHOTS
-from compressor.engine.trial import OUTCOME
-from compressor.errors import RunFolderError
+from compressor.engine.trial import read_candidate, read_outcome
+from compressor.errors import DamagedFileError, ModelFileError, RecipeError, RunFolderError
 from compressor.files import write_atomic
 from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
@@ -38,9 +39,12 @@ from compressor.recipe.read import read_recipe, write_recipe
 from compressor.search.environment import environment_json
 from compressor.search.locks import exclusive
 from compressor.search.result import RESULT, Result
+from compressor.stored import Stored, check_digests, content, is_there
+
+T = TypeVar("T")
 
 _MARK = "environment.json"
-_BEST = ("model.onnx", "weights.safetensors", "plan.json", "final.json")
+ENVIRONMENT: Stored[dict[str, Any]] = Stored(dict[str, Any])
 
 
 class RunFolder:
@@ -55,17 +59,13 @@ class RunFolder:
     def create(path: Path, recipe: Recipe, network: Network) -> RunFolder:
         """A new run folder at ``path``, which must not exist or be empty. Raises ``RunFolderError``."""
         path = path.absolute()
-        _refuse_taken(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        temporary = _place_beside(path)
         try:
             write_recipe(recipe, temporary / "recipe.toml")
             write_pt2(network, temporary / "model.pt2")
             write_atomic(temporary / _MARK, environment_json(network.source))
             temporary.chmod(0o755)
-            if path.exists():
-                path.rmdir()
-            temporary.rename(path)
+            _move_to(temporary, path)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
@@ -75,7 +75,7 @@ class RunFolder:
     def open(path: Path) -> RunFolder:
         """The run folder at ``path``. Raises ``RunFolderError`` when it is missing or not one of ours."""
         run = RunFolder(path.absolute())
-        missing = [name for name in (_MARK, "recipe.toml", "model.pt2") if not (run.path / name).is_file()]
+        missing = [name for name in (_MARK, "recipe.toml", "model.pt2") if not (run.path / name).exists()]
         if not run.path.is_dir():
             raise RunFolderError(f"{path}: there is no such folder")
         if missing:
@@ -132,52 +132,118 @@ class RunFolder:
     # --- contents ------------------------------------------------------------------------------------------------
 
     def recipe(self) -> Recipe:
-        """The recipe as run."""
-        return read_recipe(self.path / "recipe.toml")
+        """The recipe as run. Raises ``DamagedFileError``."""
+        file = self.path / "recipe.toml"
+        try:
+            content(file)
+            return read_recipe(file)
+        except (DamagedFileError, RecipeError) as error:
+            raise DamagedFileError(f"{error}; put it back as it was, or start a new run") from None
 
     def model(self) -> Network:
-        """The captured model."""
-        return read_pt2(self.path / "model.pt2")
+        """The captured model. Raises ``DamagedFileError``."""
+        file = self.path / "model.pt2"
+        try:
+            content(file)
+            return read_pt2(file)
+        except (DamagedFileError, ModelFileError) as error:
+            raise DamagedFileError(f"{error}; put it back as it was, or start a new run") from None
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine and origin of the model, for people; empty where that is lost, since nothing needs it."""
+        try:
+            return ENVIRONMENT.read(self.path / _MARK)
+        except DamagedFileError:
+            return {}
 
     def source(self) -> str:
         """Where the model came from."""
-        return str(json.loads((self.path / _MARK).read_bytes())["model"])
+        return str(self.environment().get("model", "unknown"))
 
     def outcome(self, digest: str) -> Outcome | None:
-        """How the candidate's trial ended; None where it has not."""
-        return self.outcome_in(self.candidate(digest))
+        """How the candidate's trial ended; None where it has not. Raises ``DamagedFileError``."""
+        folder = self.candidate(digest)
+        return read_candidate(folder) if is_there(folder / "outcome.json") else None
 
     @staticmethod
     def outcome_in(folder: Path) -> Outcome | None:
-        """How what was run in ``folder`` ended; None where it has not."""
-        try:
-            return OUTCOME.validate_json((folder / "outcome.json").read_bytes())
-        except FileNotFoundError:
-            return None
+        """How what was run in ``folder`` ended; None where it has not. Raises ``DamagedFileError``."""
+        return read_outcome(folder) if is_there(folder / "outcome.json") else None
 
     def result(self) -> Result:
         """What ``result.json`` holds. Raises ``RunFolderError`` when the run has none yet."""
+        found = self._remedied(RESULT.find, self.path / "result.json")
+        if found is None:
+            raise RunFolderError(f"{self.path}: no result yet; go on with: compressor resume {self.path}")
+        return found
+
+    def final_result(self) -> Result:
+        """``result``, once it is clear that ``best/`` holds the file that the result is about."""
+        result = self.result()
+        if result.final and result.best is not None:
+            model = "" if result.best.checks is None else result.best.checks.model
+            self._remedied(lambda file: check_digests(file.parent, {file.name: model}), self.best / "model.onnx")
+        return result
+
+    def _remedied(self, read: Callable[[Path], T], file: Path) -> T:
         try:
-            return RESULT.validate_json((self.path / "result.json").read_bytes())
-        except FileNotFoundError:
-            raise RunFolderError(f"{self.path}: no result yet; go on with: compressor resume {self.path}") from None
+            return read(file)
+        except DamagedFileError as error:
+            raise DamagedFileError(f"{error}; made anew by: compressor resume {self.path}") from None
 
     def write_result(self, result: Result) -> None:
-        write_atomic(self.path / "result.json", RESULT.dump_json(result, indent=1))
+        RESULT.write(self.path / "result.json", result)
 
     def publish_best(self, digest: str) -> None:
-        """Make ``best/`` a copy of the candidate's files."""
-        temporary = Path(tempfile.mkdtemp(prefix=".best.", suffix=".part", dir=self.path))
+        """Make ``best/`` a copy of the candidate's files, each held against what its trial wrote.
+
+        Raises ``DamagedFileError``, and then ``best/`` is what it was.
+        """
         source = self.candidate(digest)
-        for file in [*(source / name for name in _BEST), *source.glob(SNAPSHOTS)]:
-            shutil.copyfile(file, temporary / file.name)
-        temporary.chmod(0o755)
-        self.withdraw_best()
-        temporary.rename(self.best)
+        files = read_candidate(source).files
+        temporary = Path(tempfile.mkdtemp(prefix=".best.", suffix=".part", dir=self.path))
+        try:
+            for name in (*files, "final.json"):
+                write_atomic(temporary / name, content(source / name))
+            check_digests(temporary, files)
+            temporary.chmod(0o755)
+            self.withdraw_best()
+            temporary.rename(self.best)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
     def withdraw_best(self) -> None:
-        """Remove ``best/``."""
-        shutil.rmtree(self.best, ignore_errors=True)
+        """Remove ``best/`` at one stroke; what is left of it afterwards is swept away."""
+        if is_there(self.best):
+            gone = Path(tempfile.mkdtemp(prefix=".best.", suffix=".part", dir=self.path))
+            self.best.rename(gone / "best")
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def _place_beside(path: Path) -> Path:
+    """A new folder beside ``path``, which is free. Raises ``RunFolderError``, or ``OSError`` where the disk is full."""
+    try:
+        _refuse_taken(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".run.", suffix=".part", dir=path.parent))
+    except ValueError as error:  # a NUL in it
+        raise RunFolderError(f"{str(path)!r}: no folder can be called that ({error})") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        raise RunFolderError(f"{path}: cannot be made ({error.strerror}); choose another folder") from None
+
+
+def _move_to(temporary: Path, path: Path) -> None:
+    """Give the folder its name, unless another process was quicker."""
+    try:
+        if path.exists():
+            path.rmdir()
+        temporary.rename(path)
+    except OSError:
+        _refuse_taken(path)
+        raise
 
 
 def _refuse_taken(path: Path) -> None:

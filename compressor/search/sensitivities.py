@@ -19,13 +19,13 @@ from pydantic import TypeAdapter
 
 from compressor.engine.plan import Edit
 from compressor.engine.policy import POLICIES
-from compressor.engine.sensitivity import Sensitivities, SiteSensitivity, key_of
+from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities, SiteSensitivity, key_of
 from compressor.engine.site_measurement import Reference, settled
 from compressor.engine.space import SearchSpace, uses_of
 from compressor.errors import CompressorError, NoAnswer, TrialError, WorkerLost
-from compressor.files import write_atomic
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor, Question
+from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.questions import PASSES, About, Sensitivity, Unchanged, Use, WorthMeasuring
 from compressor.search.run_folder import RunFolder
@@ -40,14 +40,15 @@ def sensitivities_of(
     run: RunFolder, recipe: Recipe, space: SearchSpace, executor: Executor, observer: Observer
 ) -> Sensitivities:
     """What the sites of the plugins are worth whose policy asks for it; read back where it is known."""
-    if run.sensitivities.exists():
-        return Sensitivities.from_json(run.sensitivities.read_bytes())
+    known = kept(lambda: SENSITIVITIES.find(run.sensitivities), observer, instead="they are measured again")
+    if known is not None:
+        return known
     observer.notify(Stage("sensitivity"))
     uses = tuple(
         (use.name, use.options, use.only, use.skip) for _, use in uses_of(space.phases) if POLICIES[use.policy].measured
     )
     measured = _Measuring(run, recipe, executor, observer).all(uses) if uses else Sensitivities()
-    write_atomic(run.sensitivities, measured.to_json())
+    SENSITIVITIES.write(run.sensitivities, measured)
     run.measured_sites.unlink(missing_ok=True)
     return measured
 

@@ -34,13 +34,13 @@ def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -
         yield "the model was not changed"
     if best.size_bytes >= baseline.size_bytes:
         yield f"not smaller: {best.size_bytes:,} bytes, the baseline has {baseline.size_bytes:,}"
-    if best.latency.low <= NOT_SLOWER:
+    if not best.latency.low > NOT_SLOWER:
         yield (
             f"slower, or not shown to be as fast: it runs at {best.latency.speedup:.2f}× the baseline's speed "
             f"({best.latency.low:.2f} to {best.latency.high:.2f})"
         )
     for name, excess in constraints.excess(best.metrics, baseline.metrics).items():
-        if excess > _ROUNDING:
+        if not excess <= _ROUNDING:
             yield f"the limit {name} = {getattr(constraints, name):g} is overstepped by {excess:.3g}"
     yield from _accuracy_objections(best, baseline, constraints)
     yield from _onnx_objections(best)
@@ -49,13 +49,15 @@ def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -
 def _accuracy_objections(best: Candidate, baseline: Candidate, constraints: Constraints) -> Iterator[str]:
     """The limit holds for unseen samples too, on the ONNX files themselves."""
     limit = allowed_drop(constraints)
-    drop = (baseline.accuracy.onnx or 0.0) - (best.accuracy.onnx or 0.0)
-    if drop > limit + _ROUNDING:
+    if baseline.accuracy.onnx is None or best.accuracy.onnx is None:
+        yield "the test accuracy in ONNX Runtime is not known"
+    elif not (drop := baseline.accuracy.onnx - best.accuracy.onnx) <= limit + _ROUNDING:
         yield (
             f"test accuracy in ONNX Runtime fell by {100 * drop:.2f} points "
             f"({_percent(baseline.accuracy.onnx)} to {_percent(best.accuracy.onnx)}), {100 * limit:g} are allowed"
         )
-    if constraints.max_accuracy_drop is None and baseline.accuracy.validation - best.accuracy.validation > limit:
+    held = baseline.accuracy.validation - best.accuracy.validation <= limit
+    if constraints.max_accuracy_drop is None and not held:
         yield f"validation accuracy fell by more than {100 * limit:g} points, and the recipe sets no other limit"
 
 

@@ -27,23 +27,26 @@ from typing import Any
 import torch
 
 from compressor.apart import each_apart, listen
-from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.control import from_scratch
-from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
-from compressor.files import write_atomic
+from compressor.engine.trial import TrialSettings, load_candidate, read_candidate, run_trial
+from compressor.files import is_machine_s, write_atomic
 from compressor.foreign import described, one_line
 from compressor.probe.arms import ARM, SCORE, run_arm
 from compressor.probe.spec import ProbeSpec
 from compressor.processes import FORKS, die_with_parent
 from compressor.search.context import Context, context
-from compressor.search.executor import SPEC, Question, TrialSpec
+from compressor.search.executor import MACHINE_FAILED, SPEC, Question, TrialSpec
 from compressor.search.questions import respond
 
 Answer = Callable[[dict[str, Any]], None]
 
 
 def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
-    """Run one trial; its ``outcome.json`` is whole afterwards, whatever the trial did."""
+    """Run one trial; its ``outcome.json`` is whole afterwards, whatever the trial did.
+
+    Raises ``OSError`` where the machine failed it: then there is no outcome.
+    """
     torch.set_num_threads(spec.threads)
     folder = Path(spec.folder)
     try:
@@ -56,8 +59,10 @@ def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
                 return _trial(spec, progress)
     except (Exception, SystemExit) as error:  # a training function of the user's may raise anything
         traceback.print_exc()
+        if is_machine_s(error):
+            raise
         outcome = Outcome("failed", reason=described(error))
-        write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+        OUTCOME.write(folder / "outcome.json", outcome)
         return outcome
 
 
@@ -80,11 +85,11 @@ def _scratch(spec: TrialSpec) -> Outcome:
     shared = context(spec.run)
     network = load_candidate(Path(spec.source), shared.baseline, shared.evidence)
     score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
-    metrics = OUTCOME.validate_json((Path(spec.source) / "outcome.json").read_bytes()).metrics
+    metrics = read_candidate(Path(spec.source)).metrics
     if metrics is not None:
         metrics = replace(metrics, accuracy=replace(metrics.accuracy, validation=score.accuracy))
     outcome = Outcome("complete", metrics)
-    write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+    OUTCOME.write(Path(spec.folder) / "outcome.json", outcome)
     return outcome
 
 
@@ -99,9 +104,9 @@ def _probe(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
         seed=spec.seed,
         progress=progress,
     )
-    write_atomic(Path(spec.folder) / "score.json", SCORE.dump_json(score, indent=1))
+    SCORE.write(Path(spec.folder) / "score.json", score)
     outcome = Outcome("complete", seconds={"train": score.seconds})
-    write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome, indent=1))
+    OUTCOME.write(Path(spec.folder) / "outcome.json", outcome)
     return outcome
 
 
@@ -185,6 +190,11 @@ def _in_child(spec: TrialSpec, answer: Answer) -> int:
             die_with_parent(mother)
             _carry_out(spec, answer)
             status = 0
+        except OSError as error:
+            if is_machine_s(error):
+                status = MACHINE_FAILED
+                answer({"machine": error.strerror})
+            traceback.print_exc()
         except BaseException:
             traceback.print_exc()
         finally:
@@ -211,7 +221,7 @@ def main(argument: str) -> None:
         serve(int(argument))
     else:
         outcome = run_job(SPEC.validate_json(Path(argument).read_bytes()), lambda stage, share: print(stage, share))
-        print(OUTCOME.dump_json(outcome, indent=1).decode())
+        print(OUTCOME.to_json(outcome).decode())
 
 
 if __name__ == "__main__":

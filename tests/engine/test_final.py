@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline, check_fit, load_baseline, save_baseline
+from compressor.engine.candidate import OUTCOME
 from compressor.engine.control import from_scratch
 from compressor.engine.final import FINAL, finalise, finalise_baseline
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.engine.trial import TrialSettings, load_candidate, run_trial
-from compressor.errors import DataError, RunFolderError
+from compressor.engine.trial import WRITTEN, TrialSettings, load_candidate, run_trial
+from compressor.errors import DamagedFileError, DataError, RunFolderError
 from compressor.graph.capture import capture
+from compressor.stored import digests_of
 from compressor.train.spec import TrainingSpec
 
 PLAN = Plan((Phase("main", (Edit("binarize", "fc1"),), TrainingSpec(epochs=2, batch=64)),))
@@ -34,11 +37,15 @@ def test_every_figure_is_there_and_written(folder: Path, baseline: Baseline, dat
     assert final.accuracy_ok
     assert final.cross_check.startswith(("agrees", "unavailable"))
     assert final.rounds >= 27
-    assert FINAL.validate_json((folder / "final.json").read_bytes()) == final
+    assert FINAL.read(folder / "final.json") == final
 
 
 def test_a_file_that_is_not_the_network_is_found_out(folder: Path, baseline: Baseline, data: Data) -> None:
     (folder / "model.onnx").write_bytes(baseline.onnx)
+    with pytest.raises(DamagedFileError, match=r"model\.onnx: is damaged"):
+        finalise(folder, baseline, data, data.open_test("test"))
+    outcome = OUTCOME.read(folder / "outcome.json")
+    OUTCOME.write(folder / "outcome.json", replace(outcome, files=digests_of(folder, WRITTEN)))
     assert not finalise(folder, baseline, data, data.open_test("test"), calibration=128).parity_ok
 
 
@@ -61,7 +68,7 @@ def test_the_baseline_survives_its_folder(baseline: Baseline, data: Data, tmp_pa
 def test_a_baseline_without_its_last_file_is_not_there(baseline: Baseline, tmp_path: Path) -> None:
     save_baseline(baseline, tmp_path)
     (tmp_path / "metrics.json").unlink()
-    with pytest.raises(RunFolderError, match=r"metrics\.json is missing"):
+    with pytest.raises(RunFolderError, match=r"metrics\.json: is missing"):
         load_baseline(tmp_path)
 
 

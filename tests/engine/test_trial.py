@@ -11,9 +11,9 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
-from compressor.engine.trial import OUTCOME, TrialSettings, load_candidate, run_trial
+from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.measure.session import OnnxModel
 from compressor.train.spec import TrainingSpec
 
@@ -40,7 +40,7 @@ def test_a_candidate_is_smaller_scored_and_timed(
     assert outcome.metrics.accuracy.validation > 0.7
     assert outcome.metrics.latency.low <= outcome.metrics.latency.speedup <= outcome.metrics.latency.high
     assert set(outcome.seconds) == {"build", "screen", "train", "measure"}
-    assert OUTCOME.validate_json((tmp_path / "a" / "outcome.json").read_bytes()) == outcome
+    assert OUTCOME.read(tmp_path / "a" / "outcome.json") == outcome
     assert unchanged()
 
 
@@ -138,8 +138,4 @@ def test_every_phase_and_round_leaves_its_figures(
         outcome.metrics.params,
         outcome.metrics.macs,
     )
-    assert OUTCOME.validate_json((tmp_path / "a" / "outcome.json").read_bytes()).stages == outcome.stages
-
-
-def test_an_outcome_of_before_there_were_stages_is_still_read() -> None:
-    assert OUTCOME.validate_json('{"status": "failed", "reason": "then"}').stages == ()
+    assert OUTCOME.read(tmp_path / "a" / "outcome.json").stages == outcome.stages

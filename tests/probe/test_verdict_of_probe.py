@@ -66,7 +66,7 @@ def test_a_tiling_with_a_missing_arm_is_left_out() -> None:
 
 def test_the_result_is_plain_data() -> None:
     result = judge_probe(SPEC, scores(), data="cells", stand_in=True)
-    assert PROBE_RESULT.validate_json(PROBE_RESULT.dump_json(result)) == result
+    assert PROBE_RESULT.from_json(PROBE_RESULT.to_json(result)) == result
 
 
 def test_data_that_stand_in_say_so() -> None:

@@ -6,17 +6,18 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.candidate import OUTCOME, Accuracy, Constraints, Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
-from compressor.engine.trial import OUTCOME
+from compressor.engine.trial import WRITTEN
 from compressor.errors import CompressorError, Refusal
 from compressor.files import write_atomic
 from compressor.knobs import Choice, IntRange
@@ -26,6 +27,7 @@ from compressor.search.prepare import Prepared
 from compressor.search.questions import Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
+from compressor.stored import digests_of
 from compressor.train.spec import TrainingSpec
 
 PHASE = PhaseSpec("p", (PluginUse("a"), PluginUse("b")))
@@ -149,7 +151,10 @@ def write_outcome(spec: TrialSpec, answer: Answer | None = None) -> Outcome:
     found = figures(spec.plan)
     outcome = answer(spec) if answer else Outcome("complete", found, Constraints().excess(found, BASELINE))
     write_atomic(folder / "plan.json", spec.plan.to_json())
-    write_atomic(folder / "outcome.json", OUTCOME.dump_json(outcome))
+    for name in ("model.onnx", "weights.safetensors"):
+        write_atomic(folder / name, f"{name} of {spec.plan.digest}")
+    outcome = replace(outcome, files=digests_of(folder, WRITTEN))
+    OUTCOME.write(folder / "outcome.json", outcome)
     return outcome
 
 

@@ -16,7 +16,6 @@ import pytest
 from compressor.errors import RunFolderError
 from compressor.search.driver import optimize
 from compressor.search.observer import Event, Finished, TrialEnded, TrialStarted
-from compressor.search.result import RESULT
 from compressor.search.run_folder import RunFolder
 
 DRIVE = Path(__file__).parent / "drive.py"
@@ -114,7 +113,7 @@ def check_result(run: RunFolder) -> None:
         assert None not in entry["accuracy"].values()
         assert set(entry["latency"]) == {"us", "speedup", "low", "high"}
     assert (run.best / "model.onnx").stat().st_size == plain["best"]["size_bytes"]
-    assert RESULT.validate_python(plain).front[0].digest == plain["best"]["digest"]
+    assert run.result().front[0].digest == plain["best"]["digest"]
 
 
 def test_ctrl_c_once_finishes_what_runs(driver: Driver, run: RunFolder, hold: Path) -> None:

@@ -28,7 +28,7 @@ def test_a_candidate_carries_the_figures_after_every_phase_into_the_result(tmp_p
     (best,) = ledger.front()
     assert best.stages == STAGES
     result = Result(Verdict(True, ()), Candidate.of(BASELINE, Plan()), best, (best,))
-    text = RESULT.dump_json(result)
-    assert RESULT.validate_json(text) == result
+    text = RESULT.to_json(result)
+    assert RESULT.from_json(text) == result
     assert [stage["phase"] for stage in json.loads(text)["best"]["stages"]] == ["loop.grow", "loop.grow"]
     assert json.loads(text)["baseline"]["stages"] == []

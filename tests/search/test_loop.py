@@ -58,8 +58,8 @@ class Session:
         for name, values in seeds_of(search, self.prepared.space)[0]:
             if name not in queued:
                 self.study.enqueue(values, origin=name)
-        self.ledger = Ledger.read(self.prepared, self.study)
         self.seen = Recorder()
+        self.ledger = Ledger.read(self.prepared, self.study, self.seen)
         self.interrupts = Interrupts()
 
     def run(self, executor: Scripted) -> Session:

@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from compressor.engine.candidate import Outcome
-from compressor.engine.trial import OUTCOME
+from compressor.engine.candidate import OUTCOME, Outcome
 from compressor.errors import TrialError, WorkerLost
 from compressor.files import write_atomic
 from compressor.probe.arms import ARM, SCORE, ArmScore
@@ -65,9 +64,9 @@ class Arms:
     def _answer(self, spec: TrialSpec) -> Outcome:
         arm = ARM.validate_json(spec.source)
         score = ArmScore(arm, self.errors[arm.tiling], 1.0, 0.1)
-        write_atomic(Path(spec.folder) / "score.json", SCORE.dump_json(score))
+        write_atomic(Path(spec.folder) / "score.json", SCORE.to_json(score))
         outcome = Outcome("complete")
-        write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.dump_json(outcome))
+        write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.to_json(outcome))
         return outcome
 
     @property
@@ -130,7 +129,7 @@ def test_every_arm_is_run_and_the_search_follows(probing: RunFolder) -> None:
     assert [event.finished for event in seen.of(ArmEnded) if isinstance(event, ArmEnded)] == [1, 2, 3, 4, 5, 6]
     (started,) = seen.of(ProbeStarted)
     assert started == ProbeStarted(arms=6, finished=0, trials=2, data="digits", trial_cost=200 / 20)
-    assert RESULT.validate_json((probing.path / "result.json").read_bytes()) == finished.result
+    assert RESULT.read(probing.path / "result.json") == finished.result
 
 
 def test_where_no_tiling_passes_nothing_is_searched(probing: RunFolder) -> None:
