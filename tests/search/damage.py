@@ -55,7 +55,7 @@ name = "p"
 [[phases.plugins]]
 name = "quantize-weights"
 [constraints]
-max_accuracy_drop = 1.0
+max_accuracy_drop = 0.99
 max_size = 0.9
 [search]
 trials = 2
