@@ -82,12 +82,19 @@ def mention(whose: str, culprit: tuple[str, str] = ("", "")) -> None:
         listener(whose, culprit)
 
 
+def alive() -> None:
+    """Say, in a process of its own, that the work goes on: the time that one piece of it may take begins anew."""
+    for pulse in _pulses:
+        pulse()
+
+
 def listen(listener: Callable[[str, tuple[str, str]], None]) -> None:
     """Tell ``listener`` from now on whatever is mentioned in this process."""
     _listeners[:] = [listener]
 
 
 _listeners: list[Callable[[str, tuple[str, str]], None]] = []
+_pulses: list[Callable[[], None]] = []
 
 
 def _here(work: Callable[[T], R], item: T) -> R | CompressorError:
@@ -126,9 +133,13 @@ class _Child:
                 return _no_answer(whose, culprit, f"took longer than {seconds:.3g} s")
             except EOFError:
                 return _no_answer(whose, culprit, f"its process {self._ended()}")
-            if kind != "mention":
-                return _unpacked(kind, content)
-            whose, culprit = content
+            match kind:
+                case "alive":
+                    pass
+                case "mention":
+                    whose, culprit = content
+                case _:
+                    return _unpacked(kind, content)
 
     def _read(self, count: int, deadline: float | None) -> bytes:
         parts: list[bytes] = []
@@ -201,6 +212,7 @@ def _serve(items: Sequence[T], work: Callable[[T], Any], pipe: int, mother: int,
         if memory:
             _limit(memory)
         listen(lambda whose, culprit: _send(pipe, pickle.dumps(("mention", whose, culprit))))
+        _pulses[:] = [lambda: _send(pipe, pickle.dumps(("alive",)))]
         for item in items:
             _send(pipe, _packed(work, item))
         status = 0

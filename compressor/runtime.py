@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime as ort
 
 from compressor.errors import InputError
+
+ort.disable_telemetry_events()  # builds for Windows send some, which nobody asked for
 
 
 def session_options(threads: int = 1) -> ort.SessionOptions:
@@ -25,7 +29,7 @@ def open_session(model: bytes | Path, options: ort.SessionOptions | None = None)
     """A session on the CPU. Raises ``InputError`` in one line for what is no file, no ONNX, or not runnable."""
     title = title_of(model)
     if isinstance(model, Path) and not model.is_file():
-        raise InputError(f"{title}: no such file")
+        raise InputError(f"{title}: {'is no file' if model.exists() else 'no such file'}")
     if (model.stat().st_size if isinstance(model, Path) else len(model)) == 0:
         raise InputError(f"{title}: the file is empty")
     source = str(model) if isinstance(model, Path) else model
@@ -33,6 +37,17 @@ def open_session(model: bytes | Path, options: ort.SessionOptions | None = None)
         return ort.InferenceSession(source, options or session_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this
         raise InputError(f"{title}: ONNX Runtime cannot load it: {_first_line(error)}") from None
+
+
+@contextmanager
+def running(title: str) -> Iterator[None]:
+    """Raises ``InputError`` in one line for whatever keeps ONNX Runtime from running a model it has loaded."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but this
+        raise InputError(f"{title}: ONNX Runtime cannot run it: {_first_line(error)}") from None
 
 
 def title_of(model: bytes | Path) -> str:

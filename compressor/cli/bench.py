@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,6 +19,7 @@ from compressor.report.table import Table, table
 if TYPE_CHECKING:
     from compressor.measure.latency import Comparison
 
+R = TypeVar("R")
 MARGIN = 1.02
 """A file counts as faster, or slower, when the whole interval lies beyond two percent."""
 
@@ -38,34 +40,71 @@ class Timed:
         return "faster" if timing.low > MARGIN else "slower" if timing.high < 1 / MARGIN else "no difference shown"
 
 
+MEMORY = 8.0
+"""GiB a file may ask for in all its sessions, unless the user says otherwise."""
+SECONDS = 60.0
+"""How long loading a file, or a call of it, may take."""
+
+
 def bench(
     files: Annotated[list[Path], typer.Argument(metavar="A.onnx [B.onnx …]", help="ONNX files.", show_default=False)],
     batch: Annotated[int, typer.Option("--batch", min=1, help="Samples per call.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Seeds the inputs and the order of calls.")] = 0,
+    memory: Annotated[
+        float, typer.Option("--memory", min=0.1, metavar="GiB", help="Memory that running a file may take.")
+    ] = MEMORY,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=1.0, help="Seconds that loading a file, or one call of it, may take.")
+    ] = SECONDS,
     as_json: Json = False,
 ) -> None:
     """Time ONNX files in ONNX Runtime: thread CPU time per call, and the ratio to the first file (95 % interval)."""
     with output(as_json) as out:
-        timed = _time(files, batch, seed, out)
+        timed = _time(files, batch, seed, _Limits(memory, seconds), out)
         if as_json:
             out.document([_as_data(entry, first=number == 0) for number, entry in enumerate(timed)])
         else:
             _show(timed, batch, out)
 
 
-def _time(files: Sequence[Path], batch: int, seed: int, out: Output) -> list[Timed]:
+@dataclass(frozen=True)
+class _Limits:
+    memory: float
+    seconds: float
+
+
+def _time(files: Sequence[Path], batch: int, seed: int, limits: _Limits, out: Output) -> list[Timed]:
     """Every file against the first one; the first against itself, for its own times."""
-    from compressor.measure.latency import compare
+    from compressor.graph.onnx_in.file import stored_bytes
+    from compressor.measure.latency import bound_call, compare
     from compressor.measure.session import OnnxModel
 
-    for file in files:  # before anything is measured
-        OnnxModel(file).feeds(batch)
+    def size(file: Path) -> int:
+        """Once it is clear, before anything is measured, that the file runs."""
+        bound_call(OnnxModel(file), batch)
+        return stored_bytes(file)
+
+    sizes = [_apart(file, partial(size, file), limits) for file in dict.fromkeys(files)]
+    bytes_of = dict(zip(dict.fromkeys(files), sizes, strict=True))
     timed = []
     for number, file in enumerate(files, start=1):
         if len(files) > 1:
             out.note(f"timing {number}/{len(files)}: {file}")
-        timed.append(Timed(file, file.stat().st_size, compare(files[0], file, batch=batch, seed=seed)))
+        comparison = _apart(file, partial(compare, files[0], file, batch=batch, seed=seed), limits)
+        timed.append(Timed(file, bytes_of[file], comparison))
     return timed
+
+
+def _apart(file: Path, work: Callable[[], R], limits: _Limits) -> R:
+    """What ``work`` finds out about a file, which may be made to crash, to fill the memory, or never to end."""
+    from compressor.apart import apart
+    from compressor.errors import InputError, NoAnswer
+
+    try:
+        return apart(work, seconds=limits.seconds, memory=int(limits.memory * 2**30))
+    except NoAnswer as error:
+        options = f"(--seconds {limits.seconds:g}, --memory {limits.memory:g})"
+        raise InputError(f"{file}: running it in ONNX Runtime {error} {options}") from None
 
 
 def _as_data(entry: Timed, *, first: bool) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import onnxruntime as ort
 
+from compressor.apart import alive
 from compressor.errors import InputError
-from compressor.measure.session import InputInfo, OnnxModel
+from compressor.measure.session import InputInfo, OnnxModel, running
 from compressor.measure.statistics import median, median_interval, quantile
 
 MEANINGFUL_US = 5.0
@@ -96,6 +97,7 @@ def compare(
     ratios: list[float] = []
     medians: list[float] = []
     for session in range(protocol.sessions):
+        alive()
         pair = OnnxModel(baseline), OnnxModel(candidate)
         _check_inputs(*pair)
         first, second = (bound_call(model, batch, seed + session) for model in pair)
@@ -107,13 +109,15 @@ def compare(
 
 def bound_call(model: OnnxModel, batch: int, seed: int = 0) -> Callable[[], None]:
     """A call of the model on random inputs that stay in place, outputs written over and over into one buffer."""
+    alive()
     feeds = model.feeds(batch, seed)
-    binding = model.session.io_binding()
-    for name, array in feeds.items():
-        binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-    results = model.session.run(None, feeds)
-    for entry, result in zip(model.session.get_outputs(), results, strict=True):
-        binding.bind_ortvalue_output(entry.name, ort.OrtValue.ortvalue_from_numpy(result))
+    with running(model.title):
+        binding = model.session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        results = model.session.run(None, feeds)
+        for entry, result in zip(model.session.get_outputs(), results, strict=True):
+            binding.bind_ortvalue_output(entry.name, ort.OrtValue.ortvalue_from_numpy(result))
 
     def call() -> None:
         model.session.run_with_iobinding(binding)
@@ -156,6 +160,7 @@ def _repeats(call: Callable[[], None], protocol: Protocol) -> int:
 
 def _timed(call: Callable[[], None], repeats: int) -> tuple[float, float]:
     """Microseconds of thread CPU and of wall time per call, after one untimed call."""
+    alive()
     call()
     cpu, wall = cpu_clock(), time.perf_counter_ns()
     for _ in range(repeats):

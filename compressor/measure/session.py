@@ -12,9 +12,9 @@ from torch import Tensor
 
 from compressor.errors import InputError
 from compressor.graph.leaf import Shape
-from compressor.runtime import open_session, session_options, title_of
+from compressor.runtime import open_session, running, session_options, title_of
 
-__all__ = ["InputInfo", "OnnxModel", "open_session", "session_options"]
+__all__ = ["InputInfo", "OnnxModel", "open_session", "running", "session_options"]
 
 _DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -73,7 +73,9 @@ class OnnxModel:
         if array.shape[1:] != entry.shape or entry.batch not in (None, len(array)):
             expected = (entry.batch or "N", *entry.shape)
             raise InputError(f"{self.title}: takes images {_listed(expected)}, not {_listed(array.shape)}")
-        result: NDArray[Any] = self.session.run(None, {entry.name: array.astype(_DTYPES[entry.dtype], copy=False)})[0]
+        with running(self.title):
+            feeds = {entry.name: array.astype(_DTYPES[entry.dtype], copy=False)}
+            result: NDArray[Any] = self.session.run(None, feeds)[0]
         return result
 
     def feeds(self, batch: int, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -93,6 +95,8 @@ def _input_info(entry: Any, title: str) -> InputInfo:
     if not entry.shape:
         raise InputError(f"{title}: input {entry.name!r} has no batch dimension")
     batch, *sizes = entry.shape
+    if 0 in entry.shape:
+        raise InputError(f"{title}: input {entry.name!r} has a dimension of size 0, so there is nothing to run on")
     for axis, size in enumerate(sizes, start=1):
         if not isinstance(size, int):
             raise InputError(
