@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -12,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from networks import NETWORKS, calibrated, make_sensitive
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from compressor.errors import CaptureError
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
+from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.raise_program import raise_program
 
@@ -452,3 +455,46 @@ def test_two_inputs_are_refused() -> None:
 def test_make_sensitive_makes_outputs_follow_inputs() -> None:
     model = make_sensitive(NETWORKS["vgg"][0](), NETWORKS["vgg"][1])
     assert model(torch.randn(8, *NETWORKS["vgg"][1])).std(0).mean() > 0.05
+
+
+# --- parts under a context of their own --------------------------------------------------------------------------
+
+
+def _frozen(m: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = m.body(x)
+        with torch.autocast("cpu", enabled=False):
+            y = y * 2
+    return m.head(y + x)
+
+
+REGIONS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "no_grad": _frozen,
+    "detach": lambda m, x: m.head(m.body(x).detach()),
+    "checkpoint": lambda m, x: m.head(checkpoint(m.body, x, use_reentrant=False)),
+}
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_what_passes_no_gradient_on_passes_none_on(name: str, tmp_path: Path) -> None:
+    parts = {"body": nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)), "head": nn.Conv2d(4, 2, 1)}
+    model = function(REGIONS[name], **parts)
+    write_pt2(capture(model, IMAGE), tmp_path / "model.pt2")
+    x, results = torch.randn(3, *IMAGE), []
+    for run in (model, capture(model, IMAGE).module, read_pt2(tmp_path / "model.pt2").module):
+        output = run(x)
+        output.square().sum().backward()
+        results.append((output, {key: p.grad for key, p in run.named_parameters() if p.grad is not None}))
+    for output, gradients in results[1:]:
+        assert torch.equal(output, results[0][0])
+        assert identical(gradients, results[0][1])
+    assert ("body.0.weight" in results[0][1]) is (name == "checkpoint")
+
+
+def test_autocast_is_refused() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return m.conv(x).float()
+
+    with pytest.raises(CaptureError, match="in bfloat16 under autocast"):
+        capture(function(forward, conv=nn.Conv2d(4, 4, 1)), IMAGE)

@@ -12,6 +12,7 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from compressor.errors import CaptureError
 from compressor.graph.raising.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, Value
+from compressor.graph.raising.regions import Detached, Step, flattened
 
 _STATE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -22,16 +23,16 @@ def from_exported(exported: ExportedProgram) -> Program:
     name = _input(exported)
     nodes = {node.name: node for node in exported.graph.nodes}
     symbol = nodes[name].meta["val"].shape[0] if nodes[name].meta["val"].dim() else None
-    values = {key: node.meta["val"] for key, node in nodes.items() if isinstance(node.meta.get("val"), Tensor)}
+    flat = flattened(exported.graph_module)
     return Program(
         input=name,
-        output=_output(exported),
-        ops=tuple(_op(node) for node in exported.graph.nodes if node.op not in ("placeholder", "output")),
+        output=flat.aliases.get(output := _output(exported), output),
+        ops=tuple(map(_op, flat.steps)),
         state=state,
         tensors=_copies(exported, state.values()),
         parameters=parameters,
-        sizes={key: _sizes(value, symbol) for key, value in values.items()},
-        dtypes={key: value.dtype for key, value in values.items()},
+        sizes={key: _sizes(value, symbol) for key, value in flat.values.items()},
+        dtypes={key: value.dtype for key, value in flat.values.items()},
     )
 
 
@@ -94,7 +95,10 @@ def _symbols(dimension: Any) -> set[Any]:
     return set() if isinstance(dimension, int) else set(dimension.node.expr.free_symbols)
 
 
-def _op(node: fx.Node) -> Op:
+def _op(step: Step | Detached) -> Op:
+    if isinstance(step, Detached):
+        return Op("aten.detach.default", {"self": Value(step.source)}, step.name)
+    node = step.node
     if node.op != "call_function":
         raise CaptureError(f"{node.name} is control flow, which a network cannot hold")
     if isinstance(node.target, torch._ops.OpOverload):
@@ -105,15 +109,15 @@ def _op(node: fx.Node) -> Op:
         given = {str(position): value for position, value in enumerate(node.args)}
         module, name = getattr(node.target, "__module__", ""), getattr(node.target, "__name__", str(node.target))
         target = f"{'operator' if module == '_operator' else module}.{name}"
-    arguments = {name: _argument(value) for name, value in given.items()}
-    return Op(target, arguments, node.name, _scope(node))
+    arguments = {name: _argument(value, step.names) for name, value in given.items()}
+    return Op(target, arguments, step.name, _scope(node))
 
 
-def _argument(value: Any) -> Any:
+def _argument(value: Any, names: Mapping[fx.Node, str]) -> Any:
     if isinstance(value, fx.Node):
-        return Value(value.name)
+        return Value(names[value])
     if isinstance(value, list | tuple):
-        return [_argument(item) for item in value]
+        return [_argument(item, names) for item in value]
     return value
 
 
