@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -23,11 +24,42 @@ def die_with_parent(parent: int) -> None:
     looks twice a second.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _signalled_with_parent(signal.SIGKILL)
     else:
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     if os.getppid() != parent:
         os._exit(1)
+
+
+class Guard:
+    """Ends a session together with this process, however this one comes to its end; only where there are forks.
+
+    What leads the session may end by itself (``die_with_parent``); what it has started does not. A process beside this
+    one waits for nothing else.
+    """
+
+    def __init__(self) -> None:
+        self._led = mmap.mmap(-1, 8)  # shared with the process beside this one
+        mother = os.getpid()
+        if os.fork() == 0:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            _signalled_with_parent(signal.SIGTERM)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):  # whoever listens to this process must hear that it ended
+                os.dup2(nothing, stream)
+            if os.getppid() == mother:
+                signal.sigwait({signal.SIGTERM})
+            if session := int.from_bytes(self._led[:8], "little"):
+                kill_session(session)
+            os._exit(0)
+
+    def watch(self, session: int) -> None:
+        """From now on this session is the one to end; 0: none."""
+        self._led[:8] = session.to_bytes(8, "little")
+
+
+def _signalled_with_parent(number: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _watch(parent: int) -> None:

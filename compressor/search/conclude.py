@@ -11,7 +11,7 @@ from compressor.engine.candidate import Accuracy, Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
 from compressor.engine.trial import read_candidate
-from compressor.files import is_machine_s
+from compressor.errors import RunFolderError
 from compressor.foreign import one_line
 from compressor.probe.result import ProbeResult
 from compressor.search.front import best_first, finalists
@@ -67,9 +67,9 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
         observer.notify(Stage("final", candidate.about, (index + 1) / (len(chosen) + 1)))
         try:
             measured.append(_candidate(candidate, _measure(prepared, candidate, test, observer)))
+        except (OSError, RunFolderError):  # of the run folder: told, and nothing is concluded from it
+            raise
         except Exception as error:  # a plugin's leaf may raise anything; the other finalists are judged without it
-            if is_machine_s(error):
-                raise
             failed.append(f"{candidate.digest} could not be measured for good: {one_line(error)}")
             observer.notify(Note(failed[-1]))
     ranked = best_first(measured, baseline.metrics, recipe.constraints, len(prepared.data.validation))

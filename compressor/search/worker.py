@@ -34,7 +34,7 @@ from compressor.files import is_machine_s, write_atomic
 from compressor.foreign import described, one_line
 from compressor.probe.arms import ARM, SCORE, run_arm
 from compressor.probe.spec import ProbeSpec
-from compressor.processes import FORKS, die_with_parent
+from compressor.processes import FORKS, Guard, die_with_parent, kill_session
 from compressor.search.context import Context, context
 from compressor.search.executor import MACHINE_FAILED, SPEC, Question, TrialSpec
 from compressor.search.questions import respond
@@ -119,18 +119,19 @@ def serve(parent: int) -> None:
     torch.set_num_threads(1)  # threads started before a fork would be missing after it
     _import_late_parts()
     answer = _answers()
+    guard = Guard() if FORKS else None
     for line in sys.stdin:
         message = json.loads(line)
         if "question" in message:
             _respond(pickle.loads(base64.b64decode(message["question"])), answer)
             continue
         spec = SPEC.validate_json(line)
-        if not FORKS:
+        if guard is None:
             _carry_out(spec, answer)
             answer({"exit": 0})
             return
         if _prepared(spec.run, answer) is not None:
-            answer({"exit": _in_child(spec, answer)})
+            answer({"exit": _in_child(spec, answer, guard)})
 
 
 def _prepared(run: str, answer: Answer) -> Context | None:
@@ -179,8 +180,8 @@ def _answers() -> Answer:
     return answer
 
 
-def _in_child(spec: TrialSpec, answer: Answer) -> int:
-    """Fork, run the trial there, and return its exit status; a signal's is negative."""
+def _in_child(spec: TrialSpec, answer: Answer, guard: Guard) -> int:
+    """Fork, run the trial there, and return its exit status; a signal's is negative. Nothing it started outlives it."""
     mother = os.getpid()
     child = os.fork()
     if child == 0:
@@ -201,7 +202,11 @@ def _in_child(spec: TrialSpec, answer: Answer) -> int:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    guard.watch(child)
+    status = os.waitpid(child, 0)[1]
+    kill_session(child)
+    guard.watch(0)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _carry_out(spec: TrialSpec, answer: Answer) -> None:

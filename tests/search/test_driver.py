@@ -35,7 +35,7 @@ class Driver:
         soon(lambda: hold.with_name("reached").exists() or self.process.poll() is not None)
         assert self.process.poll() is None, self.process.communicate()[0]
         self.everyone = psutil.Process(self.process.pid).children(recursive=True)
-        assert len(self.everyone) == 2, "a worker and a trial"
+        assert len(self.everyone) == 4, "a worker, its guard, a trial, and what its training function started"
 
     def end(self, seconds: float = 240.0) -> str:
         output, _ = self.process.communicate(timeout=seconds)
