@@ -130,22 +130,25 @@ def _matrix(node: Node, axis: Axis) -> Tensor:
 
 
 def _places(node: Node, axis: Axis) -> Tensor:
-    """Where each output lies among the inputs."""
+    """Where each output lies among the inputs; what lies on an input or between two is not moved by rounding."""
     x = torch.arange(axis.target, dtype=torch.float64)
     mode = node.attributes.get("coordinate_transformation_mode", b"half_pixel")
     match mode:
         case b"half_pixel":
-            return (x + 0.5) / axis.scale - 0.5
+            places = (x + 0.5) / axis.scale - 0.5
         case b"pytorch_half_pixel":
-            return (x + 0.5) / axis.scale - 0.5 if axis.target > 1 else torch.zeros(1, dtype=torch.float64)
+            places = (x + 0.5) / axis.scale - 0.5 if axis.target > 1 else torch.zeros_like(x)
         case b"half_pixel_symmetric":
             centre = axis.source / 2 * (1 - axis.target / (axis.scale * axis.source))
-            return centre + (x + 0.5) / axis.scale - 0.5
+            places = centre + (x + 0.5) / axis.scale - 0.5
         case b"align_corners" | b"tf_crop_and_resize":
-            return x * (axis.source - 1) / max(axis.target - 1, 1)
+            places = x * (axis.source - 1) / max(axis.target - 1, 1)
         case b"asymmetric":
-            return x / axis.scale
-    raise CaptureError(f"the coordinates {mode!r}")
+            places = x / axis.scale
+        case _:
+            raise CaptureError(f"the coordinates {mode!r}")
+    halves = (places * 2).round() / 2
+    return torch.where((places - halves).abs() < 1e-5, halves, places)
 
 
 def _rounded(places: Tensor, mode: bytes, axis: Axis) -> Tensor:
