@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from compressor_plugins.magnitude_prune.groups import Group, find_groups
+from compressor_plugins.magnitude_prune.groups import Group, find_group, find_groups
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
@@ -40,13 +40,15 @@ def prune_half(network: Network, images: Tensor, limit: float = 30.0) -> dict[st
         if time.process_time() > end:
             result["untried"] = len(groups) - index
             break
-        channels = _every_second(group)
+        units = _every_second(group)
+        channels = [channel for unit in units for channel in group.units[unit]]
         if not channels:
             declined["only one part of its channels can go"] += 1
             continue
         try:
+            now = find_group(pruned, group.path)  # other groups may have channels in the same layer
             editor = Editor(pruned)
-            editor.drop_channels(group.path, channels)
+            editor.drop_channels(group.path, [channel for unit in units for channel in now.units[unit]])
             editor.commit()
         except Refusal as refusal:
             declined[refusal.reason] += 1
@@ -62,9 +64,9 @@ def prune_half(network: Network, images: Tensor, limit: float = 30.0) -> dict[st
 
 
 def _every_second(group: Group) -> list[int]:
-    """The channels of every second of the parts that go together, less what has to stay."""
+    """The numbers of every second of the parts that go together, less what has to stay."""
     stay = set(range(0, len(group.units), 2)) | {min(needed) for needed in group.needed}
-    return [channel for number, unit in enumerate(group.units) if number not in stay for channel in unit]
+    return [number for number in range(len(group.units)) if number not in stay]
 
 
 @torch.no_grad()
