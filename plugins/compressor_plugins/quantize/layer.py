@@ -6,8 +6,9 @@
 In the file weights, input and bias are integers behind DequantizeLinear, the form that ONNX Runtime turns into
 QLinearConv, QGemm or MatMulIntegerToFloat. Where the input is not held to steps, weights are unpacked to float at load.
 
-Rounding moves the mean of an output; calibration puts it back into the bias, layer by layer, each with the layers
-before it corrected already (Nagel et al., data-free quantization, arXiv:1906.04721, with data in place of statistics).
+Rounding weights moves the mean of an output; calibration puts that back into the bias (Nagel et al., data-free
+quantization, arXiv:1906.04721, with data in place of statistics). What the rounding of values before it moves is left:
+mended from one batch it cost more than it brought.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class IntegerLayer(RoundingLeaf):
         """At export: what holds the input to steps."""
         self.rank = 1
         """At export: dimensions of a sample of the input."""
-        self._mean: Tensor | None = None
         self._watching = False
+        self._shift: Tensor | None = None
 
     @property
     def shell(self) -> nn.Module:
@@ -75,9 +76,15 @@ class IntegerLayer(RoundingLeaf):
     # --- the function --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight if self.paused else self.effective_weight()
+        y = self._with(self.weight if self.paused else self.effective_weight(), x)
+        if self._watching and self._shift is None:
+            lost = y - self._with(self.effective_weight(), x)
+            self._shift = lost.detach().transpose(0, self._channel_axis(y)).flatten(1).mean(1)
+        return y
+
+    def _with(self, weight: Tensor, x: Tensor) -> Tensor:
         y: Tensor = functional_call(self.shell, {"weight": weight, "bias": self.bias}, (x,))
-        return self._watched(y) if self._watching else y
+        return y
 
     def effective_weight(self) -> Tensor:
         return rounded(self.weight, self._spread(self.step), -self.largest, self.largest)
@@ -88,24 +95,10 @@ class IntegerLayer(RoundingLeaf):
         self._watching = self.correct
 
     def settle(self) -> None:
-        """The mean without rounding is known; with it, the next pass finds and mends the difference."""
-
-    def finish(self) -> None:
-        self._watching, self._mean = False, None
-
-    def _watched(self, y: Tensor) -> Tensor:
-        mean = y.detach().transpose(0, self._channel_axis(y)).flatten(1).mean(1)
-        if self.paused:
-            self._mean = mean if self._mean is None else self._mean
-            return y
-        if self._mean is None:
-            return y
-        shift, self._mean = self._mean - mean, None
-        with torch.no_grad():
-            self.bias.add_(shift)
-        sizes = [1] * y.dim()
-        sizes[self._channel_axis(y)] = -1
-        return y + shift.view(sizes)
+        if self._shift is not None:
+            with torch.no_grad():
+                self.bias.add_(self._shift)
+        self._watching, self._shift = False, None
 
     def _channel_axis(self, y: Tensor) -> int:
         return y.dim() - 1 if isinstance(self.shell, nn.Linear) else 1

@@ -6,7 +6,7 @@ A layer is a site. Rewritten, its weights are integers with a step per output ch
 in, and the values around it are held to 256 steps (``regions`` says which); neighbouring layers share those values, so
 that a run of rewritten layers, with the pooling, sums and concatenations between them, computes no floats.
 
-Ranges come from the calibration data (``ranges``), where BatchNorm is re-estimated, in two passes for all layers
+Ranges come from the calibration data (``ranges``), where BatchNorm is re-estimated, in one pass for all layers
 together: a rewrite looks at no data. Until then values pass as they are, and the promise, ``APPROXIMATE``, is that of
 8-bit weights. Weights, and their steps and those of values, go on learning where there is training (``rounding``).
 

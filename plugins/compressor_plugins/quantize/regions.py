@@ -38,7 +38,8 @@ COMPUTING_LAYERS = (
     nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     nn.Sigmoid, nn.LeakyReLU, nn.ReLU, nn.ReLU6,
 )  # fmt: skip
-COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul", "cat", "concat", "concatenate"})
+JOINING_FUNCTIONS = frozenset({"cat", "concat", "concatenate"})
+COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul"}) | JOINING_FUNCTIONS
 
 
 def settle(editor: Editor, fresh: Fresh) -> None:
@@ -58,6 +59,8 @@ def settle(editor: Editor, fresh: Fresh) -> None:
                 open_up(editor, node, leaf, fresh)
             elif _computes(leaf, node):
                 _hold(editor, _behind_rectifiers(network, node), fresh)
+                if operation(node) in JOINING_FUNCTIONS:
+                    _share_steps(editor, node)
 
 
 def is_held(network: Network, node: fx.Node) -> bool:
@@ -134,6 +137,20 @@ def _hold_alike(editor: Editor, node: fx.Node) -> None:
     if not _read_by_steps(editor.network, node):
         before = _past_passive(editor.network, _source(editor.network, node))
         editor.repeat_after(node, str(before.target))
+
+
+def _share_steps(editor: Editor, node: fx.Node) -> None:
+    """Hold the parts of a concatenation, where nothing else reads them, to the steps of the whole: bytes are copied."""
+    network = editor.network
+    whole = only_user(node)
+    if whole is None or not isinstance(leaf_at(network, whole), SteppedValue):
+        return
+    for part in node.all_input_nodes:
+        path = str(part.target)
+        if type(leaf_at(network, part)) is not SteppedValue or only_user(part) is not node:
+            continue
+        if path != str(whole.target) and len(network.calls_of(path)) == 1:
+            editor.redirect(part, editor.repeat_after(_source(network, part), str(whole.target)))
 
 
 def _read_by_steps(network: Network, node: fx.Node) -> bool:

@@ -54,10 +54,6 @@ class RoundingLeaf(Leaf):
     def settle(self) -> None:
         """Learn from what was watched; from here on everything rounds."""
 
-    @abstractmethod
-    def finish(self) -> None:
-        """Stop watching, behind a pass in which everything rounded."""
-
     @classmethod
     def calibrate(cls, leaves: Sequence[Leaf], run: Callable[[], None]) -> None:
         family = [leaf for leaf in leaves if isinstance(leaf, RoundingLeaf) and not leaf.ready]
@@ -70,7 +66,4 @@ class RoundingLeaf(Leaf):
         for leaf in family:
             leaf.settle()
             leaf.paused = False
-        run()
-        for leaf in family:
-            leaf.finish()
             leaf.ready.fill_(True)

@@ -73,9 +73,6 @@ class SteppedValue(RoundingLeaf):
             self.ready.fill_(True)
         self._seen = None
 
-    def finish(self) -> None:
-        """Nothing is left to do."""
-
     def output_shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
 
