@@ -65,6 +65,8 @@ class Node:
 
     def integers(self, position: int, attribute: str) -> list[int] | None:
         """Integers that are an input in newer operator sets and an attribute in older ones."""
+        if self.given(position) and self.inputs[position] in self.state.sizes:
+            raise CaptureError(f"its {attribute} are calculated from the batch size")
         if self.given(position):
             return [int(value) for value in self.constant(position).reshape(-1).tolist()]
         value = self.attributes.get(attribute)
