@@ -19,6 +19,7 @@ import torch
 from networks import NETWORKS, calibrated
 from torch import nn
 
+from compressor.data.imported import import_function
 from compressor.errors import InputError, ModelFileError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
@@ -171,6 +172,34 @@ def test_torchscript_needs_trust(scripted: bool, model: nn.Module, tmp_path: Pat
     assert same(network, model)
     assert network.parameter_count == sum(p.numel() for p in model.parameters())
     assert "--input" in refused(str(path), trust=True)
+
+
+def test_a_pickled_module_is_found_beside_the_working_directory(here: Path) -> None:
+    torch.save(import_function("mine:Known", "model")(), here / "model.pt")
+    sys.modules.pop("mine")
+    assert load_model(str(here / "model.pt"), trust=True).spec.shape == (3, 32, 32)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("what", ["a pipe", "an endless device"])
+def test_what_is_no_file_is_told_soon(what: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    os.mkfifo(path) if what == "a pipe" else path.symlink_to("/dev/zero")
+    assert "a pipe or a device and no file" in refused(str(path))
+
+
+def test_the_shape_is_asked_for_only_where_nothing_says_it(here: Path) -> None:
+    asked: list[int] = []
+
+    def otherwise() -> tuple[int, ...]:
+        asked.append(1)
+        return SHAPE
+
+    load_model("mine:known", otherwise=otherwise)
+    load_model("mine:unknown", input_shape=SHAPE, otherwise=otherwise)
+    assert asked == []
+    assert load_model("mine:unknown", otherwise=otherwise).spec.shape == SHAPE
+    assert asked == [1]
 
 
 def test_nothing_is_run_without_trust(tmp_path: Path) -> None:

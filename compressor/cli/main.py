@@ -44,5 +44,14 @@ def _run(arguments: Sequence[str] | None) -> object:
     return app(args=given, prog_name="compressor", standalone_mode=False)
 
 
+def __getattr__(name: str) -> object:
+    """``app``, the commands themselves, imported when someone asks for them."""
+    if name == "app":
+        from compressor.cli.app import app
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -106,3 +106,10 @@ def test_completion_knows_recipes_and_plugins() -> None:
         }
         ended = subprocess.run(MAIN, capture_output=True, text=True, env=environment)
         assert expected in ended.stdout
+
+
+def test_the_commands_are_had_from_the_main_module_too() -> None:
+    from compressor.cli import main
+    from compressor.cli.app import app
+
+    assert main.app is app
