@@ -191,6 +191,8 @@ def _unpacked(kind: str, content: list[Any]) -> Any:
             refused: CompressorError = known(message)
             refused.culprit = culprit
             return refused
+        case "system":
+            raise OSError(*content)
     message, trace = content
     error = WorkFailedError(message)
     error.add_note(trace)
@@ -226,6 +228,8 @@ def _packed(work: Callable[[T], Any], item: T) -> bytes:
         return pickle.dumps(("answer", work(item)))
     except CompressorError as error:
         return pickle.dumps(("refused", type(error).__name__, str(error), error.culprit))
+    except OSError as error:  # what the machine lacks, this process lacks too
+        return pickle.dumps(("system", error.errno, error.strerror, error.filename))
     except MemoryError:
         return pickle.dumps(("refused", NoAnswer.__name__, "needs more memory than it may have", ("", "")))
     except (Exception, SystemExit) as error:

@@ -45,8 +45,8 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
     if not text:
         return None
     parts = text.lower().replace("×", "x").replace(",", "x").split("x")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise InputError(f"--input {text}: expected sizes such as 3x32x32")
+    if not all(part.strip().isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
+        raise InputError(f"--input {text[:60]}: expected sizes such as 3x32x32")
     return tuple(int(part) for part in parts)
 
 

@@ -35,8 +35,8 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
-    if path.is_dir():
-        raise RecipeError(f"{recipe}: is a folder, not a recipe")
+    if path.exists():
+        raise RecipeError(f"{recipe}: is a {'folder' if path.is_dir() else 'pipe or a device'}, not a recipe")
     if str(recipe) == path.stem:
         bundled = bundled_recipes()
         if path.stem in bundled:

@@ -29,6 +29,10 @@ class Override:
     text: str
 
 
+DEEPEST = 32
+"""Tables within tables; no recipe has as many."""
+
+
 def parse_override(text: str) -> Override:
     """Read ``key=value``. Raises ``RecipeError``."""
     key, equals, value = text.partition("=")
@@ -47,6 +51,8 @@ def _parse(key: str, value: str) -> tuple[tuple[str, ...] | None, Any]:
     try:
         depth, node = _parts(key), tomllib.loads(f"{key} = {value}")
     except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, nested too deep
+        return None, None
+    if len(depth) > DEEPEST:
         return None, None
     for part in depth:
         node = node[part]

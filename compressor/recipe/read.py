@@ -21,7 +21,7 @@ from compressor.recipe.find import find_recipe
 from compressor.recipe.limits import impossible
 from compressor.recipe.messages import first_problem, place
 from compressor.recipe.model import RECIPE, Recipe
-from compressor.recipe.overrides import Location, apply_overrides, parse_override
+from compressor.recipe.overrides import DEEPEST, Location, apply_overrides, parse_override
 from compressor.recipe.shorthand import expand
 from compressor.recipe.toml import to_toml
 
@@ -77,7 +77,7 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         if file.stat().st_size > _LARGEST:
             raise RecipeError(f"{file}: larger than {_LARGEST >> 20} MiB; this is no recipe")
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return _not_too_deep(tomllib.loads(file.read_text(encoding="utf-8")))
     except UnicodeDecodeError:
         raise RecipeError(f"{file}: not a text file in UTF-8, so not TOML") from None
     except OSError as error:
@@ -86,6 +86,21 @@ def _load(file: Path) -> dict[str, Any]:
         raise RecipeError(f"{file}: {_syntax(str(error))}") from None
     except (RecursionError, ValueError) as error:  # nested too deep; a number of thousands of digits
         raise RecipeError(f"{file}: not TOML that can be read: {_short(error)}") from None
+
+
+def _not_too_deep(raw: dict[str, Any]) -> dict[str, Any]:
+    """``raw``, which everything that reads it may go through by recursion. Raises ``RecursionError``."""
+    level: list[Any] = [raw]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for node in level
+            if isinstance(node, dict | list)
+            for inner in (node.values() if isinstance(node, dict) else node)
+        ]
+    if level:
+        raise RecursionError
+    return raw
 
 
 def _syntax(message: str) -> str:

@@ -20,9 +20,11 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from compressor.apart import apart
 from compressor.engine.apply import apply_edit
 from compressor.engine.plan import PLAN, Edit, Plan
-from compressor.errors import CompressorError
+from compressor.engine.survey import PLUGIN_SECONDS
+from compressor.errors import CompressorError, NoAnswer
 from compressor.evidence import Evidence
 from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Leaf
@@ -103,8 +105,16 @@ def replay(plan: Plan, network: Network, evidence: Evidence) -> tuple[Step, ...]
 def read_structure(baseline: Path, candidate: Path) -> Structure | None:
     """From the folders of a run; None where a file is missing or the plan cannot be carried out again.
 
-    Places and sizes follow from the plan and not from data, so noise serves as evidence; the weights are those stored.
+    The plan is carried out in a process of its own, since its plugins are anybody's code. Places and sizes follow from
+    the plan and not from data, so noise serves as evidence; the weights are those stored.
     """
+    try:
+        return apart(lambda: _rebuilt(baseline, candidate), seconds=PLUGIN_SECONDS)
+    except NoAnswer:
+        return None
+
+
+def _rebuilt(baseline: Path, candidate: Path) -> Structure | None:
     needed = [baseline / "model.pt2", candidate / "plan.json", candidate / "weights.safetensors"]
     if not all(file.is_file() for file in needed):
         return None

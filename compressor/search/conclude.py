@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from compressor.apart import apart
 from compressor.data.dataset import Split
 from compressor.engine.candidate import Accuracy, Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
@@ -120,14 +121,16 @@ def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Ob
     if known is not None:
         return known
     recipe = prepared.recipe
-    return finalise(
-        folder,
-        prepared.baseline,
-        prepared.data,
-        test,
-        batch=recipe.measure.batch,
-        calibration=recipe.data.calibration,
-        seed=recipe.search.seed,
+    return apart(  # its plugins' code runs again
+        lambda: finalise(
+            folder,
+            prepared.baseline,
+            prepared.data,
+            test,
+            batch=recipe.measure.batch,
+            calibration=recipe.data.calibration,
+            seed=recipe.search.seed,
+        )
     )
 
 

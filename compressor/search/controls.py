@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from compressor.apart import apart
 from compressor.engine.apply import apply_edit
 from compressor.engine.candidate import Accuracy
 from compressor.engine.plan import Edit, Phase, Plan
@@ -78,7 +79,7 @@ def _arms(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, Callable[[
         )
 
     def elsewhere() -> TrialSpec | None:
-        plan = _other(best.plan, prepared)
+        plan = apart(lambda: _other(best.plan, prepared), seconds=recipe.limits.plugin_seconds)
         return None if plan is None else spec("random", plan)
 
     if recipe.controls.scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -242,3 +243,22 @@ def test_every_bundled_recipe_is_valid(name: str) -> None:
     recipe = read_recipe(name)
     assert recipe.phases
     assert recipe.training != replace(TrainingSpec(), epochs=0)
+
+
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 5000 + "]" * 5000, ".".join(["a"] * 5000) + " = 1", "a = " + "9" * 5000]
+)
+def test_what_is_too_deep_or_too_long_for_any_reader_is_one_line(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "r.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeError, match="not TOML that can be read") as caught:
+        read_recipe(file)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RecipeError, match="--set"):
+        read_recipe("quickstart", [text.replace(" ", "")])
+
+
+def test_a_pipe_is_no_recipe_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "r.toml")
+    with pytest.raises(RecipeError, match="is a pipe or a device"):
+        read_recipe(tmp_path / "r.toml")
