@@ -44,6 +44,8 @@ class ChannelPlan:
     """By path: parameters and buffers that the graph reads itself."""
     calls: Mapping[fx.Node, Call] = field(default_factory=dict)
     """Nodes with the number of channels written into them."""
+    trace: Trace | None = None
+    """Of the network once the plan is carried out, where that is known."""
 
 
 def plan_drop(network: Network, path: str, channels: Iterable[int]) -> ChannelPlan:
@@ -112,7 +114,8 @@ def channel_count(network: Network, path: str) -> int:
 
 def _plan(network: Network, trace: Trace, path: str, count: int, change: Change) -> ChannelPlan:
     try:
-        layout = Replay(network, trace, change).replay()
+        replay = Replay(network, trace, change)
+        layout = replay.replay()
     except Refusal as refusal:
         raise Refusal(refusal.reason, path=path) from refusal
     _refuse_tied(network, layout, path)
@@ -121,7 +124,7 @@ def _plan(network: Network, trace: Trace, path: str, count: int, change: Change)
     except Refusal as refusal:
         coupled = "" if refusal.path in (path, "") else f"{refusal.path}, which is coupled to it: "
         raise Refusal(coupled + refusal.reason, path=path) from refusal
-    return replace(plan, before=count, after=len(layout.outputs[path]))
+    return replace(plan, before=count, after=len(layout.outputs[path]), trace=replay.trace_after())
 
 
 def resize(network: Network, trace: Trace, layout: Layout) -> ChannelPlan:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import fx, nn
 
 
-def remove_dead_nodes(graph: fx.Graph) -> None:
-    """Erase every node without users, then those that only fed it. The graph is linted on the way.
+def remove_dead_nodes(graph: fx.Graph) -> bool:
+    """Erase every node without users, then those that only fed it; whether there were any. Lints on the way.
 
     A network is a function of its input, so a value nobody uses is dead even where drawing it advanced a random state.
     """
-    graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
+    return graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
 
 
 def forbid_in_place(module: nn.Module) -> None:

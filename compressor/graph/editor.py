@@ -23,6 +23,7 @@ from compressor.errors import GraphError, Refusal
 from compressor.graph.channels import ChannelPlan, channel_count, plan_drop, plan_duplicate, put_in_place
 from compressor.graph.cleanup import forbid_in_place, remove_dead_nodes, remove_unused_modules
 from compressor.graph.cost import cost_of
+from compressor.graph.coupling.trace import remember
 from compressor.graph.leaf import Cost, Shape
 from compressor.graph.network import Network
 from compressor.graph.placing import add, call_chain, install, place_of
@@ -53,6 +54,8 @@ class Editor:
         self.changes: list[Change] = []
         self._misfits: dict[fx.Node, GraphError] = {}
         self._committed = False
+        self._rewired = False
+        """Whether nodes have changed, and not only the leaves they call."""
 
     def require_evidence(self) -> Evidence:
         """The evidence. Raises ``Refusal`` when there is none."""
@@ -73,7 +76,7 @@ class Editor:
         old = self.network.leaf(path)
         install(self.network, path, module)
         self._settle(calls)
-        self._record("replace", path, f"{_kind(old)} → {_kind(module)}")
+        self._record("replace", path, f"{_kind(old)} → {_kind(module)}", rewired=False)
 
     def replace_by_chain(self, path: str, chain: Sequence[tuple[str, nn.Module]]) -> list[str]:
         """Put several leaves in a row where the leaf at ``path`` is, in all its calls; returns their paths.
@@ -255,14 +258,15 @@ class Editor:
         self._committed = True
         if not self.changes:
             return ()
-        remove_dead_nodes(self.network.graph)
+        rewired = remove_dead_nodes(self.network.graph) or self._rewired
         misfits = {node: error for node, error in self._misfits.items() if not node._erased}
         if misfits:
             raise misfits[min(misfits)]
         remove_unused_modules(self.network.module)
         forbid_in_place(self.network.module)
-        self.network.graph.lint()
-        self.network.module.recompile()
+        if rewired:
+            self.network.graph.lint()
+            self.network.module.recompile()
         return tuple(self.changes)
 
     # --- steps ---------------------------------------------------------------------------------------------------
@@ -317,9 +321,11 @@ class Editor:
             put_in_place(self.network, before)
             self._settle_plan(before)
             raise Refusal(f"its channels cannot change in number: {reason}", path=path)
+        if planned.trace is not None:
+            remember(self.network, planned.trace)
         others = [where for where in planned.leaves if where != path]
         also = f"; also {', '.join(others)}" if others else ""
-        self._record(kind, path, f"{planned.before} → {planned.after}{also}")
+        self._record(kind, path, f"{planned.before} → {planned.after}{also}", rewired=bool(planned.calls))
 
     def _settle_plan(self, plan: ChannelPlan) -> None:
         calls = [call for where in plan.leaves for call in self.network.calls_of(where)]
@@ -331,7 +337,8 @@ class Editor:
     def _settle(self, touched: Sequence[fx.Node]) -> None:
         self._misfits = settle(self.network, [*touched, *self._misfits])
 
-    def _record(self, kind: str, path: str, detail: str) -> None:
+    def _record(self, kind: str, path: str, detail: str, *, rewired: bool = True) -> None:
+        self._rewired |= rewired
         self.changes.append(Change(kind, path, detail))
 
 

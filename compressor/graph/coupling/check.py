@@ -7,7 +7,7 @@ layer differs, the groups that reach it are left out and named. It is done once 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,13 +36,13 @@ _MOST = 32
 """Structures that are remembered."""
 
 
-def verdict(network: Network, groups: Mapping[str, Classes]) -> Mapping[str, str]:
-    """``failures``, found once for networks of one structure."""
+def verdict(network: Network, groups: Callable[[], Mapping[str, Classes]]) -> Mapping[str, str]:
+    """``failures`` of all groups, found once for networks of one structure."""
     key = structure(network)
     if key not in _VERDICTS:
         if len(_VERDICTS) >= _MOST:
             _VERDICTS.pop(next(iter(_VERDICTS)))
-        _VERDICTS[key] = failures(network, groups)
+        _VERDICTS[key] = failures(network, groups())
     return _VERDICTS[key]
 
 

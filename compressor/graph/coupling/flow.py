@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
 from compressor.graph.coupling.atoms import NOTHING
-from compressor.graph.coupling.values import BATCH, collapsed, core
+from compressor.graph.coupling.values import BATCH, collapsed, core, flat
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 
@@ -79,12 +79,11 @@ class Flow(ABC):
 
     def mix(self, value: Tensor, dims: Iterable[int], node: fx.Node, reason: str) -> Tensor:
         """What lies along ``dims`` goes together; returns the value with one identity along them."""
-        dims = sorted({dim % value.dim() for dim in dims})
-        for dim in dims:
+        wide = [dim for dim in sorted({dim % value.dim() for dim in dims}) if not flat(value, dim)]
+        for dim in wide:
             held = core(value)
-            if held.size(dim) > 1:
-                self.unite(held, held.narrow(dim, 0, 1).expand_as(held), node, reason)
-        return collapsed(value, dims)
+            self.unite(held, held.narrow(dim, 0, 1).expand_as(held), node, reason)
+        return collapsed(value, wide) if wide else value
 
     def rectangular(self, value: Tensor, node: fx.Node) -> Tensor:
         """Ties identities so that they vary along one dimension only, the longest: slices of it can then go."""

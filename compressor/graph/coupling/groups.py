@@ -80,12 +80,16 @@ def classes_of_channels(trace: Trace, path: str, channels: Sequence[int]) -> lis
 
 def free_channels(trace: Trace, path: str) -> list[list[int]]:
     """The channels of a leaf that can be chosen, in the parts that go together; in order of the first of each."""
-    own = trace.classes_of(trace.made[path])
+    return list(free_classes(trace, path).values())
+
+
+def free_classes(trace: Trace, path: str) -> dict[int, list[int]]:
+    """The same by class."""
     parts: dict[int, list[int]] = {}
-    for place, name in enumerate(own.tolist()):
+    for place, name in enumerate(trace.classes_of(trace.made[path]).tolist()):
         if name not in trace.pinned:
             parts.setdefault(name, []).append(place)
-    return list(parts.values())
+    return parts
 
 
 def _listed(channels: list[int]) -> str:

@@ -19,7 +19,7 @@ from compressor.graph.coupling.kinds import (
     why_no_outputs,
 )
 from compressor.graph.coupling.moves import flattened, shuffled, unflattened, unshuffled, without_channel_order
-from compressor.graph.coupling.values import BATCH, along, slices
+from compressor.graph.coupling.values import BATCH, along, flat, slices
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.layers import ELEMENTWISE
@@ -78,7 +78,9 @@ def _channelwise(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
     if vector is None:
         return x
     flow.take(path, vector, both=True)
-    return along(vector, dim, x.shape)
+    return (
+        x if all(flat(x, other) for other in range(x.dim()) if other != dim % x.dim()) else along(vector, dim, x.shape)
+    )
 
 
 def _slopes(flow: Flow, node: fx.Node, leaf: nn.PReLU, x: Tensor) -> Tensor:

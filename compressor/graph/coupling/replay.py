@@ -8,7 +8,7 @@ What does not arrive as it must (other channels meet in a sum, a row is shorter 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +87,20 @@ class Replay(Flow):
                 raise Refusal(f"its channels pass {node.name}, which does not take other numbers of them") from error
             self._check(node, before, value)
         return self.layout
+
+    def trace_after(self) -> Trace | None:
+        """The trace of the network as it will be, where channels were only dropped: the others keep their atoms."""
+        if self._change.places or max(self._change.copies.values(), default=0) > 1:
+            return None
+        made, slots, constants = dict(self._trace.made), dict(self._trace.slots), dict(self._trace.constants)
+        for path, index in self.layout.outputs.items():
+            if path in made:
+                made[path] = made[path][torch.from_numpy(index)]
+        for path, index in self.layout.inputs.items():
+            slots[path] = replace(slots[path], atoms=slots[path].atoms[torch.from_numpy(index)])
+        for path, (dim, index) in self.layout.constants.items():
+            constants[path] = constants[path].index_select(dim, torch.from_numpy(index))
+        return replace(self._trace, made=made, slots=slots, constants=constants, values=self.values)
 
     def _concerns(self, node: fx.Node) -> bool:
         if any(source in self._changed for source in node.all_input_nodes):

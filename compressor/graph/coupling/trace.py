@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import weakref
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
@@ -59,13 +61,34 @@ class Trace:
     """What rules were told of each node, question by question, along which dimensions identities differ."""
 
     @functools.cached_property
-    def rows(self) -> frozenset[frozenset[int]]:
-        """The sets of classes that lie side by side in some value: one of each must stay."""
-        found: dict[int, frozenset[int]] = {}
+    def rows(self) -> Mapping[int, list[Numbers]]:
+        """The sets of classes, ascending, that lie side by side in some value, by the smallest: one must stay."""
+        found: dict[int, Numbers] = {}
         for value in tensors(list(self.values.values())):
             if id(value) not in found and value.numel():
-                found[id(value)] = frozenset(self.classes_of(core(value)).tolist())
-        return frozenset(found.values())
+                found[id(value)] = np.unique(self.classes_of(core(value)))
+        rows: dict[int, list[Numbers]] = defaultdict(list)
+        for row in {row.tobytes(): row for row in found.values()}.values():
+            rows[int(row[0])].append(row)
+        return rows
+
+    @functools.cached_property
+    def makers(self) -> Mapping[int, list[str]]:
+        """Class → paths of the layers that make it, for classes that several make."""
+        paths = list(self.made)
+        rows = [np.unique(self.classes_of(atoms)) for atoms in self.made.values()]
+        names = np.concatenate([*rows, np.zeros(0, np.int64)])
+        owners = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        shared = np.bincount(names)[names] > 1
+        found: dict[int, list[str]] = defaultdict(list)
+        for name, owner in zip(names[shared].tolist(), owners[shared].tolist(), strict=True):
+            found[name].append(paths[owner])
+        return found
+
+    def reaches(self, path: str, classes: frozenset[int]) -> bool:
+        """Whether one of these classes reaches the layer at ``path``."""
+        slot = self.slots.get(path)
+        return slot is not None and not classes.isdisjoint(self.classes_of(slot.atoms).tolist())
 
     def classes_of(self, atoms: Tensor) -> Numbers:
         found: Numbers = self.classes[atoms.reshape(-1).numpy()]
@@ -86,6 +109,7 @@ class Tracer(Flow):
         self._decisions: dict[fx.Node, list[list[int]]] = {}
         self._node: fx.Node = network.input_node
         self._before = -1
+        self._known: dict[int, tuple[Tensor, int, list[int]]] = {}
 
     def trace(self) -> Trace:
         while self._before != (known := self._atoms.unions):
@@ -136,7 +160,11 @@ class Tracer(Flow):
         return answer
 
     def _differing(self, value: Tensor) -> list[int]:
-        return differing(core(value), self._atoms.canonical)
+        known = self._known.get(id(value))
+        if known is None or known[1] != self._atoms.unions:
+            answer = differing(core(value), self._atoms.canonical)
+            known = self._known[id(value)] = value, self._atoms.unions, answer
+        return known[2]
 
     def unite(self, left: Tensor, right: Tensor, node: fx.Node, reason: str = "") -> None:
         self._atoms.unite(left, right, reason)
@@ -206,6 +234,11 @@ def trace_of(network: Network) -> Trace:
     trace = Tracer(network).trace()
     _TRACES[network] = state, trace
     return trace
+
+
+def remember(network: Network, trace: Trace) -> None:
+    """That this is the trace of the network as it is now."""
+    _TRACES[network] = _state(network), trace
 
 
 def _state(network: Network) -> list[Any]:

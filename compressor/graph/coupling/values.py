@@ -21,6 +21,11 @@ def core(value: Tensor) -> Tensor:
     return value
 
 
+def flat(value: Tensor, dim: int) -> bool:
+    """Whether a value holds one entry along a dimension."""
+    return value.size(dim) == 1 or value.stride(dim) == 0
+
+
 def along(vector: Tensor, dim: int, shape: Iterable[int]) -> Tensor:
     """A value whose identities are ``vector`` along ``dim``, shaped as ``shape`` but for that."""
     sizes = list(shape)

@@ -9,6 +9,8 @@ k-th of every group of a grouped convolution.
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,7 +22,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from compressor.errors import Refusal
 from compressor.graph.channels import plan_drop
 from compressor.graph.coupling.check import verdict
-from compressor.graph.coupling.groups import Coupling, coupled_positions, free_channels
+from compressor.graph.coupling.groups import Coupling, coupled_positions, free_classes
 from compressor.graph.coupling.guard import why_not_free
 from compressor.graph.coupling.kinds import is_channelwise
 from compressor.graph.coupling.trace import Trace, trace_of
@@ -60,11 +62,12 @@ class Group:
 
 def find_groups(network: Network) -> Iterator[Group | Refused]:
     """Every group once, in order of execution, and the layers whose channels cannot change in number."""
-    found = list(_traced(network))
-    groups = {place.path: place for place in found if isinstance(place, Group)}
-    wrong = verdict(network, {path: _some(group) for path, group in groups.items()})
-    for place in found:
-        reason = wrong.get(place.path) or (_why_leaves_refuse(network, place) if isinstance(place, Group) else "")
+    wrong = verdict(network, lambda: {g.path: _some(g) for g in _traced(network) if isinstance(g, Group)})
+    foreign = {path for path, leaf in network.leaves() if isinstance(leaf, Leaf)}
+    for place in _traced(network):
+        reason = wrong.get(place.path, "")
+        if foreign and not reason and isinstance(place, Group):
+            reason = _why_leaves_refuse(network, place, foreign)
         yield Refused(place.path, reason) if reason else place
 
 
@@ -145,11 +148,10 @@ def _some(group: Group) -> frozenset[int]:
     return frozenset(name for number, name in enumerate(group.classes) if number not in stay)
 
 
-def _why_leaves_refuse(network: Network, group: Group) -> str:
+def _why_leaves_refuse(network: Network, group: Group, foreign: set[str]) -> str:
     """Layers of plugins say only when asked whether they can follow; empty where all do."""
-    own, trace = set(group.classes), trace_of(network)
-    touched = [where for where, slot in trace.slots.items() if own & set(trace.classes_of(slot.atoms).tolist())]
-    if not any(isinstance(network.leaf(where), Leaf) for where in (*group.producers, *touched)):
+    trace, classes = trace_of(network), frozenset(group.classes)
+    if not any(path in group.producers or trace.reaches(path, classes) for path in foreign):
         return ""
     gone = _some(group)
     try:
@@ -164,9 +166,37 @@ def _why_leaves_refuse(network: Network, group: Group) -> str:
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def _traced(network: Network) -> Iterator[Group | Refused]:
+class _Found:
+    """What is found in one state of a network, as far as it was asked for."""
+
+    def __init__(self, search: Iterator[Group | Refused]) -> None:
+        self._search = search
+        self._known: list[Group | Refused] = []
+
+    def __iter__(self) -> Iterator[Group | Refused]:
+        number = 0
+        while number < len(self._known) or self._more():
+            yield self._known[number]
+            number += 1
+
+    def _more(self) -> bool:
+        before = len(self._known)
+        self._known.extend(itertools.islice(self._search, 1))
+        return len(self._known) > before
+
+
+_FOUND: weakref.WeakKeyDictionary[Trace, _Found] = weakref.WeakKeyDictionary()
+
+
+def _traced(network: Network) -> _Found:
     """What the trace says, in order of execution."""
-    trace, leaves = trace_of(network), dict(network.leaves())
+    trace = trace_of(network)
+    if trace not in _FOUND:
+        _FOUND[trace] = _Found(_search(trace, dict(network.leaves())))
+    return _FOUND[trace]
+
+
+def _search(trace: Trace, leaves: dict[str, nn.Module]) -> Iterator[Group | Refused]:
     covered: set[int] = set()
     for path, leaf in leaves.items():
         if not makes_channels(leaf):
@@ -175,20 +205,22 @@ def _traced(network: Network) -> Iterator[Group | Refused]:
         if reason:
             yield Refused(path, reason)
             continue
-        own = trace.classes_of(trace.made[path])
-        units = [tuple(unit) for unit in free_channels(trace, path) if int(own[unit[0]]) not in covered]
+        units = {name: unit for name, unit in free_classes(trace, path).items() if name not in covered}
         if units:
-            group = _group(trace, leaves, path, units)
-            covered.update(group.classes)
-            yield group
+            covered.update(units)
+            yield _group(trace, leaves, path, units)
 
 
-def _group(trace: Trace, leaves: dict[str, nn.Module], path: str, units: list[tuple[int, ...]]) -> Group:
-    own = trace.classes_of(trace.made[path])
-    classes = tuple(int(own[unit[0]]) for unit in units)
-    numbers = {name: number for number, name in enumerate(classes)}
-    makers = [where for where, made in trace.made.items() if numbers.keys() & set(trace.classes_of(made).tolist())]
+def _group(trace: Trace, leaves: dict[str, nn.Module], path: str, units: dict[int, list[int]]) -> Group:
+    numbers = {name: number for number, name in enumerate(units)}
+    makers = dict.fromkeys(where for name in units for where in trace.makers.get(name, ()))
     producers = (path, *(where for where in makers if where != path and makes_channels(leaves[where])))
-    needed = [frozenset(numbers[name] for name in held) for held in trace.rows if held <= numbers.keys()]
-    least = [row for row in needed if not any(other < row for other in needed)]
-    return Group(path, len(own), producers, tuple(units), classes, tuple(sorted(set(least), key=sorted)))
+    rows: set[frozenset[int]] = set()
+    for name in units:
+        for row in trace.rows.get(name, ()):
+            if len(row) <= len(units) and int(row[-1]) in numbers:
+                rows.add(frozenset(row.tolist()))
+    rows = {row for row in rows if row <= numbers.keys()}
+    least = [row for row in rows if not any(other < row for other in rows)]
+    needed = sorted((frozenset(numbers[name] for name in row) for row in least), key=sorted)
+    return Group(path, len(trace.made[path]), producers, tuple(map(tuple, units.values())), tuple(units), tuple(needed))
