@@ -10,7 +10,7 @@ Rules say for each kind of node what happens, in the words of ``Flow``; they are
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -20,6 +20,9 @@ from compressor.graph.coupling.atoms import NOTHING
 from compressor.graph.coupling.values import BATCH, collapsed, core, flat
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
+
+Differing = Callable[[Tensor], list[int]]
+"""Dimensions of a value along which identities differ by class."""
 
 
 class Opaque:
@@ -36,8 +39,11 @@ class Flow(ABC):
     # --- what rules say ------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def varying(self, value: Tensor) -> list[int]:
-        """Dimensions along which identities differ by class."""
+    def ask(self, question: Callable[[Differing], list[int]]) -> list[int]:
+        """The answer to a question about identities and sizes, given ``differing``; every pass gets the first one's.
+
+        With other sizes the answer could be another: a single channel that is left spreads over nothing.
+        """
 
     @abstractmethod
     def unite(self, left: Tensor, right: Tensor, node: fx.Node, reason: str = "") -> None:
@@ -76,6 +82,10 @@ class Flow(ABC):
         """The runs ``picks``, by dimension, of a value."""
 
     # --- what follows from it ------------------------------------------------------------------------------------
+
+    def varying(self, value: Tensor) -> list[int]:
+        """Dimensions along which identities differ by class."""
+        return self.ask(lambda differing: differing(value))
 
     def mix(self, value: Tensor, dims: Iterable[int], node: fx.Node, reason: str) -> Tensor:
         """What lies along ``dims`` goes together; returns the value with one identity along them."""

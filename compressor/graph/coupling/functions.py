@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from compressor.graph.coupling import moves
-from compressor.graph.coupling.flow import Flow, is_opaque, tensors
+from compressor.graph.coupling.flow import Differing, Flow, is_opaque, tensors
 from compressor.graph.coupling.moves import argument_of
 from compressor.graph.coupling.values import BATCH, broadcast, core, slices
 from compressor.graph.shape_rules.functions import BINARY, UNARY, operation
@@ -76,13 +76,10 @@ def _met(flow: Flow, node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
     rank = max(left.dim(), right.dim())
     left, right = (value[(None,) * (rank - value.dim())] for value in (left, right))
     shape = broadcast(left, right)
-    wide, spread = left, right
-    if _spread(flow, right, left):
-        wide, spread = right, left
-    dims = _spread(flow, wide, spread)
-    if dims:
+    swapped, over, settled = flow.ask(lambda differing: _meeting(differing, left, right))
+    wide, spread = (right, left) if swapped else (left, right)
+    if over:
         flow.pin(spread, f"its channels are spread over others by {node.name}")
-        settled = all(spread.size(dim) == 1 for dim in flow.varying(wide)) and not _spread(flow, spread, wide)
         if not settled:
             flow.pin(wide, f"its channels pass {node.name}, which lays them across others")
         elif operation(node) not in PRODUCTS and not flow.is_nothing(spread):
@@ -99,9 +96,16 @@ def _met(flow: Flow, node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
     return (wide if wide.shape == shape else spread).expand(shape)
 
 
-def _spread(flow: Flow, wide: Tensor, other: Tensor) -> list[int]:
-    """Dimensions along which ``wide`` has several channels, and ``other`` one value for all."""
-    return [dim for dim in flow.varying(wide) if other.size(dim) == 1]
+def _meeting(differing: Differing, left: Tensor, right: Tensor) -> list[int]:
+    """Whether the right value is the wide one, whether the other is spread over it, and whether that is all."""
+
+    def over(wide: Tensor, other: Tensor) -> list[int]:
+        return [dim for dim in differing(wide) if other.size(dim) == 1]
+
+    swapped = bool(over(right, left))
+    wide, spread = (right, left) if swapped else (left, right)
+    settled = all(spread.size(dim) == 1 for dim in differing(wide)) and not over(spread, wide)
+    return [swapped, bool(over(wide, spread)), settled]
 
 
 def _reduced(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,18 +7,19 @@ What does not arrive as it must (other channels meet in a sum, a row is shorter 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx
+from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import NOTHING, Numbers
-from compressor.graph.coupling.flow import Flow, tensors
+from compressor.graph.coupling.flow import Differing, Flow, tensors
 from compressor.graph.coupling.moves import perform, refit, resliced
 from compressor.graph.coupling.trace import Trace, differing
 from compressor.graph.coupling.values import core, slices
@@ -90,7 +91,7 @@ class Replay(Flow):
 
     def trace_after(self) -> Trace | None:
         """The trace of the network as it will be, where channels were only dropped: the others keep their atoms."""
-        if self._change.places or max(self._change.copies.values(), default=0) > 1:
+        if self._change.places or max(self._change.copies.values(), default=0) > 1 or self._groups_change():
             return None
         made, slots, constants = dict(self._trace.made), dict(self._trace.slots), dict(self._trace.constants)
         for path, index in self.layout.outputs.items():
@@ -101,6 +102,11 @@ class Replay(Flow):
         for path, (dim, index) in self.layout.constants.items():
             constants[path] = constants[path].index_select(dim, torch.from_numpy(index))
         return replace(self._trace, made=made, slots=slots, constants=constants, values=self.values)
+
+    def _groups_change(self) -> bool:
+        """Whether a grouped convolution is touched: with as many groups as inputs it is another kind."""
+        touched = [self.network.leaf(path) for path in {*self.layout.outputs, *self.layout.inputs}]
+        return any(isinstance(leaf, _ConvNd) and leaf.groups > 1 for leaf in touched)
 
     def _concerns(self, node: fx.Node) -> bool:
         if any(source in self._changed for source in node.all_input_nodes):
@@ -146,7 +152,7 @@ class Replay(Flow):
 
     # --- what rules say ------------------------------------------------------------------------------------------
 
-    def varying(self, value: Tensor) -> list[int]:
+    def ask(self, question: Callable[[Differing], list[int]]) -> list[int]:
         return self._answers.pop(0)
 
     def unite(self, left: Tensor, right: Tensor, node: fx.Node, reason: str = "") -> None:

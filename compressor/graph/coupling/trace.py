@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from torch import Tensor, fx
 
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import Atoms, Numbers
-from compressor.graph.coupling.flow import Flow, tensors
+from compressor.graph.coupling.flow import Differing, Flow, tensors
 from compressor.graph.coupling.moves import perform
 from compressor.graph.coupling.values import core
 from compressor.graph.network import Network
@@ -154,8 +154,8 @@ class Tracer(Flow):
 
     # --- what rules say ------------------------------------------------------------------------------------------
 
-    def varying(self, value: Tensor) -> list[int]:
-        answer = self._differing(value)
+    def ask(self, question: Callable[[Differing], list[int]]) -> list[int]:
+        answer = question(self._differing)
         self._decisions.setdefault(self._node, []).append(answer)
         return answer
 
