@@ -4,6 +4,7 @@ something. What SQLite says of a damaged, locked or full database comes out as a
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -64,7 +65,8 @@ def storage_errors(file: Path) -> Iterator[None]:
     except (sqlite3.Error, SQLAlchemyError, StorageInternalError) as error:
         reason = " ".join(str(_root(error)).split())
         if _is_machine(_root(error)):
-            raise OSError(f"{file}: {reason}") from None
+            number = errno.ENOSPC if "full" in reason else errno.EIO
+            raise OSError(number, f"{reason}; nothing is lost: resume goes on when it is mended", str(file)) from None
         raise RunFolderError(
             f"{file}: the study cannot be used ({reason}); close what else has it open, or move it away: "
             "resume then begins a new study, and no trial that ended is run again"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.errors import WorkerLost
+from compressor.errors import MachineError, WorkerLost
 from compressor.search.executor import SPEC, TrialSpec
 from compressor.search.local import LocalExecutor
 from compressor.search.run_folder import RunFolder
@@ -90,12 +92,27 @@ def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Pa
     assert not alive
 
 
+def test_a_full_disk_is_no_failure_of_the_trial(
+    executor: LocalExecutor, spec: TrialSpec, hold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))  # the worker inherits it
+    try:
+        with pytest.raises(MachineError, match="trial 7: File too large"):
+            executor.submit(spec).result()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(Path(spec.folder).glob("*.part"))
+    with closing(LocalExecutor(1)) as roomy:
+        assert roomy.submit(spec).result().status == "complete"
+
+
 def test_what_a_trial_raises_is_its_outcome(run: RunFolder, spec: TrialSpec) -> None:
     training = replace(TRAINING, function="search_support:failing_training")
     plan = Plan((replace(PLAN.phases[0], training=training),))
     outcome = run_job(replace(spec, plan=plan, folder=str(run.candidate("x"))), lambda stage, share: None)
     assert outcome.status == "failed"
-    assert outcome.reason.startswith("ZeroDivisionError: no such luck (")
+    assert "search_support:failing_training failed: ZeroDivisionError: no such luck (" in outcome.reason
     assert "search_support.py, line " in outcome.reason
     assert run.outcome("x") == outcome
 

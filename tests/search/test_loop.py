@@ -19,7 +19,7 @@ from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.plan import Decision, Plan
 from compressor.engine.space import Parameter, SearchSpace
-from compressor.errors import ForeignError, NoAnswer, TrialError, WorkerLost
+from compressor.errors import ForeignError, MachineError, NoAnswer, TrialError, WorkerLost
 from compressor.knobs import Choice
 from compressor.recipe.model import Recipe, Sampler, SearchSpec
 from compressor.search.executor import TrialSpec
@@ -230,6 +230,34 @@ def test_a_worker_lost_too_often_is_a_failure(tmp_path: Path) -> None:
     session = Session(tmp_path, search).run(executor)
     assert len(executor.submitted) == ATTEMPTS + 1
     assert "given up" in next(iter(session.ledger.outcomes())).reason
+
+
+def test_what_the_machine_failed_is_run_again_when_the_run_goes_on(tmp_path: Path) -> None:
+    search = SearchSpec(trials=3)
+    executor = Scripted(troubles=[None, MachineError("trial 1: No space left on device")])
+    session = Session(tmp_path, search)
+    with pytest.raises(MachineError, match="No space left on device; nothing is lost: go on with: compressor resume"):
+        session.run(executor)
+    session.study.close()
+    assert session.ledger.finished == 1
+    again = Scripted()
+    resumed = Session(tmp_path, search).run(again)
+    assert executor.submitted[1].plan in [spec.plan for spec in again.submitted]
+    assert (resumed.ledger.counts.complete, resumed.ledger.counts.failed) == (3, 0)
+
+
+def test_a_trial_whose_files_are_damaged_is_run_again_once(tmp_path: Path) -> None:
+    search = SearchSpec(trials=3)
+    first = Session(tmp_path, search).run(Scripted())
+    digest = first.ledger.front()[0].digest
+    (tmp_path / "candidates" / digest / "model.onnx").write_bytes(b"")
+    for expected in ([digest], []):
+        again = Scripted()
+        session = Session(tmp_path, search).run(again)
+        assert [spec.plan.digest for spec in again.submitted] == expected
+        assert session.ledger.counts == first.ledger.counts
+        assert digest in [candidate.digest for candidate in session.ledger.front()]
+    assert session.seen.of(Note) == []
 
 
 def test_parallel_proposals_of_one_candidate_run_once(tmp_path: Path) -> None:
