@@ -136,6 +136,29 @@ def test_offline_means_no_download(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place.times == []
 
 
+@dataclass(frozen=True)
+class Program(Download):
+    program = "sh"
+    megabytes = 3
+
+
+def test_another_program_is_run_only_where_that_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = Program()
+    toy(monkeypatch, place)
+    with pytest.raises(DataError, match=r"it would run sh; allow that with data\.download = true"):
+        load_data(DataSpec(name="toy"))
+    assert place.times == []
+    load_data(DataSpec(name="toy", download=True))
+    assert place.times == [1]
+    assert f"fetching toy (about 3 MB) from far away into {cache / 'toy'}, with sh; nothing is installed" in caplog.text
+    monkeypatch.setenv("COMPRESSOR_DATA", str(cache / "other"))
+    monkeypatch.setenv("COMPRESSOR_DOWNLOAD", "1")
+    load_data(DataSpec(name="toy"))
+    assert place.times == [1, 1]
+
+
 @pytest.mark.parametrize("name", ["fashion-mnist", "cifar-10", "cifar-100"])
 def test_a_stand_in_has_the_wanted_shape_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(named, "find_split", _nowhere)
