@@ -26,8 +26,15 @@ _EXTREMES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 _UNARY: dict[str, Callable[..., Any]] = {
     "Abs": torch.abs,
+    "Acos": torch.acos,
+    "Acosh": torch.acosh,
+    "Asin": torch.asin,
+    "Asinh": torch.asinh,
+    "Atan": torch.atan,
+    "Atanh": torch.atanh,
     "Ceil": torch.ceil,
     "Cos": torch.cos,
+    "Cosh": torch.cosh,
     "Erf": torch.erf,
     "Exp": torch.exp,
     "Floor": torch.floor,
@@ -37,7 +44,9 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "Round": torch.round,
     "Sign": torch.sign,
     "Sin": torch.sin,
+    "Sinh": torch.sinh,
     "Sqrt": torch.sqrt,
+    "Tan": torch.tan,
 }
 _COMPARISONS = {
     "Equal": ("eq", "eq"),

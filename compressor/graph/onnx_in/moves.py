@@ -229,6 +229,16 @@ def split(node: Node) -> fx.Node:
     return parts[0]
 
 
+@rule("Trilu")
+def triangle(node: Node) -> fx.Node:
+    """The upper or lower triangle of the last two dimensions."""
+    if node.batch_axis() or len(node.sample()) < 2:
+        raise CaptureError("a triangle of the batch")
+    offset = int(node.constant(1).item()) if node.given(1) else 0
+    kind = torch.triu if node.attributes.get("upper", 1) else torch.tril
+    return node.apply(kind, node.tensor(), offset)
+
+
 # --- between channels and space ------------------------------------------------------------------------------------
 
 

@@ -85,3 +85,10 @@ def einsum(node: Node) -> fx.Node:
         if left[-1] == right[1] and result == left[:-1] + right[0]:
             return linear(node, transposed=True, bias=False)
     raise CaptureError(f"the equation {equation!r}")
+
+
+@rule("CumSum")
+def running_sum(node: Node) -> fx.Node:
+    if node.attributes.get("exclusive") or node.attributes.get("reverse"):
+        raise CaptureError("a running sum that leaves out its end, or runs backwards")
+    return node.apply(torch.cumsum, node.tensor(), node.axis(int(node.constant(1).item())))
