@@ -9,9 +9,11 @@ from compressor_plugins.layer_removal.compose import composed
 from compressor_plugins.layer_removal.plugin import LayerRemoval
 from compressor_plugins.self_grow import SelfGrow
 from modern import MODERN, modern
+from networks import make_sensitive
 from rewriting import apply, correlation, evidence, parity, reason, site
-from torch import nn
+from torch import Tensor, nn
 
+from compressor.graph.capture import capture
 from compressor.graph.verify import difference
 from compressor.knobs import Choice
 from compressor.plugin import sites_of
@@ -25,6 +27,33 @@ def test_where_channels_are_follows_the_layers_and_the_permutations() -> None:
     made = {"permute_default", "mul", "permute_default_2", "mul_1"}
     assert last == {f"block{index}_{name}" for index in (1, 2) for name in inside} | made
     assert not any(channels_last(modern(name), modern(name).output_node) for name in MODERN)
+
+
+class Gated(nn.Module):
+    """As in MambaOut: linear over pixels, split, a part of it through a convolution in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.wide, self.narrow = nn.Conv2d(3, 8, 2, 2), nn.Linear(8, 24), nn.Linear(16, 8)
+        self.conv, self.head = nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).permute(0, 2, 3, 1)
+        gate, kept, moved = self.wide(x).split((8, 8, 8), dim=-1)
+        moved = self.conv(moved.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        x = x + self.narrow(gate.relu().repeat(1, 1, 1, 2) * torch.cat([kept, moved], -1))
+        scores: Tensor = self.head(x.mean([1, 2]))
+        return scores
+
+
+def test_parts_of_a_split_have_their_channels_where_it_has_them() -> None:
+    network = capture(make_sensitive(Gated(), (3, 8, 8)), (3, 8, 8))
+    parts = [node for node in network.graph.nodes if node.name.startswith("getitem")]
+    assert parts
+    assert all(channels_last(network, part) for part in parts)
+    data = evidence(network, 16)
+    for found in sites_of(LayerRemoval(), network):
+        assert parity(apply(LayerRemoval(), network.fork(), found.path, data), data).ok
 
 
 @pytest.mark.parametrize("score", ["bypass", "gamma", "influence", "probe", "taylor"])

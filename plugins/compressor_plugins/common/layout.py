@@ -1,6 +1,6 @@
 """Where the channels of a value are: first, as torch has them, or last, as behind a linear layer over pixels.
 
-The answer is that of the layer which made the value, carried through the permutations since.
+The answer is that of a layer which takes the value or has made it, carried through the permutations since.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def size(network: Network, node: fx.Node) -> tuple[int, ...]:
 def meets(network: Network, source: fx.Node, last: fx.Node) -> bool:
     """Whether one value has the size of another, or pooling, which needs the channels first, brings it there."""
     given, wanted = size(network, source), size(network, last)
-    if len(given) != len(wanted) or channels_last(network, source) != channels_last(network, last):
+    dims = {channel_dim(network, source), channel_dim(network, last)}
+    if len(given) != len(wanted) or len(dims) > 1 or not dims <= {0, len(given)}:
         return False
     if channels_last(network, source):
         return given == wanted
@@ -60,14 +61,21 @@ def meets(network: Network, source: fx.Node, last: fx.Node) -> bool:
 
 
 def _own(network: Network, node: fx.Node) -> int | None:
-    """The dimension that the node itself settles; None where it keeps what it is given."""
+    """The dimension that the node itself or a layer that takes it settles; None where it keeps what it is given."""
     rank = len(network.shape(node))
-    leaf = leaf_at(network, node)
-    if rank <= 1 or isinstance(leaf, _ConvNd | _BatchNorm | nn.GroupNorm):
+    if rank <= 1:
         return 0
-    if isinstance(leaf, nn.Linear | nn.LayerNorm | nn.RMSNorm):
-        return rank - 1
-    return leaf.channel_dim % (rank + 1) - 1 if isinstance(leaf, Leaf) else None
+    for each in (node, *node.users):
+        leaf = leaf_at(network, each)
+        if len(each.meta.get("shape") or ()) != rank:
+            continue
+        if isinstance(leaf, _ConvNd | _BatchNorm | nn.GroupNorm):
+            return 0
+        if isinstance(leaf, nn.Linear | nn.LayerNorm | nn.RMSNorm):
+            return rank - 1
+        if isinstance(leaf, Leaf):
+            return leaf.channel_dim % (rank + 1) - 1
+    return None
 
 
 def _order(node: fx.Node, rank: int) -> list[int] | None:
@@ -83,8 +91,14 @@ def _order(node: fx.Node, rank: int) -> list[int] | None:
 
 
 def _source(network: Network, node: fx.Node) -> fx.Node | None:
-    """The value of the same rank that the node is made of: the largest of them; None where there is none."""
+    """The value of the same rank that the node is made of, past what gives several; None where there is none."""
     rank = len(network.shape(node))
-    shaped = [source for source in node.all_input_nodes if len(source.meta.get("shape") or ()) == rank]
+    inputs = [before for source in node.all_input_nodes for before in _single(source)]
+    shaped = [source for source in inputs if len(source.meta.get("shape") or ()) == rank]
     sources = [source for source in shaped if source.meta["shape"] == node.meta["shape"]] or shaped
     return sources[0] if sources else None
+
+
+def _single(node: fx.Node) -> list[fx.Node]:
+    """The node, or where its value is several tensors what those are parts of."""
+    return [node] if node.meta.get("shape") is not None else node.all_input_nodes
