@@ -29,6 +29,7 @@ from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor.registry import make
 from zoos.networks import Sample, build
 from zoos.pruning import prune_half
+from zoos.reasons import general
 
 PLUGINS = (
     "binarize", "conv3d", "input-mask", "layer-removal", "magnitude-prune", "meta-head", "quantize-weights",
@@ -113,7 +114,7 @@ def _rewritten(name: str, network: Network, evidence: Evidence, entry: Record, l
     places = list(plugin.sites(network))
     sites = [place for place in places if isinstance(place, Site)]
     entry["sites"] = len(sites)
-    entry["refused"] = dict(Counter(place.reason for place in places if isinstance(place, Refused)))
+    entry["refused"] = dict(Counter(general(place.reason) for place in places if isinstance(place, Refused)))
     if not sites or not limit:
         return
     work, declined, done = network.fork(), Counter[str](), 0
@@ -126,7 +127,7 @@ def _rewritten(name: str, network: Network, evidence: Evidence, entry: Record, l
             _one(plugin, work, site, evidence)
             done += 1
         except Refusal as refusal:
-            declined[refusal.reason] += 1
+            declined[general(refusal.reason)] += 1
         except Exception as error:  # a fault of the plugin: named, and the others go on
             entry.setdefault("faults", []).append(f"{site.path}: {_title(error)}")
             work = network.fork()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,15 +15,16 @@ PATH = RESULTS / "zoo.md"
 EXACT_ONNX = 1e-4
 
 
-def write_page(lines: Lines) -> Path:
-    """Write ``docs/results/zoo.md`` from one record per network."""
+def write_page(lines: Lines, listed: Mapping[str, int]) -> Path:
+    """Write ``docs/results/zoo.md`` from one record per network; ``listed``: how many networks each source has."""
     records = sorted(lines.values(), key=lambda record: (_source(record), record["name"]))
     parts = [
         "# The convolutional networks of torchvision and timm",
         "`python benchmarks/zoo.py`",
         textwrap.fill(_INTRODUCTION, 120),
         "## In short",
-        table(list(_summary(records))),
+        "Run so far, as the lines were kept over time: of the networks listed, those in the second column.",
+        table(list(_summary(records, listed))),
         *(["## Faults", _faults(records)] if _faults(records) else []),
         "## Every network",
         textwrap.fill(_COLUMNS, 120),
@@ -67,7 +67,7 @@ def _source(record: Mapping[str, Any]) -> str:
     return "timm" if record["name"].startswith("timm/") else "torchvision"
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+def _summary(records: Sequence[Mapping[str, Any]], listed: Mapping[str, int]) -> Iterator[Row]:
     for source in ("torchvision", "timm"):
         own = [record for record in records if _source(record) == source]
         if not own:
@@ -76,7 +76,7 @@ def _summary(records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         pruned = [record["pruned"] for record in own if record.get("pruned", {}).get("pruned")]
         yield {
             "": source,
-            "networks": len(own),
+            "run": f"{len(own)} of {listed[source]}",
             "captured": len(captured),
             "bit for bit": sum(record["difference"] == 0 for record in captured),
             "exported": sum("onnx_bytes" in record for record in own),
@@ -164,17 +164,9 @@ def _reasons(records: Sequence[Mapping[str, Any]]) -> dict[str, list[tuple[str, 
             own = Counter[str]()
             for kind in ("refused", "declined"):
                 for reason, count in entry.get(kind, {}).items():
-                    own[general(reason)] += count
+                    own[reason] += count
             found.setdefault(title, []).extend(own.items())
     return {title: reasons for title, reasons in found.items() if reasons}
-
-
-def general(reason: str) -> str:
-    """A reason without names of layers and nodes, and without numbers."""
-    reason = re.sub(r"\b[A-Za-z_]+[\w]*(\.\w+)+\b|\b[a-z]+(_[a-z0-9]+)+\b", "…", reason)
-    reason = re.sub(r"\b(add|mul|cat|relu|conv|getitem|sub|div|view|reshape|flatten|bn|fc)\d*\b", "…", reason)
-    reason = re.sub(r"\(?\b\d[\d,.×x ]*\)?", "N ", reason)
-    return re.sub(r"\s+", " ", re.sub(r"(N |…, )+", lambda match: match.group(1), reason)).strip()
 
 
 def _faults_of(record: Mapping[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.verify import difference
 from compressor.plugin import Refused
+from zoos.reasons import general
 
 AGREE = 5e-5
 """Largest difference relative to the largest output."""
@@ -32,7 +33,7 @@ def prune_half(network: Network, images: Tensor, limit: float = 30.0) -> dict[st
     groups = [place for place in places if not isinstance(place, Refused)]
     result: dict[str, Any] = {
         "groups": len(groups),
-        "refused": dict(Counter(place.reason for place in places if isinstance(place, Refused))),
+        "refused": dict(Counter(general(place.reason) for place in places if isinstance(place, Refused))),
         "parameters": network.parameter_count,
     }
     silenced, pruned, done, declined = network.fork(), network.fork(), 0, Counter[str]()
@@ -51,7 +52,7 @@ def prune_half(network: Network, images: Tensor, limit: float = 30.0) -> dict[st
             editor.drop_channels(group.path, [channel for unit in units for channel in now.units[unit]])
             editor.commit()
         except Refusal as refusal:
-            declined[refusal.reason] += 1
+            declined[general(refusal.reason)] += 1
             continue
         _silence(network, silenced, group, channels)
         done += 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import ExportError, GraphError
@@ -20,6 +21,7 @@ from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
 from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
+from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import shape_of
 
 
@@ -116,4 +118,5 @@ def _attribute(network: Network, path: str) -> Tensor:
 def _title(node: fx.Node, modules: dict[fx.Node, nn.Module]) -> str:
     if node.op == "call_module":
         return f"layer {node.target} ({type(modules[node]).__name__})"
-    return f"node {node.name} ({node.target})"
+    known = isinstance(node.target, str | torch._ops.OpOverload)
+    return f"node {node.name} ({node.target if known else operation(node)})"

@@ -79,7 +79,7 @@ def test_what_cannot_be_captured_is_refused_with_the_reason(checked) -> None:
 
 
 def test_reasons_are_counted_without_names_and_numbers(load) -> None:
-    general = load("zoos.page").general
+    general = load("zoos.reasons").general
     assert general("a map from 64 to 128 channels would cost as much") == general(
         "a map from 3 to 1,024 channels would cost as much"
     )
