@@ -148,7 +148,7 @@ def main() -> None:
         f"CPU milliseconds: median (least…most) of n = {REPEATS} runs after one warm-up, one thread, seed 0.",
         "Capture includes raising. An edit replaces one activation; its time includes the commit: dead code, lint, one "
         "recompile, shapes of what changed.",
-        "Dropping channels includes tracing the coupling with torch-pruning, which runs the network once.",
+        "Dropping channels includes tracing the coupling, once for all edits of a network.",
         "Chains are built as graphs, not captured; their channels are those of the output and cannot be dropped.",
     ]
     write_report("engine", "What the engine takes besides training", "python benchmarks/engine.py", rows, notes)

@@ -153,6 +153,30 @@ def test_a_grouped_convolution_loses_as_many_channels_in_every_group() -> None:
     assert parity(network, evidence(network)).ok
 
 
+class Normed(nn.Module):
+    """GroupNorm in front of a grouped convolution: 48 channels go by sixteen at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(3, 48, 1), nn.GroupNorm(24, 48), nn.Conv2d(48, 48, 1, groups=8)
+        self.fc = nn.Linear(48, 5)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.b(torch.relu(self.norm(self.a(x))))).mean((2, 3)))
+
+
+def test_widths_are_those_that_parts_which_go_together_give() -> None:
+    network = capture(Normed().eval(), (3, 8, 8))
+    assert {len(unit) for unit in find_group(network, "a").units} == {16}
+    assert {len(unit) for unit in find_group(network, "b").units} == {8}
+    assert site(MagnitudePrune(), network, "a").about.startswith("48 → 32, 16 channels")
+    after = apply(MagnitudePrune(), network, "a")
+    norm = after.leaf("norm")
+    assert isinstance(norm, nn.GroupNorm)
+    assert (norm.num_groups, norm.num_channels, after.leaf("b").in_channels) in {(8, 16, 16), (16, 32, 32)}
+    assert parity(after, evidence(after)).ok
+
+
 def test_layers_of_other_plugins_follow_or_refuse() -> None:
     network = named("vgg")
     apply(Binarize(), network, "features.3")
