@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, fx
 
+from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 
@@ -77,7 +78,7 @@ class Evidence:
         before, and without another nothing is estimated.
         """
         norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
-        norms = [norm for norm in norms if norm.track_running_stats]
+        norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
         if not norms or sum(len(images) for images, _ in self.batches) < 2:
             return
         momenta = [norm.momentum for norm in norms]

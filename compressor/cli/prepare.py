@@ -71,7 +71,7 @@ def prepare(
     settled = replace(read, data=replace(read.data, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
     space = build_space(read.phases, surveyor(network, read.limits.plugin_seconds), read.training)
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
-    notes = (*chosen.data.notes, *chosen.notes, *counts)
+    notes = (*network.notes, *chosen.data.notes, *chosen.notes, *counts)
     return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, notes)
 
 

@@ -14,8 +14,10 @@ from torch.export import Dim, ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.errors import CaptureError
+from compressor.graph.faithful import check_backwards, differences_in_training, keep_frozen
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
+from compressor.graph.owned import refuse_kinds, unwrapped
 from compressor.graph.raising.exported import from_exported
 from compressor.graph.raising.raise_program import raise_program
 from compressor.graph.shape_rules.probe import in_eval_mode
@@ -29,9 +31,15 @@ def capture(module: nn.Module, input_shape: Shape, source: str = "") -> Network:
 
     The network holds copies of the module's tensors; the module is left as it was. Raises ``CaptureError`` with the
     reason where the module is more than a graph of tensors: control flow on values, several inputs or outputs…
+    What it does in training mode alone is in the network's ``notes``.
     """
+    module = unwrapped(module)
+    refuse_kinds(module)
     network = raise_program(from_exported(export(module, input_shape)), source)
     _keep_momenta(module, network)
+    keep_frozen(module, network)
+    check_backwards(module, network)
+    network.notes += differences_in_training(module, network)
     return network
 
 

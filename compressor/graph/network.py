@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compressor.errors import GraphError
+from compressor.errors import CaptureError, GraphError
 from compressor.graph.leaf import Shape
 from compressor.graph.normalisation import Normalisation
 
@@ -37,11 +37,13 @@ class Network:
     value, or None where the value is no batch of samples (a parameter, a number).
     """
 
-    def __init__(self, module: fx.GraphModule, spec: InputSpec, source: str = "") -> None:
+    def __init__(self, module: fx.GraphModule, spec: InputSpec, source: str = "", notes: tuple[str, ...] = ()) -> None:
         self.module = module
         self.spec = spec
         self.source = source
         """Where it came from, for people: a file, a factory, a zoo name."""
+        self.notes = notes
+        """What it is not that its source was, for people."""
 
     # --- use -----------------------------------------------------------------------------------------------------
 
@@ -94,7 +96,7 @@ class Network:
 
     def fork(self) -> Network:
         """An independent copy: edits and training of one never show in the other. Ties and modes are kept."""
-        return Network(_copy(self.module), self.spec, self.source)
+        return Network(_copy(self.module), self.spec, self.source, self.notes)
 
     def become(self, other: Network) -> None:
         """Take over the structure and the weights of ``other``, which is not to be used any more."""
@@ -185,8 +187,15 @@ class Network:
 
     @property
     def classes(self) -> int:
-        """Length of the output row of one sample."""
-        return self.shape(self.output_node)[-1]
+        """Length of the output row of one sample.
+
+        Raises ``CaptureError`` where the answer is no row of scores: then there are no classes to speak of.
+        """
+        shape = self.shape(self.output_node)
+        if len(shape) != 1:
+            said = f"one answer has the sizes {shape}" if shape else "one answer is a single number without dimensions"
+            raise CaptureError(f"{said}; a classifier answers with a row of scores, (batch, classes)")
+        return shape[0]
 
 
 def _copy(module: fx.GraphModule) -> fx.GraphModule:

@@ -7,6 +7,7 @@ bytes, and raises the operators that are on its lists.
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import torch
 from compressor.errors import CaptureError, ModelFileError
 from compressor.files import write_atomic
 from compressor.graph.capture import export
+from compressor.graph.frozen import Frozen, freeze
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation, from_json
 from compressor.graph.pt2_in.archive import Archive
@@ -26,6 +28,9 @@ MAX_NODES: Final = 100_000
 
 _NORMALISATION: Final = "compressor_normalisation.json"
 """Name of the extra file with what ``network.spec.normalisation`` says."""
+
+_TRAINING: Final = "compressor_training.json"
+"""Name of the extra file with what the trace does not say of training."""
 
 MALFORMED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What Python and torch raise for data that is not what it should be."""
@@ -39,6 +44,7 @@ def read_pt2(path: Path) -> Network:
             _check(program)
             network = raise_program(program, str(path))
             network.know(_normalisation(archive, network.spec.shape[0]))
+            _recall(archive, network)
         except CaptureError as error:
             raise ModelFileError(f"{path}: {error}") from None
         except MemoryError:
@@ -61,6 +67,9 @@ def write_pt2(network: Network, path: Path) -> None:
 
     known = network.spec.normalisation
     extra = {} if known is None else {_NORMALISATION: known.to_json()}
+    frozen = [path for path, leaf in network.leaves() if isinstance(leaf, Frozen)]
+    if network.notes or frozen:
+        extra[_TRAINING] = json.dumps({"notes": network.notes, "frozen": frozen})
 
     archive = io.BytesIO()  # torch's own writer ends the process where it meets a full disk
     torch.export.save(exported, archive, extra_files=extra)
@@ -70,6 +79,17 @@ def write_pt2(network: Network, path: Path) -> None:
 def _normalisation(archive: Archive, channels: int) -> Normalisation | None:
     entry = f"extra/{_NORMALISATION}"
     return from_json(archive.read(entry), channels) if entry in archive.entries else None
+
+
+def _recall(archive: Archive, network: Network) -> None:
+    """What a trace does not say: notes for people, and layers that stay in eval mode."""
+    entry = f"extra/{_TRAINING}"
+    content = archive.json(entry) if entry in archive.entries else {}
+    network.notes += tuple(str(note)[:500] for note in content.get("notes", ())[:20])
+    frozen = set(content.get("frozen", ()))
+    for path, leaf in network.leaves():
+        if path in frozen:
+            freeze(leaf)
 
 
 def _check(program: Program) -> None:

@@ -15,6 +15,7 @@ from compressor.graph.capture import capture
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
+from compressor.graph.owned import unwrapped
 from compressor.graph.pt2 import read_pt2
 from compressor.load.file_kinds import Kind, kind_of
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
@@ -128,6 +129,7 @@ def _from_function(reference: str, weights: Path | None, shape: ShapeSource) -> 
 
 
 def _from_module(module: nn.Module, source: str, weights: Path | None, input_shape: Shape) -> Network:
+    module = unwrapped(module)
     if weights is not None:
         put_weights(module, read_weights(weights), weights)
     try:

@@ -79,7 +79,7 @@ def examine(network: Network, phases: Iterable[PhaseSpec] | None = None, seconds
         sites=sites,
         refused=refused,
         broken=broken,
-        notes=notes,
+        notes=(*network.notes, *notes),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from compressor.errors import CaptureError
+from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
@@ -498,3 +499,105 @@ def test_autocast_is_refused() -> None:
 
     with pytest.raises(CaptureError, match="in bfloat16 under autocast"):
         capture(function(forward, conv=nn.Conv2d(4, 4, 1)), IMAGE)
+
+
+# --- what a trace does not know ----------------------------------------------------------------------------------
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return gradient
+
+
+class Thrifty(torch.autograd.Function):
+    """Saves memory, and its gradient is the plain one."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return 2 * x * gradient
+
+
+def test_a_backward_of_its_own_is_refused_unless_it_is_the_plain_one() -> None:
+    apply = Straight.apply
+    with pytest.raises(CaptureError, match=r"Straight .* has a backward of its own"):
+        capture(function(lambda m, x: apply(m.conv(x)), conv=nn.Conv2d(4, 4, 1)), IMAGE)
+    assert not capture(function(lambda m, x: Thrifty.apply(m.conv(x)), conv=nn.Conv2d(4, 4, 1)), IMAGE).notes
+
+
+def test_a_frozen_normalisation_stays_frozen(tmp_path: Path) -> None:
+    class Frozen(nn.Sequential):
+        def train(self, mode: bool = True) -> Frozen:
+            super().train(mode)
+            self[1].eval()
+            return self
+
+    model = Frozen(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.BatchNorm2d(4)).eval()
+    write_pt2(capture(model, IMAGE).fork(), tmp_path / "model.pt2")
+    for network in (capture(model, IMAGE), read_pt2(tmp_path / "model.pt2")):
+        before = network.leaf("1").running_mean.clone()
+        x = torch.randn(5, *IMAGE)
+        assert torch.equal(network.train()(x), copy.deepcopy(model).train()(x))
+        assert torch.equal(network.leaf("1").running_mean, before)
+        Evidence([(x, torch.zeros(5))]).calibrate(network)
+        assert torch.equal(network.leaf("1").running_mean, before)
+        assert not torch.equal(network.leaf("2").running_mean, before)
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        (lambda m, x: (m.conv(x), x) if m.training else m.conv(x), "returns more"),
+        (lambda m, x: m.conv(x) * (2 if m.training else 1), "something else"),
+    ],
+)
+def test_what_training_mode_does_besides_is_said(forward: Callable[..., Tensor], said: str, tmp_path: Path) -> None:
+    network = capture(function(forward, conv=nn.Conv2d(4, 4, 1)), IMAGE)
+    assert said in "".join(network.notes)
+    write_pt2(network, tmp_path / "model.pt2")
+    assert read_pt2(tmp_path / "model.pt2").notes == network.fork().notes == network.notes
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions_become_single(kind: torch.dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 3)).to(kind).eval()
+    network = capture(model, IMAGE)
+    x = torch.randn(3, *IMAGE)
+    assert torch.allclose(network(x), model(x.to(kind)).float(), atol=0.1)
+    assert {tensor.dtype for tensor in network.module.state_dict().values()} == {torch.float32, torch.int64}
+    assert str(kind).removeprefix("torch.") in "".join(network.notes)
+    assert not capture(network.module, IMAGE).notes
+
+
+def test_wrappers_are_taken_off() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 1))
+    for wrapped in (nn.DataParallel(model), torch.compile(model)):
+        assert leaves(capture(wrapped, IMAGE)) == {"0": "Conv2d"}
+
+
+@pytest.mark.parametrize(
+    ("build", "reason"),
+    [
+        (lambda: nn.Sequential(torch.jit.script(nn.ReLU())), "scripted"),
+        (lambda: nn.Sequential(nn.LazyConv2d(3, 1)), "without sizes"),
+        (lambda: nn.Sequential(nn.Conv2d(4, 4, 1, device="meta")), "no values"),
+    ],
+)
+def test_kinds_that_are_captured_otherwise_are_named(build: Callable[[], nn.Module], reason: str) -> None:
+    with pytest.raises(CaptureError, match=reason):
+        capture(build(), IMAGE)
+
+
+def test_only_rows_of_scores_have_classes() -> None:
+    with pytest.raises(CaptureError, match=r"\(4, 8, 8\); a classifier answers with a row of scores"):
+        _ = capture(nn.Sequential(nn.Conv2d(4, 4, 1)), IMAGE).classes

@@ -32,6 +32,7 @@ from compressor.graph.raising.functions import (
 )
 from compressor.graph.raising.layers import LAYERS, Layer
 from compressor.graph.raising.plain import PLAIN
+from compressor.graph.raising.precision import in_single_precision
 from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.pure import pure
 
@@ -41,7 +42,10 @@ def raise_program(program: Program, source: str = "") -> Network:
     shape = sample_sizes(program.sizes.get(program.input))
     if shape is None:
         raise CaptureError("its input must have the batch as first dimension, and fixed sizes otherwise")
-    return _Raising(with_constants(canonical(program)), InputSpec(program.input, shape), source).network()
+    program, notes = in_single_precision(program)
+    network = _Raising(with_constants(canonical(program)), InputSpec(program.input, shape), source).network()
+    network.notes = notes
+    return network
 
 
 class _Raising:

@@ -1,0 +1,150 @@
+"""What a trace in eval mode cannot know of training: kept where it can be, refused or said where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compressor.errors import CaptureError
+from compressor.graph.frozen import freeze
+from compressor.graph.network import Network
+from compressor.graph.shape_rules.probe import in_eval_mode
+
+_ANSWER = 1e-3
+"""Largest difference between two answers, relative to the largest number, that is put down to arithmetic."""
+
+
+def keep_frozen(module: nn.Module, network: Network) -> None:
+    """Normalisations that ``module.train()`` leaves in eval mode stay so in the network."""
+    with _training(module):
+        modes = {path: part.training for path, part in module.named_modules(remove_duplicate=False)}
+    for path, leaf in network.leaves():
+        if modes.get(path) is False:
+            freeze(leaf)
+
+
+def check_backwards(module: nn.Module, network: Network) -> None:
+    """Raise ``CaptureError`` where a backward of the module's own is not what autograd computes.
+
+    Many custom functions save memory only, and their gradients are the plain ones.
+    """
+    x = _images(network, module)
+    with in_eval_mode(module), _random_state():
+        with torch.enable_grad():
+            functions = _custom_functions(module(x))
+        if not functions:
+            return
+        theirs = _gradients(module, x)
+        with in_eval_mode(network.module):
+            ours = _gradients(network.module, _images(network, network.module))
+    largest = max((float(gradient.abs().max()) for gradient in theirs.values()), default=0.0)
+    for name, gradient in theirs.items():
+        other = ours.get(name)
+        gap = gradient if other is None or other.shape != gradient.shape else gradient - other
+        if float(gap.abs().max()) > _tolerance(x) * largest:
+            raise CaptureError(
+                f"{', '.join(functions)} (torch.autograd.Function) has a backward of its own, which a network cannot "
+                f"keep: {name} would be trained otherwise; write it with torch's operations, such as "
+                "y = x + (f(x) - x).detach(), or as a layer derived from compressor.graph.leaf.Leaf"
+            )
+
+
+def differences_in_training(module: nn.Module, network: Network) -> tuple[str, ...]:
+    """What the module does in training mode and the network does not, for people."""
+    notes = []
+    hooks = [path for path, part in module.named_modules() if part._backward_hooks or part._backward_pre_hooks]
+    hooks += [name for name, parameter in module.named_parameters() if parameter._backward_hooks]
+    if hooks:
+        notes.append(f"hooks on gradients are not kept ({', '.join(hooks[:3])})")
+    state = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+    trial = network.fork().train()
+    try:
+        x = _images(network, module)
+        with torch.no_grad(), _random_state():
+            with _training(module):
+                torch.manual_seed(0)
+                theirs = module(x)
+            torch.manual_seed(0)
+            ours = trial(_images(network, trial.module)).to(x.dtype)
+        changed = {name for name, buffer in module.named_buffers() if not torch.equal(buffer, state[name])}
+    except Exception:  # the user's code, which nobody asked to run in training mode here
+        return tuple(notes)
+    finally:
+        with torch.no_grad():
+            for name, buffer in module.named_buffers():
+                if name in state:
+                    buffer.copy_(state[name])
+    if not isinstance(theirs, Tensor):
+        notes.append("in training mode its forward returns more than in eval mode: the network trains the answer alone")
+    elif (
+        theirs.shape != ours.shape
+        or float((theirs - ours).abs().max()) > _tolerance(x) * float(theirs.abs().max()) + 1e-12
+    ):
+        notes.append(
+            "in training mode its forward computes something else than in eval mode: the network trains the latter"
+        )
+    counted = ("running_mean", "running_var", "num_batches_tracked")
+    if own := sorted(name for name in changed if not name.endswith(counted)):
+        notes.append(
+            f"in training mode it changes its buffers {', '.join(own[:3])}: the network leaves them as they are"
+        )
+    return tuple(notes)
+
+
+def _tolerance(x: Tensor) -> float:
+    return 0.1 if x.dtype in (torch.float16, torch.bfloat16) else _ANSWER
+
+
+def _images(network: Network, module: nn.Module) -> Tensor:
+    reference = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, *network.spec.shape, generator=generator).to(reference)
+
+
+def _custom_functions(answer: Tensor) -> list[str]:
+    """Names of the ``torch.autograd.Function`` s, other than torch's own, that an answer was computed with."""
+    seen: set[object] = set()
+    waiting: list[Any] = [answer.grad_fn]
+    names: set[str] = set()
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [source for source, _ in node.next_functions]
+        kind = getattr(type(node), "_forward_cls", None)
+        if kind is not None and not kind.__module__.startswith("torch."):
+            names.add(kind.__name__)
+    return sorted(names)
+
+
+def _gradients(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    with torch.enable_grad():
+        answer = module(x)
+        weights = torch.linspace(-1, 1, answer.numel(), device=answer.device).view_as(answer)
+        found = torch.autograd.grad((answer * weights).sum(), list(named.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(named, found, strict=True) if gradient is not None}
+
+
+@contextmanager
+def _training(module: nn.Module) -> Iterator[None]:
+    """Training mode for a while, as the owner's ``train()`` sets it; every part gets its own mode back."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.train()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def _random_state() -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        yield
