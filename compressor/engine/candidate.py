@@ -68,6 +68,16 @@ class Constraints:
         return {name: shares[name] - limit for name, limit in limits.items() if limit is not None}
 
 
+def overstepped(excess: Mapping[str, float]) -> str:
+    """``max_size by 1.0 % of the baseline, max_accuracy_drop by 2.84 points``; empty where every limit is met."""
+    return ", ".join(f"{name} by {in_units(name, amount)}" for name, amount in excess.items() if not amount <= 0)
+
+
+def in_units(limit: str, amount: float) -> str:
+    """How much of a limit, for people."""
+    return f"{100 * amount:.2f} points" if limit == "max_accuracy_drop" else f"{100 * amount:.1f} % of the baseline"
+
+
 @dataclass(frozen=True)
 class StageFigures:
     """Where a trial stood when one phase, or one round of it, was over."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from compressor.data.dataset import Data
 from compressor.engine.apply import apply_edit
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Constraints, StageFigures
+from compressor.engine.candidate import Constraints, StageFigures, overstepped
 from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitting
@@ -247,11 +247,6 @@ class Course:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-def overstepped(excess: dict[str, float]) -> str:
-    """``max_size by 0.01, max_macs by 0.2``; empty where every limit is met."""
-    return ", ".join(f"{name} by {amount:.3g}" for name, amount in excess.items() if not amount <= 0)
 
 
 def rewind(network: Network, initial: dict[str, Tensor]) -> None:

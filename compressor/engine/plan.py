@@ -76,7 +76,8 @@ class Phase:
     limits: Constraints | None = None
     """Shares of the baseline's figures that no edit of this phase may take the network over."""
     timed: bool = False
-    """Where the phase decides while it runs: efficiency counts measured time too, which no two runs agree on fully."""
+    """Where the phase decides while it runs, it weighs sites by measured time, too. Two runs may then choose
+    differently, since measured times differ."""
 
     @property
     def parts(self) -> tuple[Phase, ...]:

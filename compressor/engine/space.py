@@ -51,7 +51,8 @@ class PhaseSpec:
     limits: Constraints | None = None
     """Shares of the baseline's figures that no edit of this phase may take the network over."""
     timed: bool = False
-    """Where the phase decides while it runs: efficiency counts measured time too, which no two runs agree on fully."""
+    """Where the phase decides while it runs, it weighs sites by measured time, too. Two runs may then choose
+    differently, since measured times differ."""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ import torch
 from compressor.data.dataset import Data
 from compressor.engine.apply import apply_edits
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import OUTCOME, Constraints, Latency, Outcome
-from compressor.engine.course import SNAPSHOTS, Course, Progress, overstepped, save_weights, snapshot
+from compressor.engine.candidate import OUTCOME, Constraints, Latency, Outcome, overstepped
+from compressor.engine.course import SNAPSHOTS, Course, Progress, save_weights, snapshot
 from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import PLAN, Decision, Edit, Plan
 from compressor.engine.resolve import depends_on_its_course

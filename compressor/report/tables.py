@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from compressor.engine.candidate import Accuracy, Metrics
+from compressor.engine.candidate import Accuracy, Metrics, overstepped
 from compressor.engine.plan import Edit, Plan
 from compressor.report import text
 from compressor.report.table import Table, table
@@ -98,31 +98,11 @@ def misses_table(trials: Sequence[tuple[str, str, Metrics, Mapping[str, float]]]
                 text.percent(metrics.accuracy.validation),
                 text.size(metrics.size_bytes),
                 text.times(metrics.latency.speedup),
-                missed(excess),
+                overstepped(excess),
                 about,
             )
         )
     return table("trial, >validation, >size, >speed, misses, plan", rows)
-
-
-LIMITS = {
-    "max_accuracy_drop": "accuracy",
-    "max_size": "size",
-    "max_latency": "latency",
-    "max_macs": "MACs",
-    "max_params": "parameters",
-}
-"""Limits as people call them."""
-
-
-def missed(excess: Mapping[str, float]) -> str:
-    """``accuracy by 2.84 points, size by 12.0 % of the baseline``: every limit overstepped, and by how much."""
-    return ", ".join(
-        f"{LIMITS.get(name, name)} by "
-        + (f"{100 * amount:.2f} points" if name == "max_accuracy_drop" else f"{100 * amount:.1f} % of the baseline")
-        for name, amount in excess.items()
-        if amount > 0
-    )
 
 
 def _accuracy_rows(before: Accuracy, after: Accuracy) -> list[tuple[str, ...]]:

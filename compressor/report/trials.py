@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compressor.engine.candidate import Metrics, Outcome
+from compressor.engine.candidate import Metrics, Outcome, overstepped
 from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.table import Table, table
-from compressor.report.tables import missed, misses_table
+from compressor.report.tables import misses_table
 
 NEAREST = 8
 """Candidates shown where none keeps within the limits."""
@@ -41,7 +41,7 @@ def _figures(outcome: Outcome, baseline: Metrics) -> tuple[str, str, str]:
 
 def why(outcome: Outcome) -> str:
     """The reason given, else the limits that were overstepped and by how much."""
-    over = missed(outcome.excess)
+    over = overstepped(outcome.excess)
     return outcome.reason or (f"misses {over}" if over else "")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor
 
-from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.candidate import Constraints, Outcome, in_units
 from compressor.engine.chance import EVIDENT, chance_of
 from compressor.search.front import NOT_SLOWER, allowed_drop
 from compressor.search.result import Candidate, Verdict
@@ -41,7 +41,8 @@ def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -
         )
     for name, excess in constraints.excess(best.metrics, baseline.metrics).items():
         if not excess <= _ROUNDING:
-            yield f"the limit {name} = {getattr(constraints, name):g} is overstepped by {excess:.3g}"
+            limit = f"{name} = {getattr(constraints, name):g}"
+            yield f"the limit {limit} is overstepped by {excess:.3g} ({in_units(name, excess)})"
     yield from _accuracy_objections(best, baseline, constraints)
     yield from _onnx_objections(best)
 

@@ -61,6 +61,13 @@ def commands(page: Path) -> Iterator[str]:
         yield from (line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ "))
 
 
+def write_files(page: Path, folder: Path) -> None:
+    """The files of a page: blocks that begin with a comment of nothing but a file name."""
+    for text in (*blocks(page, "python"), *blocks(page, "toml")):
+        if named := re.match(r"# (\w+\.(?:py|toml))\n", text):
+            (folder / named[1]).write_text(text)
+
+
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -96,6 +103,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(commands(page))], ids=name)
 def test_every_command_runs(page: Path, workspace: Path) -> None:
+    write_files(page, workspace)
     for command in commands(page):
         program, *rest = shlex.split(command)
         if program == "make":

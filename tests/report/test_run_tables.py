@@ -71,7 +71,7 @@ def test_trials_say_how_they_ended_and_why() -> None:
         Trial(2, "c", "", Outcome("failed", reason="Refusal: no")),
     ]
     shown = trials_table(trials, BASE)
-    assert cell(shown, "0", "why") == "misses accuracy by 1.00 points"
+    assert cell(shown, "0", "why") == "misses max_accuracy_drop by 1.00 points"
     assert cell(shown, "1", "validation") == "–"
     assert cell(shown, "1", "why") == "size 0.6 of 0.5"
     assert cell(shown, "2", "ended") == "failed"
