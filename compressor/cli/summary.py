@@ -83,7 +83,7 @@ def _where(folder: Path, report: Path | None, out: Output, result: Result) -> No
         out.line(f"again:   compressor bench {_near(folder / 'baseline' / 'model.onnx')} {_near(model)}")
 
 
-def _near(path: Path) -> Path:
-    """The path from the working directory where it lies below it."""
+def _near(path: Path) -> str:
+    """The path from the working directory where it lies below it, without what a terminal would obey."""
     here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    return text.clean(str(path.relative_to(here) if path.is_relative_to(here) else path))
