@@ -14,10 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compressor.engine.plan import Edit, Phase, Plan
-from compressor.errors import MachineError, WorkerLost
-from compressor.search.executor import SPEC, TrialSpec
+from compressor.engine.plan import Decision, Edit, Phase, Plan
+from compressor.errors import MachineError, NoAnswer, WorkerLost
+from compressor.search.executor import SPEC, Question, TrialSpec
 from compressor.search.local import LocalExecutor
+from compressor.search.questions import Resolved
 from compressor.search.run_folder import RunFolder
 from compressor.search.worker import run_job
 from compressor.train.spec import TrainingSpec
@@ -66,6 +67,13 @@ def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Pa
     (worker,) = psutil.Process().children()
 
     hold.with_name("reached").unlink()
+    about = Resolved(Plan((Phase("p", (Decision("binarize", "spread", {"count": 1}),)),)))
+    answer = executor.ask(Question(spec.run, about, 60.0)).result()
+    assert [edit.plugin for edit in answer.edits] == ["binarize"]
+    with pytest.raises(NoAnswer, match=r"took longer than 0\.001 s"):
+        executor.ask(Question(spec.run, about, 0.001)).result()
+    assert worker.is_running()
+
     hold.touch()  # a trial that is killed is lost, with its own children, and its worker lives on
     killed = executor.submit(replace(spec, folder=f"{folder}-killed"))
     soon(hold.with_name("reached").exists)
