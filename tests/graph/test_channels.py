@@ -43,6 +43,18 @@ def test_oracles_on_any_channels(data: st.DataObject) -> None:
     check_oracles(network, path, channels)
 
 
+PADS = (
+    nn.ZeroPad2d(1), nn.ConstantPad2d(1, 0.0), nn.ReflectionPad2d(1), nn.ReplicationPad2d(1), nn.CircularPad2d(1)
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("pad", PADS, ids=lambda pad: type(pad).__name__)
+def test_layers_that_share_what_they_do_with_others_of_their_kind(pad: nn.Module) -> None:
+    """Their ``forward`` is that of a common base class."""
+    network = chain(nn.Conv2d(3, 6, 1), pad, nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 5), shape=(3, 4, 4))
+    assert check_oracles(network, "0") > 0.05
+
+
 def test_a_wrong_duplicate_is_noticed() -> None:
     """Control: without sharing out the weights the oracle fails."""
     network = zoo("vgg")

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import Refusal
 from compressor.graph.channels import put_in_place, resize
+from compressor.graph.coupling.atoms import Numbers
 from compressor.graph.coupling.layers import channel_dim
 from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.trace import Trace, trace_of
@@ -64,11 +65,10 @@ def _attempt(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> d
         return {}
     try:
         layout = Replay(network, trace, Change(copies=dict.fromkeys(gone, 0))).replay()
-        pruned = _without(network, trace, layout)
+        path = _first_difference(network, _without(network, trace, layout), trace, layout)
     except Refusal as refusal:
         alone = len(groups) == 1
         return dict.fromkeys(groups, refusal.reason) if alone else _halves(network, trace, groups)
-    path = _first_difference(network, pruned, trace, layout)
     if path is None:
         return {}
     reached = set(trace.classes_of(trace.slots[path].atoms).tolist()) if path in trace.slots else set(gone)
@@ -96,21 +96,34 @@ def _without(network: Network, trace: Trace, layout: Layout) -> Network:
     return fork
 
 
-class _Outputs(fx.Interpreter):
-    """Runs a network and keeps what each call of a layer gives."""
+class _Run(fx.Interpreter):
+    """Runs a network and keeps what each call of a layer takes and gives.
 
-    def __init__(self, module: fx.GraphModule, silenced: Mapping[str, tuple[int, Tensor]]) -> None:
+    ``silenced``: path → dimension and mask of its inputs; ``given``: call of a layer → what it gives instead.
+    """
+
+    def __init__(
+        self, module: fx.GraphModule, silenced: Mapping[str, tuple[int, Tensor]], given: Mapping[str, Tensor]
+    ) -> None:
         super().__init__(module)
-        self._silenced = silenced
+        self._silenced, self._given = silenced, given
+        self.inputs: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
+        self._name = ""
 
     def run_node(self, n: fx.Node) -> Any:
+        self._name = n.name
         result = super().run_node(n)
+        given = self._given.get(n.name)
+        if isinstance(result, Tensor) and given is not None and given.shape == result.shape:
+            result = given
         if n.op in ("call_module", "output") and isinstance(result, Tensor):
             self.outputs[n.name] = result
         return result
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args and isinstance(args[0], Tensor):
+            self.inputs[self._name] = args[0]
         if target in self._silenced:
             dim, mask = self._silenced[target]
             shape = [-1 if place == dim % args[0].dim() else 1 for place in range(args[0].dim())]
@@ -119,46 +132,66 @@ class _Outputs(fx.Interpreter):
 
 
 def _first_difference(network: Network, pruned: Network, trace: Trace, layout: Layout) -> str | None:
-    """Path of the first layer that takes channels and differs; None where all agree."""
+    """Path of the first layer that takes channels and differs; None where all agree.
+
+    Layers of plugins say themselves what they do without some inputs, which need not be what they do with zeros (a
+    sign has none). What reaches them is compared, and what they give is given to what follows in both networks.
+    Raises ``Refusal`` where only the network with all channels runs.
+    """
     silenced = dict(_silenced(network, trace, layout))
     for shape in _shapes(network):
-        try:
-            with undisturbed(network.module), undisturbed(pruned.module):
-                torch.manual_seed(0)
-                like = next(network.module.parameters())
-                images = torch.randn(2, *shape, dtype=like.dtype, device=like.device)
-                whole = _Outputs(network.module, silenced)
+        with undisturbed(network.module), undisturbed(pruned.module):
+            torch.manual_seed(0)
+            like = next(network.module.parameters())
+            images = torch.randn(2, *shape, dtype=like.dtype, device=like.device)
+            whole = _Run(network.module, silenced, {})
+            try:
                 whole.run(images)
-                part = _Outputs(pruned.module, {})
+            except RuntimeError:
+                continue
+            part = _Run(pruned.module, {}, dict(_of_plugins(network, whole, layout)))
+            try:
                 part.run(images)
-        except RuntimeError:
-            continue
-        return next(_differences(network, whole.outputs, part.outputs, trace, layout), None)
+            except RuntimeError as error:
+                raise Refusal("the network does not run without some of its channels") from error
+        return next(_differences(network, whole, part, trace, layout), None)
     return None
 
 
 def _silenced(network: Network, trace: Trace, layout: Layout) -> Iterator[tuple[str, tuple[int, Tensor]]]:
     for path, index in layout.inputs.items():
-        slot = trace.slots[path]
-        if not slot.both:
+        slot, leaf = trace.slots[path], network.leaf(path)
+        if not slot.both and not isinstance(leaf, Leaf):
             mask = torch.zeros(len(slot.atoms), device=network.device)
             mask[torch.from_numpy(index).to(network.device)] = 1
-            yield path, (channel_dim(network.leaf(path)), mask)
+            yield path, (channel_dim(leaf), mask)
 
 
-def _differences(
-    network: Network, whole: Mapping[str, Tensor], part: Mapping[str, Tensor], trace: Trace, layout: Layout
-) -> Iterator[str]:
+def _of_plugins(network: Network, whole: _Run, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+    """Calls of plugins' layers, and the part that stays of what they give."""
+    for node, leaf in network.calls():
+        if isinstance(leaf, Leaf) and node.name in whole.outputs:
+            yield node.name, _picked(whole.outputs[node.name], leaf, layout.outputs.get(str(node.target)))
+
+
+def _differences(network: Network, whole: _Run, part: _Run, trace: Trace, layout: Layout) -> Iterator[str]:
     for node, leaf in network.calls():
         path = str(node.target)
-        if isinstance(leaf, Leaf) or path not in trace.slots or node.name not in whole or node.name not in part:
+        if path not in trace.slots:
             continue
-        expected, actual = whole[node.name], part[node.name]
-        if path in layout.outputs:
-            index = torch.from_numpy(layout.outputs[path]).to(expected.device)
-            expected = expected.index_select(channel_dim(leaf), index)
+        taken = isinstance(leaf, Leaf)
+        expected, actual = ((run.inputs if taken else run.outputs).get(node.name) for run in (whole, part))
+        if expected is None or actual is None:
+            continue
+        index = layout.outputs.get(path) if not taken or trace.slots[path].both else layout.inputs.get(path)
+        expected = _picked(expected, leaf, index)
         if expected.shape != actual.shape or not _close(expected, actual):
             yield path
+
+
+def _picked(value: Tensor, leaf: nn.Module, index: Numbers | None) -> Tensor:
+    """The channels ``index`` of what a layer takes or gives; all where there is none."""
+    return value if index is None else value.index_select(channel_dim(leaf), torch.from_numpy(index).to(value.device))
 
 
 def _close(expected: Tensor, actual: Tensor) -> bool:

@@ -47,7 +47,7 @@ def _rule(leaf: nn.Module) -> Rule | None:
     maker = next(kind for kind in type(leaf).__mro__ if "forward" in vars(kind))
     if not maker.__module__.startswith("torch.nn."):
         return None  # a class of the user's own that computes something else
-    return next((rule for kinds, rule in RULES if issubclass(maker, kinds)), None)
+    return next((rule for kinds, rule in RULES if isinstance(leaf, kinds)), None)
 
 
 def _same(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
