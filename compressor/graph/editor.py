@@ -109,10 +109,7 @@ class Editor:
         shape = self.network.shape(node)
         self._fits(node.name, [module], [shape])
         path = add(self.network, place_of(node), name, module)
-        with self.network.graph.inserting_after(node):
-            call = self.network.graph.call_module(path, (node,))
-        node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
-        self._settle([call])
+        call = self._pass_through(node, path)
         self._record("insert", path, f"{_kind(module)} after {node.name}")
         return call
 
@@ -123,10 +120,7 @@ class Editor:
         """
         self._check_open()
         self._fits(node.name, [self.network.leaf(path)], [self.network.shape(node)])
-        with self.network.graph.inserting_after(node):
-            call = self.network.graph.call_module(path, (node,))
-        node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
-        self._settle([call])
+        call = self._pass_through(node, path)
         self._record("repeat", path, f"after {node.name}")
         return call
 
@@ -333,6 +327,14 @@ class Editor:
             node for where in plan.constants for node in self.network.graph.find_nodes(op="get_attr", target=where)
         ]
         self._settle([*calls, *(user for node in reads for user in node.users), *plan.calls])
+
+    def _pass_through(self, node: fx.Node, path: str) -> fx.Node:
+        """Call the leaf at ``path`` on ``node``, for all that reads it; returns the node of the call."""
+        with self.network.graph.inserting_after(node):
+            call = self.network.graph.call_module(path, (node,))
+        node.replace_all_uses_with(call, delete_user_cb=lambda user: user is not call)
+        self._settle([call])
+        return call
 
     def _settle(self, touched: Sequence[fx.Node]) -> None:
         self._misfits = settle(self.network, [*touched, *self._misfits])
