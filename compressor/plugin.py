@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from compressor.graph.computed import computed_weights
 from compressor.knobs import Choices, Knob
 
 if TYPE_CHECKING:
@@ -105,5 +106,10 @@ def sites_of(plugin: Plugin, network: Network) -> list[Site]:
 
 
 def refusals_of(plugin: Plugin, network: Network) -> list[Refused]:
-    """The refusals of a plugin, without the sites."""
-    return [place for place in plugin.sites(network) if isinstance(place, Refused)]
+    """The refusals of a plugin, without the sites, and the layers that no plugin can see."""
+    return [*(place for place in plugin.sites(network) if isinstance(place, Refused)), *unseen(network)]
+
+
+def unseen(network: Network) -> list[Refused]:
+    """Layers that are no leaves of the network, since their weights are computed: every plugin passes them by."""
+    return [Refused(computed.path, computed.reason) for computed in computed_weights(network)]

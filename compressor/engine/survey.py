@@ -15,7 +15,7 @@ from compressor.engine.apply import acting
 from compressor.errors import CompressorError, ForeignError
 from compressor.graph.network import Network
 from compressor.knobs import Choice, FloatRange, IntRange, Knob
-from compressor.plugin import Refused, Site
+from compressor.plugin import Refused, Site, unseen
 from compressor.registry import make, titled
 
 PLUGIN_SECONDS = 60.0
@@ -51,7 +51,7 @@ def survey(asked: Asked, network: Network) -> Surveyed:
         places = [_plain(place, name) for place in found]
     return Surveyed(
         tuple(place for place in places if isinstance(place, Site)),
-        tuple(place for place in places if isinstance(place, Refused)),
+        (*(place for place in places if isinstance(place, Refused)), *unseen(network)),
     )
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from compressor.data.imported import call_function, import_function
 from compressor.errors import CaptureError, InputError, ModelFileError, did_you_mean
 from compressor.graph.capture import capture
+from compressor.graph.computed import fold_weights
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
@@ -39,9 +40,13 @@ def load_model(
     ``model`` is a file (torch.export archive or ONNX, whatever its suffix), ``package.module:function`` that returns a
     module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
     loaded. ``input_shape`` is the shape of one sample where the file does not say it; ``otherwise`` is asked for it
-    where the module does not say it either. Raises ``InputError`` with one line.
+    where the module does not say it either. Weights that the model computes from others at each call are folded, as
+    the network's notes say. Raises ``InputError`` with one line.
     """
-    shape = ShapeSource(input_shape, otherwise)
+    return fold_weights(_load(model, weights, trust, ShapeSource(input_shape, otherwise)))
+
+
+def _load(model: str, weights: Path | None, trust: bool, shape: ShapeSource) -> Network:
     path = Path(model)
     names = [entry.name for entry in zoo()]
     if path.is_file() or (path.exists() and model not in names):

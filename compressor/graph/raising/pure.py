@@ -19,8 +19,9 @@ _NAMES: Final = frozenset({
     # products
     "addbmm", "addmm", "addmv", "addr", "baddbmm", "bilinear", "bmm", "conv1d", "conv2d", "conv3d", "conv_transpose1d",
     "conv_transpose2d", "conv_transpose3d", "convolution", "cosine_similarity", "dot", "einsum", "gru", "inner",
-    "linalg_matmul", "linalg_multi_dot", "linalg_vecdot", "linear", "lstm", "matmul", "mm", "mv", "outer",
-    "pairwise_distance", "rnn_relu", "rnn_tanh", "scaled_dot_product_attention", "tensordot", "vdot", "_weight_norm",
+    "linalg_matmul", "linalg_matrix_exp", "linalg_multi_dot", "linalg_vecdot", "linear", "lstm", "matmul", "matrix_exp",
+    "mm", "mv", "outer", "pairwise_distance", "rnn_relu", "rnn_tanh", "scaled_dot_product_attention", "tensordot",
+    "vdot", "_weight_norm",
     # reductions and normalisation
     "all", "alpha_dropout", "amax", "amin", "aminmax", "any", "argmax", "argmin", "argsort", "batch_norm",
     "count_nonzero", "cummax", "cummin", "cumprod", "cumsum", "dropout", "feature_alpha_dropout", "feature_dropout",

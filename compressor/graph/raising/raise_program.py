@@ -54,6 +54,7 @@ class _Raising:
         for op in program.ops:
             refuse_unknown(op, program)
         self.same = same_tensors(program)
+        self.varying = _of_the_input(program)
         self.paths = {path: safe_path(path) for path in program.tensors}
         if len(set(self.paths.values())) != len(self.paths):
             raise CaptureError("two of its tensors have names that differ in special characters only")
@@ -130,7 +131,7 @@ class _Raising:
     def as_layer(self, call: Call) -> fx.Node | None:
         base, _, _ = split_target(call.op.target)
         layer = LAYERS[base](call) if base in LAYERS else None
-        if layer is None or call.source is None or call.source.name in self.program.state:
+        if layer is None or call.source is None or call.source.name not in self.varying:
             return None
         settings = (str(layer.module), *sorted(layer.tensors.items()))
         key = (settings, "" if layer.tensors else call.op.scope.path)
@@ -176,7 +177,7 @@ class _Raising:
         if base not in PLAIN or variant == "Dimname" or not (call.is_plain or rows) or call.source is None:
             return None
         module = PLAIN[base](call)
-        if module is None:
+        if module is None or call.source.name not in self.varying:
             return None
         name = "flatten" if isinstance(module, nn.Flatten) else plain.split(".")[1]
         return self.build.call(self.plain_path(call, module, name), self.node(call.source.name))
@@ -251,3 +252,12 @@ class _Raising:
                 break
             leading.append(named.pop(argument.name))
         return self.build.apply(operator, leading, named)
+
+
+def _of_the_input(program: Program) -> set[str]:
+    """Values that depend on the input. What is computed from weights alone is no place for a layer."""
+    varying = {program.input}
+    for op in program.ops:
+        if any(value.name in varying for value in op.values):
+            varying.add(op.result)
+    return varying
