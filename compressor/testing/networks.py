@@ -104,12 +104,13 @@ def _captured() -> dict[str, Network]:
 
 
 def probe_evidence(network: Network, batches: int = 2, size: int = 32) -> Evidence:
-    """Seeded noise images with random labels, in the shape the network takes."""
+    """Seeded noise images with random labels, in the shape the network takes, which may be a part of a classifier."""
+    classes = network.shape(network.output_node)[-1]
     generator = torch.Generator().manual_seed(0)
     return Evidence([
         (
             torch.randn(size, *network.spec.shape, generator=generator),
-            torch.randint(0, network.classes, (size,), generator=generator),
+            torch.randint(0, classes, (size,), generator=generator),
         )
         for _ in range(batches)
     ])  # fmt: skip

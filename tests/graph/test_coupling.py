@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from traced import assert_consistent, images, traced, zoo
 
 from compressor.errors import Refusal
+from compressor.graph.coupling.atoms import Atoms
 from compressor.graph.coupling.groups import coupled_positions, free_channels
 from compressor.graph.coupling.trace import Trace, Tracer, trace_of
 from compressor.graph.editor import Editor
@@ -211,6 +212,62 @@ def assert_same_coupling(network: Network) -> None:
         for one, other in zip(ours.tolist(), theirs.tolist(), strict=True):
             assert names.setdefault(other, one) == one, "channels that were one class are two"
         assert np.array_equal([n in carried.pinned for n in ours], [n in fresh.pinned for n in theirs])
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), max_size=12), max_size=4))
+def test_atoms_that_are_united_are_named_by_the_smallest(rounds) -> None:
+    atoms, sets = Atoms(), [{name} for name in range(13)]
+    atoms.new(12)
+    for pairs in rounds:
+        atoms.unite(*torch.tensor(pairs, dtype=torch.long).view(-1, 2).T)
+        for one, other in pairs:
+            merged = sets[one] | sets[other]
+            for name in merged:
+                sets[name] = merged
+    assert atoms.classes.tolist() == [min(found) for found in sets]
+    assert atoms.unions == 13 - len({min(found) for found in sets})
+
+
+class Standardised(nn.Conv2d):
+    """Its weights are computed anew in every pass, from what is trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.weight.reshape(1, self.out_channels, -1)
+        weight = nn.functional.batch_norm(rows, None, None, training=True, momentum=0.0)
+        return nn.functional.conv2d(x, weight.view(self.weight.shape), self.bias)
+
+
+def test_computed_weights_are_not_followed_value_by_value() -> None:
+    network = traced(nn.Sequential(nn.Conv2d(3, 8, 1), Standardised(8, 16, 3), nn.Conv2d(16, 4, 1)), SHAPE)
+    trace = trace_of(network)
+    assert not trace.constants
+    assert len(trace.classes) < 64, "no more atoms than channels and what is pinned"
+    assert not free_channels(trace, "0"), "what a computed kernel sees cannot go"
+
+
+class Picked(nn.Module):
+    """Takes entries of its maps by a list."""
+
+    def __init__(self, picks: list[int]) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(len(picks), 5, 1)
+        self.register_buffer("picks", torch.tensor(picks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.conv(x).index_select(1, self.picks)))
+
+
+def test_networks_of_one_structure_share_a_trace() -> None:
+    network = traced(Picked([0, 2]), SHAPE)
+    fork = network.fork()
+    with torch.no_grad():
+        fork.leaf("conv").weight.mul_(2)
+    assert trace_of(fork) is trace_of(network)
+    others = (traced(Picked([0, 3]), SHAPE), traced(Picked([0, 2]), (3, 4, 8)))
+    assert not any(trace_of(other) is trace_of(network) for other in others)
+    fork.module.conv = nn.Conv2d(3, 4, 1, groups=1, bias=False)
+    fork.module.head = nn.BatchNorm2d(2)
+    assert trace_of(fork) is not trace_of(network)
 
 
 JOINED = {

@@ -50,26 +50,20 @@ class Atoms:
 
     def unite(self, left: Tensor, right: Tensor, reason: str = "") -> None:
         """Unite position by position. ``reason``: why, where it is for more than meeting in a sum."""
-        pairs = np.stack([self.classes[left.reshape(-1).numpy()], self.classes[right.reshape(-1).numpy()]])
-        pairs = pairs[:, (pairs[0] != pairs[1]) & (pairs != NOTHING).all(0)]
-        if not pairs.size:
+        one, other = (self.classes[atoms.reshape(-1).numpy()] for atoms in (left, right))
+        new = (one != other) & (one != NOTHING) & (other != NOTHING)
+        if not new.any():
             return
+        one, other = one[new], other[new]
         if reason:
-            self._ties.append((np.unique(pairs), reason))
-        parent: dict[int, int] = {}
-
-        def find(name: int) -> int:
-            while (above := parent.get(name, name)) != name:
-                parent[name] = name = parent.get(above, above)
-            return name
-
-        for one, other in np.unique(pairs, axis=1).T.tolist():
-            low, high = sorted((find(one), find(other)))
-            parent[high] = low
-        self.unions += len(parent)
-        renamed = np.arange(self._count)
-        renamed[list(parent)] = [find(name) for name in parent]
-        self._classes[: self._count] = renamed[self.classes]
+            self._ties.append((np.unique(np.concatenate([one, other])), reason))
+        least = np.arange(self._count)
+        while ((here := least[one]) != (there := least[other])).any():
+            np.minimum.at(least, np.maximum(here, there), np.minimum(here, there))
+            while ((below := least[least]) != least).any():
+                least = below
+        self.unions += int((least != np.arange(self._count)).sum())
+        self._classes[: self._count] = least[self.classes]
 
     def pin(self, atoms: Tensor, reason: str) -> None:
         """These can never be chosen."""

@@ -63,6 +63,11 @@ def call(flow: Flow, node: fx.Node) -> Any:
     return rule(flow, node, args, kwargs)
 
 
+def has_rule(node: fx.Node) -> bool:
+    """Whether a function or method call does something known to the channels that pass it."""
+    return node.op in ("call_function", "call_method") and operation(node) in RULES
+
+
 def _together(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Value by value: what meets at one place goes together, and broadcasting spreads what has one place."""
     values = tensors([*args, kwargs])

@@ -77,11 +77,11 @@ class Replay(Flow):
         """Raises ``Refusal`` where the change does not go through."""
         many = {path for path, calls in _calls(self.network).items() if calls > 1}
         for node in self.network.graph.nodes:
-            before = self._trace.values.get(node)
+            before = self._trace.values.get(node.name)
             if node.op in ("placeholder", "output") or not (self._concerns(node) or str(node.target) in many):
                 self.values[node] = before
                 continue
-            self._answers = list(self._trace.decisions.get(node, ()))
+            self._answers = list(self._trace.decisions.get(node.name, ()))
             try:
                 self.values[node] = value = self._visit(node)
             except (RuntimeError, IndexError, ValueError, TypeError) as error:
@@ -101,7 +101,8 @@ class Replay(Flow):
             slots[path] = replace(slots[path], atoms=slots[path].atoms[torch.from_numpy(index)])
         for path, (dim, index) in self.layout.constants.items():
             constants[path] = constants[path].index_select(dim, torch.from_numpy(index))
-        return replace(self._trace, made=made, slots=slots, constants=constants, values=self.values)
+        values = {node.name: value for node, value in self.values.items()}
+        return replace(self._trace, made=made, slots=slots, constants=constants, values=values)
 
     def _groups_change(self) -> bool:
         """Whether a grouped convolution is touched: with as many groups as inputs it is another kind."""
@@ -164,7 +165,7 @@ class Replay(Flow):
         """Classes that are pinned are never part of a change."""
 
     def fixed(self, node: fx.Node, reason: str) -> Tensor:
-        return self._trace.fixed[node]
+        return self._trace.fixed[node.name]
 
     def make(self, path: str, count: int) -> Tensor:
         atoms = self._trace.made[path]
@@ -196,7 +197,7 @@ class Replay(Flow):
         """Says nothing new."""
 
     def run(self, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        fresh = refit(node, self._trace.values[node], self._length)
+        fresh = refit(node, self._trace.values[node.name], self._length)
         if fresh is None or all(map(_equal, fresh, (node.target, node.args, node.kwargs))):
             return perform(node, args, kwargs)
         self.layout.calls[node] = fresh
@@ -204,7 +205,7 @@ class Replay(Flow):
 
     def run_slices(self, node: fx.Node, value: Tensor, picks: dict[int, slice]) -> Tensor:
         varying = self.varying(value)
-        old = self._trace.values[node.all_input_nodes[0]]
+        old = self._trace.values[node.all_input_nodes[0].name]
         fresh = dict(picks)
         for dim in varying:
             run = picks.get(dim, slice(None))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import Atoms, Numbers
@@ -39,7 +39,7 @@ class Slot:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Where the channels of one network are, as it was when traced."""
+    """Where the channels of one network are, as it was when traced; it holds nothing of the network but names."""
 
     classes: Numbers
     """Atom → its class: the least that can go."""
@@ -55,9 +55,10 @@ class Trace:
     """Path → what arrives at a layer."""
     constants: Mapping[str, Tensor]
     """Path → atoms of a constant, shaped like it."""
-    fixed: Mapping[fx.Node, Tensor]
-    values: Mapping[fx.Node, Any]
-    decisions: Mapping[fx.Node, tuple[list[int], ...]]
+    fixed: Mapping[str, Tensor]
+    """By node, as what follows."""
+    values: Mapping[str, Any]
+    decisions: Mapping[str, tuple[list[int], ...]]
     """What rules were told of each node, question by question, along which dimensions identities differ."""
 
     @functools.cached_property
@@ -105,9 +106,10 @@ class Tracer(Flow):
         self._blocked: dict[str, str] = {}
         self._slots: dict[str, Slot] = {}
         self._constants: dict[str, Tensor] = {}
-        self._fixed: dict[fx.Node, Tensor] = {}
-        self._decisions: dict[fx.Node, list[list[int]]] = {}
+        self._fixed: dict[str, Tensor] = {}
+        self._decisions: dict[str, list[list[int]]] = {}
         self._node: fx.Node = network.input_node
+        self._meeting = meeting_constants(network)
         self._before = -1
         self._known: dict[int, tuple[Tensor, int, list[int]]] = {}
 
@@ -128,7 +130,7 @@ class Tracer(Flow):
             self._slots,
             self._constants,
             self._fixed,
-            self.values,
+            {node.name: value for node, value in self.values.items()},
             {node: tuple(answers) for node, answers in self._decisions.items()},
         )
 
@@ -156,7 +158,7 @@ class Tracer(Flow):
 
     def ask(self, question: Callable[[Differing], list[int]]) -> list[int]:
         answer = question(self._differing)
-        self._decisions.setdefault(self._node, []).append(answer)
+        self._decisions.setdefault(self._node.name, []).append(answer)
         return answer
 
     def _differing(self, value: Tensor) -> list[int]:
@@ -174,10 +176,10 @@ class Tracer(Flow):
             self._atoms.pin(found, reason)
 
     def fixed(self, node: fx.Node, reason: str) -> Tensor:
-        if node not in self._fixed:
-            self._fixed[node] = self._atoms.new(1)
-            self._atoms.pin(self._fixed[node], reason)
-        return self._fixed[node]
+        if node.name not in self._fixed:
+            self._fixed[node.name] = self._atoms.new(1)
+            self._atoms.pin(self._fixed[node.name], reason)
+        return self._fixed[node.name]
 
     def make(self, path: str, count: int) -> Tensor:
         if path not in self._made:
@@ -192,7 +194,7 @@ class Tracer(Flow):
         path = str(node.target)
         if tensor.numel() == 1:
             return torch.zeros(tensor.shape, dtype=torch.long)
-        if tensor.numel() > LARGEST_CONSTANT:
+        if tensor.numel() > LARGEST_CONSTANT or path not in self._meeting:
             return self.fixed(node, f"its channels are tied to the constant {path}").expand(tensor.shape)
         if path not in self._constants:
             self._constants[path] = self._atoms.new(tensor.numel()).view(tensor.shape)
@@ -211,6 +213,21 @@ class Tracer(Flow):
         return value[tuple(picks.get(dim, slice(None)) for dim in range(value.dim()))]
 
 
+def meeting_constants(network: Network) -> set[str]:
+    """Paths of constants that meet channels of the network in an operation that has a rule.
+
+    Others end where all is pinned, as weights that are normalised for a convolution: nobody asks for their entries.
+    """
+    followed, met = set[fx.Node](), set[fx.Node]()
+    for node in network.graph.nodes:
+        if node.op == "placeholder" or not followed.isdisjoint(node.all_input_nodes):
+            followed.add(node)
+    for node in reversed(network.graph.nodes):
+        if (node in followed or node in met) and (node.op == "call_module" or functions.has_rule(node)):
+            met.update(node.all_input_nodes)
+    return {str(node.target) for node in met if node.op == "get_attr"}
+
+
 def differing(held: Tensor, canonical: Any) -> list[int]:
     """Dimensions of a core along which identities differ by class."""
     if held.numel() <= 1:
@@ -223,15 +240,25 @@ def differing(held: Tensor, canonical: Any) -> list[int]:
 # --- one trace for every state of a network --------------------------------------------------------------------------
 
 _TRACES: weakref.WeakKeyDictionary[Network, tuple[list[Any], Trace]] = weakref.WeakKeyDictionary()
+_BY_STRUCTURE: dict[tuple[Any, ...], Trace] = {}
+_MOST = 16
+"""Structures that are remembered."""
 
 
 def trace_of(network: Network) -> Trace:
-    """The trace of a network as it is now; found again where nothing has changed since the last call."""
+    """The trace of a network as it is now; found again where nothing that it depends on has changed.
+
+    Forks of a network share it, and so do networks with other weights.
+    """
     state = _state(network)
     known = _TRACES.get(network)
     if known is not None and len(known[0]) == len(state) and all(map(_is, known[0], state)):
         return known[1]
-    trace = Tracer(network).trace()
+    key = structure(network)
+    trace = _BY_STRUCTURE.pop(key, None) or Tracer(network).trace()
+    _BY_STRUCTURE[key] = trace
+    if len(_BY_STRUCTURE) > _MOST:
+        _BY_STRUCTURE.pop(next(iter(_BY_STRUCTURE)))
     _TRACES[network] = state, trace
     return trace
 
@@ -254,3 +281,28 @@ def _state(network: Network) -> list[Any]:
 
 def _is(one: Any, other: Any) -> bool:
     return one is other
+
+
+def structure(network: Network) -> tuple[Any, ...]:
+    """All that a trace depends on, in words: calls, shapes, and what layers are; no weights."""
+    modules = dict(network.module.named_modules(remove_duplicate=False))
+    return tuple(
+        (node.name, node.op, node.target, repr((node.args, node.kwargs)), node.meta.get("shape"), _held(modules, node))
+        for node in network.graph.nodes
+    )
+
+
+def _held(modules: Mapping[str, nn.Module], node: fx.Node) -> Any:
+    """What rules look at of the layer or the constant that a node names."""
+    path = str(node.target)
+    if node.op == "call_module":
+        leaf = modules[path]
+        words = [(name, value) for name, value in vars(leaf).items() if isinstance(value, int | str | tuple)]
+        told = sorted((name, repr(value)) for name, value in words if name != "training" and name[0] != "_")
+        return type(leaf), tuple(told), getattr(leaf, "channel_dim", None)
+    if node.op == "get_attr":
+        owner, _, name = path.rpartition(".")
+        constant = getattr(modules[owner], name, None)
+        if isinstance(constant, Tensor):  # a whole number may say which entry is picked
+            return constant.shape, None if constant.is_floating_point() else repr(constant.tolist())
+    return None

@@ -192,14 +192,15 @@ def _traced(network: Network) -> _Found:
     """What the trace says, in order of execution."""
     trace = trace_of(network)
     if trace not in _FOUND:
-        _FOUND[trace] = _Found(_search(trace, dict(network.leaves())))
+        _FOUND[trace] = _Found(_search(trace, {path: makes_channels(leaf) for path, leaf in network.leaves()}))
     return _FOUND[trace]
 
 
-def _search(trace: Trace, leaves: dict[str, nn.Module]) -> Iterator[Group | Refused]:
+def _search(trace: Trace, makers: dict[str, bool]) -> Iterator[Group | Refused]:
+    """``makers``: layers in order of execution, and whether each makes channels of its own."""
     covered: set[int] = set()
-    for path, leaf in leaves.items():
-        if not makes_channels(leaf):
+    for path in makers:
+        if not makers[path]:
             continue
         reason = why_not_free(trace, path)
         if reason:
@@ -208,13 +209,13 @@ def _search(trace: Trace, leaves: dict[str, nn.Module]) -> Iterator[Group | Refu
         units = {name: unit for name, unit in free_classes(trace, path).items() if name not in covered}
         if units:
             covered.update(units)
-            yield _group(trace, leaves, path, units)
+            yield _group(trace, makers, path, units)
 
 
-def _group(trace: Trace, leaves: dict[str, nn.Module], path: str, units: dict[int, list[int]]) -> Group:
+def _group(trace: Trace, layers: dict[str, bool], path: str, units: dict[int, list[int]]) -> Group:
     numbers = {name: number for number, name in enumerate(units)}
     makers = dict.fromkeys(where for name in units for where in trace.makers.get(name, ()))
-    producers = (path, *(where for where in makers if where != path and makes_channels(leaves[where])))
+    producers = (path, *(where for where in makers if where != path and layers[where]))
     rows: set[frozenset[int]] = set()
     for name in units:
         for row in trace.rows.get(name, ()):
