@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from compressor.graph.computed import computed_weights
+from compressor.graph.computed import unseen_layers
 from compressor.knobs import Choices, Knob
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def refusals_of(plugin: Plugin, network: Network) -> list[Refused]:
 
 
 def unseen(network: Network) -> list[Refused]:
-    """Layers that are no leaves of the network, since their weights are computed: every plugin passes them by."""
-    return [Refused(computed.path, computed.reason) for computed in computed_weights(network)]
+    """Layers that are no leaves of the network, such as those whose weights are computed: no plugin acts on them."""
+    return [Refused(path, reason) for path, reason in unseen_layers(network)]

@@ -75,6 +75,20 @@ def computed_weights(network: Network) -> Iterator[Computed]:
             yield Computed(node, _home(trained[0]), by)
 
 
+def unseen_layers(network: Network) -> Iterator[tuple[str, str]]:
+    """Layers that are no leaves, so that no plugin sees them: where they were in the source, and why they are none."""
+    computed = {found.node: found for found in computed_weights(network)}
+    for node in network.graph.nodes:
+        if node in computed:
+            yield computed[node].path, computed[node].reason
+        elif node.op == "call_function" and operation(node) in _LAYERS:
+            weight, source = _arguments(node).get("weight"), node.args[0]
+            if not isinstance(weight, fx.Node) or weight.op != "get_attr" or not isinstance(source, fx.Node):
+                continue
+            if isinstance(_tensor(network, str(weight.target)), nn.Parameter) and source.meta.get("shape") is None:
+                yield _home(str(weight.target)), "its input has the batch elsewhere than in the first dimension"
+
+
 def fold_weights(network: Network) -> Network:
     """The network, changed in place: computed weights become plain ones where that is sound, and its notes say so."""
     folding = _Folding(network)

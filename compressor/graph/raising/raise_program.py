@@ -131,13 +131,18 @@ class _Raising:
     def as_layer(self, call: Call) -> fx.Node | None:
         base, _, _ = split_target(call.op.target)
         layer = LAYERS[base](call) if base in LAYERS else None
-        if layer is None or call.source is None or call.source.name not in self.varying:
+        if layer is None or call.source is None or not self.holds_samples(call.source):
             return None
         settings = (str(layer.module), *sorted(layer.tensors.items()))
         key = (settings, "" if layer.tensors else call.op.scope.path)
         if key not in self.leaves:
             self.leaves[key] = self.add_layer(call, layer, base)
         return self.build.call(self.leaves[key], self.node(call.source.name))
+
+    def holds_samples(self, value: Value) -> bool:
+        """Whether a layer may take the value: one that depends on the input, with the batch as first dimension."""
+        sizes = self.program.sizes.get(value.name) or (BATCH,)
+        return value.name in self.varying and sizes[0] == BATCH
 
     def add_layer(self, call: Call, layer: Layer, base: str) -> str:
         module = layer.module
@@ -177,7 +182,7 @@ class _Raising:
         if base not in PLAIN or variant == "Dimname" or not (call.is_plain or rows) or call.source is None:
             return None
         module = PLAIN[base](call)
-        if module is None or call.source.name not in self.varying:
+        if module is None or not self.holds_samples(call.source):
             return None
         name = "flatten" if isinstance(module, nn.Flatten) else plain.split(".")[1]
         return self.build.call(self.plain_path(call, module, name), self.node(call.source.name))
