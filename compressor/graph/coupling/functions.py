@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from compressor.graph.coupling import moves
+from compressor.graph.coupling import moves, places
 from compressor.graph.coupling.flow import Differing, Flow, is_opaque, tensors
 from compressor.graph.coupling.moves import argument_of
 from compressor.graph.coupling.values import BATCH, broadcast, core, slices
@@ -16,28 +17,22 @@ from compressor.graph.shape_rules.functions import BINARY, UNARY, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 
-WEIGHING = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "normalize")
+WEIGHING = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp", "normalize")
 """Each value is changed by all that lie beside it along one dimension; the shape stays."""
-ALONE = frozenset(UNARY) - set(WEIGHING) | {
-    "log", "log1p", "log2", "expm1", "erf", "sin", "cos", "tan", "atan", "sinh", "cosh", "reciprocal", "round", "floor",
-    "ceil", "trunc", "frac", "pow", "clamp_min", "clamp_max", "clip", "rsub", "threshold", "rrelu", "hardshrink",
-    "softshrink", "tanhshrink", "softsign", "log_sigmoid", "logical_not", "isnan", "isfinite", "isinf", "zeros_like",
-    "ones_like", "full_like", "nan_to_num", "negative", "absolute", "native_dropout",
-}  # fmt: skip
 PRODUCTS = frozenset({
     "mul", "multiply", "imul", "div", "divide", "truediv", "true_divide", "itruediv", "floor_divide", "logical_and",
-    "bitwise_and", "and_", "masked_fill", "where",
+    "bitwise_and", "and", "__and__", "masked_fill", "where",
 })  # fmt: skip
 """Of one value on all channels they make nothing where a channel is nothing."""
-TOGETHER = PRODUCTS | set(BINARY) | ALONE | {
-    "iadd", "isub", "subtract", "pow", "ipow", "eq", "ne", "lt", "le", "gt", "ge", "logical_or", "logical_xor", "fmod",
-    "remainder", "atan2", "lerp", "addcmul", "addcdiv", "bitwise_or", "or_", "xor", "copysign", "hypot", "xlogy",
-    "squared_difference", "fmax", "fmin",
+TOGETHER = PRODUCTS | (set(UNARY) - set(WEIGHING)) | set(BINARY) | {
+    "iadd", "isub", "subtract", "ipow", "eq", "ne", "or", "xor", "__or__", "__xor__", "invert", "rsub", "negative",
+    "absolute", "log_sigmoid", "softsign", "tanhshrink", "zeros_like", "ones_like", "full_like",
 }  # fmt: skip
-"""Value by value; what stands at one place belongs together."""
+"""Value by value, beside what torch itself declares so; what stands at one place belongs together."""
 REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "prod", "std", "var", "norm", "logsumexp", "linalg_vector_norm", "any",
     "all", "argmax", "argmin", "nanmean", "nansum", "aminmax", "std_mean", "var_mean", "median",
+    "count_nonzero",
 })  # fmt: skip
 PAIRED = frozenset({"std_mean", "var_mean", "aminmax"})
 SPATIAL = frozenset({
@@ -45,8 +40,8 @@ SPATIAL = frozenset({
     "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d",
     "lp_pool1d", "lp_pool2d", "interpolate", "upsample", "upsample_nearest1d", "upsample_nearest2d",
     "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d",
-    "_upsample_nearest_exact2d",
-    "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d", "grid_sample",
+    "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d", "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d",
 })  # fmt: skip
 
 
@@ -57,7 +52,7 @@ def call(flow: Flow, node: fx.Node) -> Any:
     if not tensors(given) and not is_opaque([*args, *kwargs.values()]):
         return moves.perform(node, args, kwargs)  # arithmetic on sizes
     name = operation(node)
-    rule = RULES.get(name)
+    rule = _rule(name)
     if rule is None or (is_opaque([*args, *kwargs.values()]) and name != "cat"):
         return flow.opaque(node, given, f"pass {node.name}, which mixes them in a way that is not known")
     return rule(flow, node, args, kwargs)
@@ -65,7 +60,24 @@ def call(flow: Flow, node: fx.Node) -> Any:
 
 def has_rule(node: fx.Node) -> bool:
     """Whether a function or method call does something known to the channels that pass it."""
-    return node.op in ("call_function", "call_method") and operation(node) in RULES
+    return node.op in ("call_function", "call_method") and _rule(operation(node)) is not None
+
+
+def _rule(name: str) -> Rule | None:
+    return RULES.get(name) or (_together if _is_pointwise(name) else None)
+
+
+@functools.cache
+def _is_pointwise(name: str) -> bool:
+    """Whether torch itself declares an operation to work value by value, and to have one result."""
+    packet = getattr(torch.ops.aten, name, None) if name.isidentifier() and not name.startswith("__") else None
+    if not isinstance(packet, torch._ops.OpOverloadPacket):
+        return False
+    names: list[str] = packet.overloads()  # type: ignore[no-untyped-call]
+    operators = [getattr(packet, overload) for overload in names if not overload.endswith("out")]
+    on_tensors = [each for each in operators if any("Tensor" in str(given.type) for given in each._schema.arguments)]
+    results = {len(each._schema.returns) if torch.Tag.pointwise in each.tags else 0 for each in on_tensors}
+    return results == {1}
 
 
 def _together(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -184,12 +196,32 @@ def _product(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
     return flow.opaque(node, [left, right], f"pass {node.name}, which multiplies matrices of them")
 
 
-def _rolled(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    x, dims = args[0], argument_of(args, kwargs, 2, "dims", ())
-    listed = [dims] if isinstance(dims, int) else list(dims) or list(range(x.dim()))
-    if {dim % x.dim() for dim in listed} & set(flow.varying(x)):
-        flow.pin(x, f"its channels pass {node.name}, which moves them by a fixed number")
-    return moves.perform(node, args, kwargs)
+def _sampled(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Every channel's image is read at the same points."""
+    flow.pin([*args[1:], kwargs], f"its channels are the points that {node.name} reads")
+    return _image(flow, node, args[:1], {})
+
+
+def _binned(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    flow.pin([*args[1:], kwargs], f"its channels are the steps of {node.name}")
+    return args[0]
+
+
+def _sloped(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``prelu``: a slope for each channel, or one for all."""
+    x, slopes = args
+    return _met(flow, node, x, slopes.reshape(-1, *[1] * (x.dim() - 2)))
+
+
+def _overwritten(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``slice_scatter`` and ``select_scatter``: a part is another value's."""
+    x, part, dim = args[0], args[1], int(argument_of(args, kwargs, 2, "dim", 0)) % args[0].dim()
+    if operation(node) == "select_scatter":
+        part = part.unsqueeze(dim)
+    if dim in flow.varying(x) or dim in flow.varying(part):
+        flow.pin([x, part], f"its channels pass {node.name}, which picks them by their number")
+        return moves.perform(node, args, kwargs)
+    return _met(flow, node, x.narrow(dim, 0, 1), part.narrow(dim, 0, 1)).expand(x.shape)
 
 
 def _pixels(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -217,7 +249,15 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), moves.joined),
     **dict.fromkeys(("pad", "constant_pad_nd"), moves.padded),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"), _pixels),
-    "roll": _rolled,
+    **dict.fromkeys(("roll", "tril", "triu"), places.fixed),
+    "diagonal": places.diagonal,
+    "unfold": places.windows,
+    "im2col": places.patches,
+    **dict.fromkeys(("sort", "argsort", "topk", "cummax", "cummin"), places.ordered),
+    **dict.fromkeys(("slice_scatter", "select_scatter"), _overwritten),
+    "prelu": _sloped,
+    "bucketize": _binned,
+    **dict.fromkeys(("grid_sample", "grid_sampler_2d", "grid_sampler_3d"), _sampled),
     "glu": _halved,
     **dict.fromkeys(("matmul", "bmm"), _product),
 }

@@ -1,0 +1,91 @@
+"""Function calls of every kind that captured networks hold: channels pass, or are held where they are picked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from networks import make_sensitive
+from oracles import check_oracles
+from torch import Tensor, nn
+from traced import traced
+
+from compressor.errors import Refusal
+from compressor.graph.editor import Editor
+
+SHAPE = (3, 4, 4)
+
+
+class Called(nn.Module):
+    """A convolution, an operation on what it gives, and a convolution that takes its product with that."""
+
+    def __init__(self, operation: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.operation = operation
+        self.first, self.second, self.head = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 4, 3), nn.Linear(16, 5)
+        self.slopes = nn.Parameter(torch.rand(6))
+        self.register_buffer("steps", torch.tensor([-1.0, 0.0, 0.5]))
+        self.points = nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.grid = torch.tanh(self.points(x)).permute(0, 2, 3, 1)
+        x = self.first(x)
+        return self.head(self.second(self.operation(self, x) * x).flatten(1))
+
+
+VALUE_BY_VALUE: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "logit": lambda m, x: torch.logit(torch.sigmoid(x)),
+    "atanh": lambda m, x: torch.atanh(torch.tanh(x) * 0.9),
+    "special": lambda m, x: torch.special.i0e(x) + torch.special.entr(x.abs()) + torch.sinc(x),
+    "two": lambda m, x: torch.logaddexp(x, x.flip(3)) + torch.heaviside(x, x) + torch.copysign(x, x.flip(2)),
+    "logical": lambda m, x: torch.logical_and(x > 0, x < 1) | torch.logical_not(x > -1) ^ (x > 2),
+    "where": lambda m, x: torch.where(x > 0, x.sin(), x.cos()),
+    "masked_fill": lambda m, x: x.masked_fill(x < 0, 0.5),
+    "addcmul": lambda m, x: torch.addcmul(x, x.flip(3), x, value=0.5),
+    "lerp": lambda m, x: torch.lerp(x, x.flip(2), torch.sigmoid(x)),
+    "clamps": lambda m, x: x.clamp_min(-1) + x.clamp_max(0.5) + torch.clamp(x, x.flip(3) - 1, x.flip(3) + 1),
+    "least and most": lambda m, x: torch.minimum(x, x.flip(3)) + torch.fmax(x, x.flip(2)),
+    "prelu": lambda m, x: torch.prelu(x, m.slopes),
+    "bucketize": lambda m, x: torch.bucketize(x, m.steps),
+}  # fmt: skip
+MOVING: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "tril": lambda m, x: x.tril(1) + x.triu(2),
+    "rot90": lambda m, x: x.rot90(1, (2, 3)),
+    "diagonal": lambda m, x: x.diagonal(0, 2, 3).unsqueeze(2),
+    "windows": lambda m, x: x.unfold(3, 2, 2).mean(-1).repeat_interleave(2, 3),
+    "patches": lambda m, x: F.unfold(x, (2, 1), stride=2).unflatten(1, (-1, 2)).mean((2, 3))[..., None, None],
+    "sort": lambda m, x: x.sort(3)[0] + x.cummax(2)[0],
+    "topk": lambda m, x: x.topk(1, 2)[0],
+    "count": lambda m, x: (x > 0).count_nonzero((2, 3))[..., None, None],
+    "sums": lambda m, x: x.logcumsumexp(3),
+    "slice_scatter": lambda m, x: torch.slice_scatter(x, x[..., 2:].sin(), 3, 0, 2),
+    "select_scatter": lambda m, x: torch.select_scatter(x, x[:, :, 1].cos(), 2, 3),
+    "grid_sample": lambda m, x: F.grid_sample(x, m.grid, align_corners=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*VALUE_BY_VALUE, *MOVING])
+def test_operations_that_leave_channels_where_they_are(name: str) -> None:
+    network = traced(make_sensitive(Called((VALUE_BY_VALUE | MOVING)[name]), SHAPE), SHAPE)
+    assert check_oracles(network, "first") > 0.01
+
+
+BY_NUMBER: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "tril": lambda m, x: x.transpose(1, 3).tril().transpose(1, 3),
+    "diagonal": lambda m, x: x.diagonal(0, 1, 2).unsqueeze(1).mean(3, keepdim=True),
+    "windows": lambda m, x: x.unfold(1, 3, 3).mean(-1).repeat(1, 3, 1, 1),
+    "sort": lambda m, x: x.sort(1)[0],
+    "topk": lambda m, x: x.topk(1, 1)[0],
+    "slice_scatter": lambda m, x: torch.slice_scatter(x, x[:, 4:], 1, 0, 2),
+    "select_scatter": lambda m, x: torch.select_scatter(x, x[:, 1], 1, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_NUMBER)
+def test_operations_that_pick_channels_by_their_number_hold_them(name: str) -> None:
+    network = traced(Called(BY_NUMBER[name]), SHAPE)
+    with pytest.raises(Refusal):
+        Editor(network).drop_channels("first", [1])
