@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -57,49 +57,16 @@ def layer_costs(network: Network) -> list[LayerCost]:
     modules = dict(network.module.named_modules(remove_duplicate=False))
     counted: set[int] = set()
     costs: list[LayerCost] = []
-    seen = _shapes_of_samples(network)
     for node in network.graph.nodes:
         if node.op == "call_module":
             module = modules[str(node.target)]
-            shapes = [seen[source] for source in node.all_input_nodes if source in seen]
+            shapes = [shape for source in node.all_input_nodes if (shape := source.meta.get("shape")) is not None]
             cost = _without(cost_of(module, *shapes), module, counted)
             output = node.meta.get("shape") or ()
             costs.append(LayerCost(str(node.target), type(module).__name__, shapes[0] if shapes else (), output, cost))
         else:
             costs.extend(_bare_costs(network, node, counted))
     return costs
-
-
-def _shapes_of_samples(network: Network) -> dict[fx.Node, Shape]:
-    """What one sample of every value is, also where the batch is not the first dimension, as inside an attention.
-
-    There the network is run on batches of two sizes, and the dimensions that grow are what they grow by: a value of
-    (T, N, E) has samples of (T, 1, E), one of (N · T, E) samples of (T, E).
-    """
-    known = {node: shape for node in network.graph.nodes if (shape := node.meta.get("shape")) is not None}
-    asked = {source for node, _ in network.calls() for source in node.all_input_nodes if source not in known}
-    if not asked:
-        return known
-    first, second = (_sizes_at(network, asked, count) for count in (2, 3))
-    for node in asked & first.keys() & second.keys():
-        pairs = list(zip(first[node], second[node], strict=True))
-        known[node] = tuple(large - small or small for small, large in pairs)
-    return known
-
-
-def _sizes_at(network: Network, nodes: set[fx.Node], batch: int) -> dict[fx.Node, Shape]:
-    found: dict[fx.Node, Shape] = {}
-
-    class Recorder(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> object:
-            value: object = super().run_node(n)
-            if n in nodes and isinstance(value, Tensor):
-                found[n] = tuple(value.shape)
-            return value
-
-    with undisturbed(network.module):
-        Recorder(network.module).run(*zeros((network.spec.shape,), batch, network.module))
-    return found
 
 
 def network_cost(network: Network) -> Cost:
@@ -121,11 +88,10 @@ def _compute_bits(module: nn.Module) -> int:
 
 def _macs(module: nn.Module, *inputs: Shape) -> int:
     match module:
+        case _ConvTransposeNd():
+            return math.prod(inputs[0][1:]) * module.weight.numel()
         case _ConvNd():
-            rank = len(module.kernel_size) + 1
-            rows, sample = math.prod(inputs[0][:-rank]), inputs[0][-rank:]  # several maps a sample, or one
-            places = sample if isinstance(module, _ConvTransposeNd) else shape_of(module, sample)
-            return rows * math.prod(places[1:]) * module.weight.numel()
+            return math.prod(shape_of(module, *inputs)[1:]) * module.weight.numel()
         case nn.Linear():
             return math.prod(inputs[0][:-1]) * module.weight.numel()
     if rule_for(module) is not None or not any(True for _ in module.parameters()):

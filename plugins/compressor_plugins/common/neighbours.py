@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -21,14 +19,6 @@ def leaf_at(network: Network, node: fx.Node | None) -> nn.Module | None:
 def source_of(node: fx.Node) -> fx.Node:
     """The first value a node takes."""
     return node.all_input_nodes[0]
-
-
-def why_not_by_sample(nodes: Iterable[fx.Node]) -> str:
-    """Why a layer cannot be looked at sample by sample at these calls; empty where it can."""
-    values = [value for node in nodes for value in (node, *node.all_input_nodes)]
-    if all(value.meta.get("shape") is not None for value in values):
-        return ""
-    return "takes or gives a value whose first dimension is not the batch, as inside an attention"
 
 
 def only_user(node: fx.Node) -> fx.Node | None:

@@ -11,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
-from compressor_plugins.common.neighbours import source_of, why_not_by_sample
+from compressor_plugins.common.neighbours import source_of
 
 KINDS: tuple[type[nn.Module], ...] = (
     nn.Linear,
@@ -58,9 +58,8 @@ def weight_layers(network: Network) -> Iterator[WeightLayer]:
     for path, layer in leaves.items():
         others = [owner for owner in owners[id(layer.weight)] if owner != path]
         shared = f"shares its weight with {', '.join(others)}" if others else ""
-        misplaced = why_not_by_sample(calls[path])
-        tokens = not misplaced and isinstance(layer, nn.Linear) and takes_tokens(network, calls[path])
-        yield WeightLayer(path, layer, tuple(calls[path]), shared or misplaced or _why_no_form(layer), tokens)
+        tokens = isinstance(layer, nn.Linear) and takes_tokens(network, calls[path])
+        yield WeightLayer(path, layer, tuple(calls[path]), shared or _why_no_form(layer), tokens)
 
 
 def is_weight_layer(leaf: nn.Module) -> TypeGuard[nn.Linear | _ConvNd]:

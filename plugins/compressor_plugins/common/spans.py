@@ -24,15 +24,7 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.span import find_span
 from compressor_plugins.common.layout import width
-from compressor_plugins.common.neighbours import (
-    PASSIVE,
-    behind,
-    is_batch_norm,
-    leaf_at,
-    only_user,
-    source_of,
-    why_not_by_sample,
-)
+from compressor_plugins.common.neighbours import PASSIVE, behind, is_batch_norm, leaf_at, only_user, source_of
 
 LAYERS = (_ConvNd, nn.Linear, Leaf)
 ACTIVATIONS = (
@@ -92,14 +84,14 @@ def _layers(network: Network) -> dict[fx.Node, Span]:
     """Every layer with its tail, by the node of the layer."""
     units: dict[fx.Node, Span] = {}
     for node, leaf in network.calls():
-        if isinstance(leaf, LAYERS) and len(node.all_input_nodes) == 1 and not why_not_by_sample([node]):
+        if isinstance(leaf, LAYERS) and len(node.all_input_nodes) == 1:
             units[node] = Span("layer", source_of(node), (node, *_tail(network, node)))
     return units
 
 
 def _tail(network: Network, node: fx.Node) -> Iterator[fx.Node]:
     user = only_user(node)
-    while user is not None and _rides_along(network, user) and user.meta.get("shape") == network.shape(node):
+    while user is not None and _rides_along(network, user) and network.shape(user) == network.shape(node):
         yield user
         user = only_user(user)
 
@@ -165,7 +157,7 @@ def _joins(network: Network) -> Iterator[tuple[fx.Node, fx.Node]]:
             for source in sources[1:]:
                 meeting = _common(meeting, source, parent, depth)
             parent[node], depth[node] = meeting, depth[meeting] + 1
-            if len(sources) > 1 and node.meta.get("shape") is not None:
+            if len(sources) > 1:
                 yield node, meeting
 
 

@@ -32,7 +32,7 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choices
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor_plugins.common.neighbours import is_batch_norm, leaf_at, only_user, why_not_by_sample
+from compressor_plugins.common.neighbours import is_batch_norm, leaf_at, only_user
 from compressor_plugins.common.replaceable import foreign_layers
 from compressor_plugins.quantize.geometry import KINDS, why_no_integers
 from compressor_plugins.quantize.layer import IntegerLayer
@@ -66,9 +66,8 @@ class Quantize(Plugin):
             elif path in foreign:
                 yield Refused(path, foreign[path])
             elif type(leaf) in KINDS:
-                calls = network.calls_of(path)
-                why = shared.get(path) or why_not_by_sample(calls) or why_no_integers(leaf) or self._saturated()
-                nodes = tuple(node.name for node in calls)
+                why = shared.get(path) or why_no_integers(leaf) or self._saturated()
+                nodes = tuple(node.name for node in network.calls_of(path))
                 yield Refused(path, why) if why else Site(path, {}, nodes, "in 8-bit integers")
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
