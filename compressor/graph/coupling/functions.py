@@ -27,12 +27,13 @@ PRODUCTS = frozenset({
 TOGETHER = PRODUCTS | (set(UNARY) - set(WEIGHING)) | set(BINARY) | {
     "iadd", "isub", "subtract", "ipow", "eq", "ne", "or", "xor", "__or__", "__xor__", "invert", "rsub", "negative",
     "absolute", "log_sigmoid", "softsign", "tanhshrink", "zeros_like", "ones_like", "full_like",
+    "isclose", "feature_alpha_dropout",
 }  # fmt: skip
 """Value by value, beside what torch itself declares so; what stands at one place belongs together."""
 REDUCTIONS = frozenset({
     "mean", "sum", "amax", "amin", "max", "min", "prod", "std", "var", "norm", "logsumexp", "linalg_vector_norm", "any",
     "all", "argmax", "argmin", "nanmean", "nansum", "aminmax", "std_mean", "var_mean", "median",
-    "count_nonzero",
+    "count_nonzero", "linalg_norm",
 })  # fmt: skip
 PAIRED = frozenset({"std_mean", "var_mean", "aminmax"})
 SPATIAL = frozenset({
@@ -129,7 +130,7 @@ def _reduced(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
     x, name = args[0], operation(node)
     if len(args) > 1 and isinstance(args[1], Tensor):  # the larger of two values
         return _together(flow, node, args, kwargs)
-    place = 2 if name in ("linalg_vector_norm", "norm") else 1
+    place = 2 if name in ("linalg_vector_norm", "linalg_norm", "norm") else 1
     dims = argument_of(args, kwargs, place, "dim", kwargs.get("axis"))
     rest = [value for value in args[place + 1 :] if isinstance(value, bool)]
     if name in ("var", "std") and isinstance(dims, bool):  # the old form: unbiased
@@ -253,12 +254,14 @@ RULES: dict[str, Rule] = {
     "diagonal": places.diagonal,
     "unfold": places.windows,
     "im2col": places.patches,
+    **dict.fromkeys(("col2im", "fold"), places.folded),
+    "diff": places.differences,
     **dict.fromkeys(("sort", "argsort", "topk", "cummax", "cummin"), places.ordered),
     **dict.fromkeys(("slice_scatter", "select_scatter"), _overwritten),
     "prelu": _sloped,
     "bucketize": _binned,
-    **dict.fromkeys(("grid_sample", "grid_sampler_2d", "grid_sampler_3d"), _sampled),
+    **dict.fromkeys(("grid_sample", "grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), _sampled),
     "glu": _halved,
-    **dict.fromkeys(("matmul", "bmm"), _product),
+    **dict.fromkeys(("matmul", "linalg_matmul", "bmm"), _product),
 }
 """Operation → what it does. Any other pins what goes in."""

@@ -27,7 +27,7 @@ SAME = frozenset({
 """The same values in another form of storage."""
 PLAIN = frozenset({
     "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis", "t", "squeeze", "unsqueeze", "expand_as",
-    "flip", "rot90", "repeat", "tile", "repeat_interleave", "size", "shape", "dim", "sym_size", "getattr",
+    "flip", "fliplr", "rot90", "repeat", "tile", "repeat_interleave", "size", "shape", "dim", "sym_size", "getattr",
 })  # fmt: skip
 """Nothing in them knows how many channels there are."""
 MOVES = RESHAPES | SPLITS | EXPANSIONS | SAME | PLAIN

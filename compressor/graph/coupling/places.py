@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from compressor.graph.coupling.flow import Flow
+from compressor.graph.coupling.flow import Flow, tensors
 from compressor.graph.coupling.moves import argument_of, perform
 from compressor.graph.coupling.values import BATCH, core
 from compressor.graph.shape_rules.functions import operation
@@ -54,6 +54,26 @@ def patches(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
     size = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
     rows = core(x).expand(-1, x.size(1), 1, 1)[:, :, 0].repeat_interleave(size, 1)
     return rows.expand(BATCH, -1, shape[1])
+
+
+def folded(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
+    """The way back: k² rows side by side become one channel's image."""
+    x, shape, kernel = args[0], node.meta.get("shape"), argument_of(args, kwargs, 2, "kernel_size", 1)
+    if x.dim() != 3 or shape is None:
+        return flow.opaque(node, x, f"pass {node.name}, which mixes them in a way that is not known")
+    x = flow.mix(x, [2], node, f"{node.name} sees an image in which a channel is not the same all over")
+    size = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
+    rows = core(x).expand(-1, x.size(1), 1)
+    rows = flow.mix(rows.reshape(rows.size(0), -1, size, 1), [2], node, f"{node.name} makes one of {size} channels")
+    return rows[:, :, :1].expand(BATCH, -1, *shape[1:])
+
+
+def differences(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
+    """``diff``: each value less the one before it, along one dimension."""
+    x, times, dim = args[0], int(argument_of(args, kwargs, 1, "n", 1)), int(argument_of(args, kwargs, 2, "dim", -1))
+    if tensors([*args[1:], kwargs]) or dim % x.dim() in flow.varying(x):
+        return flow.opaque(node, [*args, kwargs], f"pass {node.name}, which sets them against their neighbours")
+    return x.narrow(dim, 0, x.size(dim) - times)
 
 
 def ordered(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
