@@ -17,7 +17,7 @@ def headline(result: Result) -> str:
 
 
 def sentences(result: Result) -> list[str]:
-    """The best candidate's figures against the baseline's, then the reasons of the verdict."""
+    """The best candidate's figures against the baseline's, the reasons of the verdict, then what to know besides."""
     lines = [gains(result.best, result.baseline)] if result.best is not None else []
     told = bool(lines) and result.verdict.helped  # the reasons for a yes are the gains themselves
     reasons = () if told else result.verdict.reasons
@@ -25,6 +25,7 @@ def sentences(result: Result) -> list[str]:
         *lines,
         *map(_as_sentence, reasons),
         *(f"Careful: {_as_sentence(c, False)}" for c in result.verdict.cautions),
+        *(f"Note on the model: {_as_sentence(note, False)}" for note in result.notes),
     ]
 
 

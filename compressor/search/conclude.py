@@ -38,6 +38,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
         samples={"validation": len(prepared.data.validation)},
         normalisation=prepared.baseline.network.spec.normalisation,
         probe=prepared.probe,
+        notes=prepared.baseline.network.notes,
     )
 
 
@@ -51,6 +52,7 @@ def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
         samples={"validation": len(prepared.data.validation)},
         normalisation=prepared.baseline.network.spec.normalisation,
         probe=probe,
+        notes=prepared.baseline.network.notes,
     )
     return publish(prepared, result, {})
 
@@ -89,6 +91,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
         samples={"validation": len(prepared.data.validation), "test": len(test)},
         normalisation=prepared.baseline.network.spec.normalisation,
         probe=prepared.probe,
+        notes=prepared.baseline.network.notes,
     )
 
 

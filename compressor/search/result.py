@@ -125,6 +125,8 @@ class Result:
     """How pixels become the input of the network, and whether the files do that themselves."""
     probe: ProbeResult | None = None
     """What the probe found before the search; None where the recipe asks for none."""
+    notes: tuple[str, ...] = ()
+    """What the network that was compressed is not that its source was, in plain sentences."""
 
 
 RESULT: Stored[Result] = Stored(Result)

@@ -101,6 +101,10 @@ def test_a_run_that_did_not_help_gives_its_reasons() -> None:
     assert sentences(result)[1:] == ["The model was not changed."]
     careful = replace(result, verdict=replace(result.verdict, cautions=("few images",)))
     assert sentences(careful)[-1] == "Careful: few images."
+    assert sentences(replace(careful, notes=("it is folded",)))[-2:] == [
+        "Careful: few images.",
+        "Note on the model: it is folded.",
+    ]
     nothing = replace(result, best=None, front=())
     assert sentences(nothing) == ["The model was not changed."]
 

@@ -45,7 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     (folder / "r.toml").write_text(RECIPE)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
     recipe = read_recipe(folder / "r.toml")
-    run = RunFolder.create(folder / "run", recipe, capture(module, (1, 8, 8), "a test"))
+    network = capture(module, (1, 8, 8), "a test")
+    network.notes += ("its weights are folded",)
+    run = RunFolder.create(folder / "run", recipe, network)
     data = load_data(recipe.data)
     save_baseline(measure_baseline(run.model(), data), run.baseline)
     return run

@@ -107,6 +107,7 @@ def check_result(run: RunFolder) -> None:
     """``result.json`` has the names other programs rely on, and ``best/`` holds the best."""
     plain = json.loads((run.path / "result.json").read_bytes())
     assert {"helped", "reasons"} <= set(plain["verdict"])
+    assert plain["notes"] == ["its weights are folded"]
     for entry in (plain["baseline"], plain["best"], *plain["front"]):
         assert {"params", "size_bytes", "macs", "accuracy", "latency", "plan"} <= set(entry)
         assert set(entry["accuracy"]) == {"validation", "test", "onnx"}
