@@ -14,14 +14,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from archives import MODEL, WEIGHTS, Small, changed, entries, write
 from networks import NETWORKS, calibrated
-from torch import nn
+from onnx_support import model_of, weights
+from onnx_support import node as operation
+from torch import Tensor, nn
 
 from compressor.errors import ModelFileError
 from compressor.graph.capture import capture
+from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.pt2 import read_pt2, write_pt2
 
 
@@ -41,6 +45,49 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
     with torch.no_grad():  # negative control: one weight is enough to tell them apart
         next(read.module.parameters()).view(-1)[0] += 0.1
     assert not torch.equal(read(x), network(x))
+
+
+ODD = ["élan", "名", "$w", "__w", "w__", "_modules", "self", "class", "graph", "9 lives", "a:0", "x" * 300]
+"""Names that modules and ONNX tensors bear, and Python, fx or modules would read otherwise."""
+
+
+@pytest.mark.parametrize("name", ODD, ids=lambda name: str(name)[:8])
+def test_odd_names_are_written_and_read_again(name: str, tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+            self.conv._parameters[f"{name}2"] = nn.Parameter(torch.randn(4))
+            self._parameters[name] = nn.Parameter(torch.randn(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = self.conv(x).mean((2, 3)) * self._parameters[name]
+            return self.head(rows + self.conv._parameters[f"{name}2"])
+
+    module, x = Odd().eval(), torch.randn(2, 3, 8, 8)
+    exported = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False)
+    torch.export.save(exported, tmp_path / "theirs.pt2")
+    for network in (capture(module, (3, 8, 8)), read_pt2(tmp_path / "theirs.pt2")):
+        write_pt2(network, tmp_path / "ours.pt2")
+        again = read_pt2(tmp_path / "ours.pt2")
+        assert torch.equal(again(x), module(x))
+        assert again.module.state_dict().keys() == network.module.state_dict().keys()
+
+    graph = [
+        *(operation("Conv", "x", name, to="c"), operation("Mul", "c", f"{name}2", to="m")),
+        *(
+            operation("GlobalAveragePool", "m", to="p"),
+            operation("Flatten", "p", to="f"),
+            operation("MatMul", "f", f"{name}.w"),
+        ),
+    ]
+    constants = {name: weights(4, 3, 3, 3), f"{name}2": weights(4, 1, 1), f"{name}.w": weights(4, 3)}
+    for operator in graph:
+        operator.name = f"{name}/{operator.op_type}"
+    onnx.save(model_of(graph, constants, (3, 8, 8)), tmp_path / "model.onnx")
+    network = read_onnx(tmp_path / "model.onnx")
+    write_pt2(network, tmp_path / "ours.pt2")
+    assert torch.equal(read_pt2(tmp_path / "ours.pt2")(x), network(x))
 
 
 def test_torch_reads_what_is_written(tmp_path: Path) -> None:

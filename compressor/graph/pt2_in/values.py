@@ -31,24 +31,31 @@ DTYPES: Final[Mapping[int, torch.dtype]] = {
 """``ScalarType`` of ``torch/_export/serde/schema.py``, those a network needs."""
 
 MAX_ELEMENTS: Final = 2**31
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
-_PATH: Final = re.compile(r"(?=.{1,400}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+MAX_NAME: Final = 2000
+"""Letters of the name of a value or the path of a tensor."""
+_PATH: Final = re.compile(r"[\w $:/@#+~-]+(\.[\w $:/@#+~-]+)*")
 _SYMBOL: Final = re.compile(r"Symbol\('(\w{1,50})'")
 _ENTRY: Final = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
 def value_name(name: Any) -> str:
     """The name of a value. It ends up in generated source, so it must be an identifier and nothing else."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or keyword.iskeyword(name):
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isidentifier() or keyword.iskeyword(name):
         raise CaptureError(f"{str(name)[:40]!r} is no name of a value")
     return name
 
 
 def tensor_path(path: Any) -> str:
-    """The path of a tensor in the network."""
-    if not isinstance(path, str) or not _PATH.fullmatch(path) or "__" in (path[:2], path[-2:]):
+    """The path of a tensor in the source, whose modules may have any name; ``safe_path`` makes one of the network's."""
+    if not _is_path(path):
         raise CaptureError(f"{str(path)[:40]!r} is no path of a tensor")
-    return path
+    return str(path)
+
+
+def _is_path(path: Any) -> bool:
+    if not isinstance(path, str) or len(path) > MAX_NAME or _PATH.fullmatch(path) is None:
+        return False
+    return not any(part[:2] == part[-2:] == "__" for part in path.split("."))
 
 
 def whole(number: Any) -> int:
@@ -64,7 +71,7 @@ def scope_of(stack: Any) -> Scope:
     if len(parts) != 3 or parts[1].startswith("_empty_nn_module_stack"):
         return Scope()
     path, kind = parts[1].partition("@")[0], parts[2].rpartition(".")[2]
-    return Scope(path, kind[:100]) if _PATH.fullmatch(path) else Scope()
+    return Scope(path, kind[:100]) if _is_path(path) else Scope()
 
 
 # --- sizes -------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,17 +16,30 @@ from compressor.graph.leaf import Shape
 from compressor.graph.network import InputSpec, Network
 from compressor.graph.shapes import propagate
 
-RESERVED = frozenset([*dir(fx.GraphModule), *dir(nn.Module()), "meta", *keyword.kwlist])
+RESERVED = frozenset([*dir(fx.GraphModule), *dir(nn.Module()), "meta", "self", *keyword.kwlist])
 """Names that modules use themselves, and words of Python; a layer of such a name would hide them or be hidden."""
 MAX_SAMPLE: Final = 2**27
 """Numbers in the largest value of one sample: 512 MiB in single precision."""
+MAX_PART: Final = 100
+"""Letters of one part of a path, which other names are made of."""
 _SPECIAL = re.compile(r"[^A-Za-z0-9_.-]")
+_DUNDER = re.compile(r"^__+|__+$")
 
 
 def safe_path(path: str) -> str:
-    """``path`` without special characters, and with an underscore behind every part that has a meaning already."""
-    parts = _SPECIAL.sub("_", path).split(".")
-    return ".".join(f"{part}_" if part in RESERVED else part for part in parts) if path else ""
+    """``path`` as a network may use it, whatever it was called in the source; safe paths stay as they are.
+
+    Special characters become underscores, parts that Python or modules have a meaning for get one behind them, and
+    long parts are cut and told apart by a checksum.
+    """
+    return ".".join(map(_safe_part, _SPECIAL.sub("_", path).split("."))) if path else ""
+
+
+def _safe_part(part: str) -> str:
+    if len(part) > MAX_PART:
+        part = f"{part[: MAX_PART - 9]}_{zlib.crc32(part.encode()):08x}"
+    part = _DUNDER.sub("_", part)
+    return f"{part}_" if part in RESERVED else part
 
 
 def owner_of(path: str) -> str:
