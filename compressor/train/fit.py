@@ -54,7 +54,7 @@ def fit(
         return History(stopped="no epochs were asked for")
     if not any(parameter.requires_grad for parameter in network.module.parameters()):
         return History(stopped="the network has no trainable parameters")
-    if min(spec.batch, len(data.train)) == 1:
+    if spec.batch == 1:
         _refuse_one_value(network)
     return _run(network, data, spec, teacher, seed, progress)
 

@@ -89,6 +89,16 @@ class IntegerLayer(RoundingLeaf):
     def effective_weight(self) -> Tensor:
         return rounded(self.weight, self._spread(self.step), -self.largest, self.largest)
 
+    def reset_parameters(self) -> None:
+        """Weight and bias as the torch layer draws them, steps from the new weight."""
+        layer = filled(self.shell, self.weight, self.bias)
+        layer.reset_parameters()  # type: ignore[operator]
+        with torch.no_grad():
+            self.weight.copy_(layer.weight)  # type: ignore[arg-type]
+            self.bias.copy_(layer.bias)  # type: ignore[arg-type]
+            self.log_step.copy_(channel_steps(self._rows(self.weight), self.largest).log())
+        self.ready.fill_(False)
+
     # --- calibration ---------------------------------------------------------------------------------------------
 
     def begin(self) -> None:

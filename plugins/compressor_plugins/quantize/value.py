@@ -55,11 +55,27 @@ class SteppedValue(RoundingLeaf):
     def forward(self, x: Tensor) -> Tensor:
         if self.paused and self._seen is not None:
             self._seen.add(x)
+        if self.training and not (self.ready or self.paused):
+            self._begin_with(x)
         if self.jitter:
             x = x + self.jitter * self.step.detach() * torch.randn_like(x)
         if self.ready and not self.paused:
             x = rounded(x, self.step, -float(self.zero), STEPS - float(self.zero))
         return x if self.gain == 1 else x * self.gain
+
+    def _begin_with(self, x: Tensor) -> None:
+        """Trained without having been calibrated, it takes its steps from the first batch."""
+        self.begin()
+        if self._seen is not None:
+            self._seen.add(x)
+        self.settle()
+
+    def reset_parameters(self) -> None:
+        """Another step, and none that counts: the first batch says which."""
+        if not self.fixed:
+            with torch.no_grad():
+                self.log_step.normal_()
+            self.ready.fill_(False)
 
     def begin(self) -> None:
         self._seen = None if self.fixed else Seen()
