@@ -48,8 +48,11 @@ def soon(condition: Callable[[], bool], seconds: float = 240.0) -> None:
 
 
 def sessions_of(worker: psutil.Process) -> list[psutil.Process]:
-    """The trials a worker runs: children that lead a session of their own."""
-    return [child for child in worker.children() if os.getsid(child.pid) == child.pid]
+    """The trials a worker runs: children that lead a session of their own. A process may end while it is looked at."""
+    try:
+        return [child for child in worker.children() if os.getsid(child.pid) == child.pid]
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return []
 
 
 def test_a_spec_survives_json(spec: TrialSpec) -> None:
