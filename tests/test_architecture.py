@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "compressor"
 
 LAYERS = [
-    {"errors", "knobs", "files", "stored", "processes", "foreign", "apart", "runtime", "train.spec"},
+    {"errors", "knobs", "files", "stored", "imported", "processes", "foreign", "apart", "runtime", "train.spec"},
     {"graph"},
     {"evidence", "plugin"},
     {"registry", "models", "data"},

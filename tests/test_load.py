@@ -19,11 +19,11 @@ import torch
 from networks import NETWORKS, calibrated
 from torch import nn
 
-from compressor.data.imported import import_function
 from compressor.errors import InputError, ModelFileError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.pt2 import write_pt2
+from compressor.imported import import_function
 from compressor.load import load_model
 from compressor.models import zoo
 

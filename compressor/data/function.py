@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.data.dataset import Data
-from compressor.data.imported import call_function, import_function
 from compressor.data.parts import Parts
 from compressor.data.spec import DataSpec
 from compressor.data.tables import Arrays, parts_of
 from compressor.errors import DataError
+from compressor.imported import call_function, import_function
 
 
 def read_function(spec: DataSpec) -> Parts | Data:

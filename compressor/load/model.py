@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from torch import nn
 
-from compressor.data.imported import call_function, import_function
 from compressor.errors import CaptureError, InputError, ModelFileError, did_you_mean
 from compressor.graph.capture import capture
 from compressor.graph.computed import fold_weights
@@ -18,6 +17,7 @@ from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.owned import unwrapped
 from compressor.graph.pt2 import read_pt2
+from compressor.imported import call_function, import_function
 from compressor.load.file_kinds import Kind, kind_of
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
 from compressor.load.weights import PickledObjectsError, listed, put_weights, read_saved, read_weights, state_dict_in

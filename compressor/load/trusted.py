@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from compressor.data.imported import beside_working_directory
 from compressor.errors import ModelFileError
 from compressor.graph.capture import EXAMPLE_BATCH, capture
 from compressor.graph.leaf import Shape
@@ -21,6 +20,7 @@ from compressor.graph.network import Network
 from compressor.graph.raising.exported import from_exported
 from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
+from compressor.imported import beside_working_directory
 
 
 @dataclass(frozen=True)

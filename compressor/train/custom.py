@@ -10,9 +10,9 @@ import time
 from typing import Protocol
 
 from compressor.data.dataset import Data
-from compressor.data.imported import call_function, import_function
 from compressor.errors import TrialError
 from compressor.graph.network import Network
+from compressor.imported import call_function, import_function
 from compressor.train.evaluate import evaluate
 from compressor.train.history import EpochReport, History, Progress
 from compressor.train.spec import TrainingSpec

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compressor.data.imported import call_function, import_function
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError, InputError
+from compressor.imported import call_function, import_function
 
 MODULE = """
 import numpy as np

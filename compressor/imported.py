@@ -83,7 +83,7 @@ def reason_of(error: BaseException) -> str:
     return f"{text} ({own[-1].filename}, line {own[-1].lineno})" if own else text
 
 
-_OURS = Path(__file__).parent.parent
+_OURS = Path(__file__).parent
 
 
 def _is_installed(file: str) -> bool:

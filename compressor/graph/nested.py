@@ -1,0 +1,83 @@
+"""Values as networks take and give them: a tensor, or tuples, lists and dicts of tensors.
+
+Every tensor has the samples of a batch along its first dimension. A list among targets has one entry per sample,
+such as the boxes in an image; a list that a network returns is a structure, which its signature makes flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Nested = Any
+"""A tensor, or a tuple, list or dict of such."""
+
+
+def map_tensors(change: Callable[[Tensor], Any], value: Nested) -> Nested:
+    """The same structure with every tensor changed; what is no tensor stays as it is."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: map_tensors(change, part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(change, part) for part in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(map_tensors(change, part) for part in value)
+    return value
+
+
+def tensors(value: Nested) -> Iterator[Tensor]:
+    """Every tensor, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from tensors(part)
+
+
+def first(value: Nested) -> Tensor:
+    """The first tensor. Raises ``ValueError`` where there is none."""
+    for tensor in tensors(value):
+        return tensor
+    raise ValueError("there is no tensor in it")
+
+
+def samples(value: Nested) -> int:
+    """How many samples a batch has: the length of its first tensor, or of a list with one entry per sample."""
+    if isinstance(value, list):
+        return len(value)
+    return len(first(value))
+
+
+def to_device(value: Nested, device: torch.device | str) -> Nested:
+    """The same on another device."""
+    return map_tensors(lambda tensor: tensor.to(device), value)
+
+
+def rows(value: Nested, chosen: slice | Tensor) -> Nested:
+    """The samples ``chosen`` of a batch; of a list with one entry per sample, those entries."""
+    if isinstance(value, list):
+        wanted = range(len(value))[chosen] if isinstance(chosen, slice) else chosen.tolist()
+        return [value[index] for index in wanted]
+    return map_tensors(lambda tensor: tensor[chosen], value)
+
+
+def joined(parts: Sequence[Nested]) -> Nested:
+    """Batches of one structure as one batch. At least one part."""
+    head = parts[0]
+    if isinstance(head, Tensor):
+        return torch.cat(list(parts))
+    if isinstance(head, dict):
+        return {key: joined([part[key] for part in parts]) for key in head}
+    if isinstance(head, tuple):
+        made = [joined([part[index] for part in parts]) for index in range(len(head))]
+        return type(head)(*made) if hasattr(head, "_fields") else tuple(made)
+    if isinstance(head, list):
+        return [entry for part in parts for entry in part]
+    return head
