@@ -23,9 +23,9 @@ from _report import RESULTS
 
 from compressor.errors import CompressorError, ModelFileError
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
+from compressor.measure.parity import numeric_parity
 
 PACKAGES = {
     "rapidocr-onnxruntime==1.4.4": "Apache-2.0",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "compressor"
 
+ALIASES = {"export.parity"}
+"""Where programs outside look for what stands elsewhere by now; nothing in the house imports them."""
+
 LAYERS = [
     {"errors", "knobs", "files", "stored", "imported", "processes", "foreign", "apart", "runtime", "train.spec"},
     {"graph"},
     {"evidence", "plugin"},
     {"registry", "models", "data"},
     {"load", "train"},
-    {"export", "measure"},  # parity runs files through measure.session; measure.layers times what export writes
+    {"export"},
+    {"measure", *ALIASES},  # measure.layers times what export writes
     {"engine", "probe"},
     {"testing", "recipe"},
     {"search"},
@@ -80,23 +85,36 @@ def test_imports_run_downward(module: str, path: Path) -> None:
             assert level(target) <= level(module), f"{module} imports {target}, which lies above it"
 
 
-def test_no_import_cycles() -> None:
-    names = {module for module, _ in sources()}
-    edges = {
-        module: {target for name in imports(path) if (target := name.removeprefix("compressor.")) in names - {module}}
-        for module, path in sources()
-    }
-    done: set[str] = set()
+MODULES = {module: path for module, path in sources() if module not in ALIASES}
+FOLDERS = {"", *(module for module, path in MODULES.items() if path.name == "__init__.py" and module != "__init__")}
 
-    def visit(module: str, trail: tuple[str, ...]) -> None:
-        assert module not in trail, f"cycle: {' → '.join((*trail, module))}"
-        if module not in done:
-            for target in edges[module]:
-                visit(target, (*trail, module))
-            done.add(module)
 
-    for module in edges:
-        visit(module, ())
+def part_of(folder: str, module: str) -> str:
+    """The file or folder right below ``folder`` that a module belongs to; empty where it stands elsewhere."""
+    whole = f"{module}.__init__" if module in FOLDERS else module
+    return (
+        whole.removeprefix(folder).lstrip(".").split(".")[0]
+        if f"{whole}.".startswith(f"{folder}.") or not folder
+        else ""
+    )
+
+
+@pytest.mark.parametrize("folder", sorted(FOLDERS), ids=lambda folder: folder or "compressor")
+def test_the_parts_of_a_folder_form_no_cycle(folder: str) -> None:
+    """Its files and folders, each folder as one: what imports ``measure`` anywhere is imported by nothing in it."""
+    edges: dict[str, set[str]] = {}
+    for module, path in MODULES.items():
+        if part := part_of(folder, module):
+            targets = {name.removeprefix("compressor.") for name in imports(path)} & MODULES.keys()
+            edges.setdefault(part, set()).update({part_of(folder, target) for target in targets} - {part, ""})
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        raise AssertionError(f"cycle in {folder or 'compressor'}: {' → '.join(error.args[1])}") from None
+
+
+def test_nothing_imports_an_alias() -> None:
+    assert not [module for module, path in sources() for name in imports(path) if name[len("compressor.") :] in ALIASES]
 
 
 def test_the_core_knows_no_first_party_plugin() -> None:

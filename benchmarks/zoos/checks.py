@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from compressor.errors import CompressorError, Refusal
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.verify import EXACT_TOLERANCE, difference
 from compressor.knobs import defaults
+from compressor.measure.parity import numeric_parity
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor.registry import make
 from zoos.networks import Sample, build

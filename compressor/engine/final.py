@@ -14,11 +14,11 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Latency, Metrics
 from compressor.engine.trial import load_candidate, read_candidate
 from compressor.errors import TrialError
-from compressor.export.crosscheck import cross_check
-from compressor.export.parity import numeric_parity
 from compressor.graph.network import Network
 from compressor.measure.accuracy import onnx_accuracy_over
+from compressor.measure.crosscheck import cross_check
 from compressor.measure.latency import FULL, Comparison, compare
+from compressor.measure.parity import numeric_parity
 from compressor.stored import Figure, Stored, content, digest_of
 from compressor.train.evaluate import evaluate
 

@@ -14,38 +14,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
-import torch
-from torch import Tensor, fx, nn
+from torch import nn
 
 from compressor.errors import Refusal
 from compressor.graph.coupling.groups import classes_of_channels
+from compressor.graph.coupling.plan import ChannelPlan, resize
 from compressor.graph.coupling.replay import Change, Layout, Replay
-from compressor.graph.coupling.select import with_inputs, with_outputs
 from compressor.graph.coupling.trace import Trace, trace_of
 from compressor.graph.network import Network
-from compressor.graph.placing import install
-
-Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
-"""Target, args and kwargs of a node."""
-
-
-@dataclass(frozen=True)
-class ChannelPlan:
-    """What to put in place of what is there, so that every count agrees."""
-
-    leaves: Mapping[str, nn.Module]
-    before: int
-    after: int
-    """Output channels of the named leaf."""
-    constants: Mapping[str, Tensor] = field(default_factory=dict)
-    """By path: parameters and buffers that the graph reads itself."""
-    calls: Mapping[fx.Node, Call] = field(default_factory=dict)
-    """Nodes with the number of channels written into them."""
-    trace: Trace | None = None
-    """Of the network once the plan is carried out, where that is known."""
 
 
 def plan_drop(network: Network, path: str, channels: Iterable[int]) -> ChannelPlan:
@@ -125,55 +103,6 @@ def _plan(network: Network, trace: Trace, path: str, count: int, change: Change)
         coupled = "" if refusal.path in (path, "") else f"{refusal.path}, which is coupled to it: "
         raise Refusal(coupled + refusal.reason, path=path) from refusal
     return replace(plan, before=count, after=len(layout.outputs[path]), trace=replay.trace_after())
-
-
-def resize(network: Network, trace: Trace, layout: Layout) -> ChannelPlan:
-    """What a layout of channels puts in place. Raises ``Refusal`` with the path of a leaf that cannot follow."""
-    leaves: dict[str, nn.Module] = {}
-    for where in sorted({*layout.outputs, *layout.inputs}):
-        try:
-            leaves[where] = _resized(network, trace, layout, where)
-        except Refusal as refusal:
-            raise Refusal(refusal.reason, path=where) from refusal
-    constants = {where: _entries(network, where, *picked) for where, picked in layout.constants.items()}
-    return ChannelPlan(leaves, 0, 0, constants, layout.calls)
-
-
-def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
-    """Carry out a plan; returns the one that undoes it. For the editor alone, and for forks nobody sees."""
-    leaves = {where: network.leaf(where) for where in plan.leaves}
-    for where, leaf in plan.leaves.items():
-        install(network, where, leaf)
-    constants: dict[str, Tensor] = {}
-    for where, tensor in plan.constants.items():
-        parent, _, name = where.rpartition(".")
-        holder = network.module.get_submodule(parent)
-        constants[where] = getattr(holder, name)
-        setattr(holder, name, tensor)
-    calls: dict[fx.Node, Call] = {}
-    for node, (target, args, kwargs) in plan.calls.items():
-        calls[node] = node.target, node.args, dict(node.kwargs)
-        node.op = "call_function" if callable(target) else "call_method"
-        node.target, node.args, node.kwargs = target, args, kwargs
-    return ChannelPlan(leaves, plan.after, plan.before, constants, calls)
-
-
-def _resized(network: Network, trace: Trace, layout: Layout, where: str) -> nn.Module:
-    leaf, device = network.leaf(where), network.device
-    if where in layout.outputs:
-        leaf = with_outputs(leaf, torch.from_numpy(layout.outputs[where]).to(device))
-    if where in layout.inputs and not trace.slots[where].both:
-        share = 1 / torch.from_numpy(layout.shares[where]).float()
-        leaf = with_inputs(leaf, torch.from_numpy(layout.inputs[where]).to(device), share.to(device))
-    return leaf
-
-
-def _entries(network: Network, where: str, dim: int, index: Any) -> Tensor:
-    held: Any = network.module
-    for name in where.split("."):
-        held = getattr(held, name)
-    fresh = held.detach().index_select(dim, torch.from_numpy(index).to(held.device)).clone()
-    return nn.Parameter(fresh, held.requires_grad) if isinstance(held, nn.Parameter) else fresh
 
 
 def _refuse_tied(network: Network, layout: Layout, path: str) -> None:

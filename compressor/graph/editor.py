@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 from torch import fx, nn
 
 from compressor.errors import GraphError, Refusal
-from compressor.graph.channels import ChannelPlan, channel_count, plan_drop, plan_duplicate, put_in_place
+from compressor.graph.channels import channel_count, plan_drop, plan_duplicate
 from compressor.graph.cleanup import forbid_in_place, remove_dead_nodes, remove_unused_modules
 from compressor.graph.cost import cost_of
+from compressor.graph.coupling.plan import ChannelPlan, put_in_place
 from compressor.graph.coupling.trace import remember
 from compressor.graph.leaf import Cost, Shape
 from compressor.graph.network import Network

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from compressor.errors import BrokenPromise, ExportError
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.verify import changed, check_promise
 from compressor.knobs import defaults
+from compressor.measure.parity import numeric_parity
 from compressor.testing.case import Case, Rewritten, outputs, same, seeded, train_step
 from compressor.testing.site_checks import Messages
 

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation, from_json, from_metadata
 from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.pt2 import read_pt2, write_pt2
+from compressor.measure.parity import numeric_parity
 
 KNOWN = Normalisation((0.1, 0.45, 0.7), (0.2, 0.25, 0.3), 255.0, "a test")
 figures = st.floats(0.01, 2.0)

@@ -16,12 +16,12 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 
 from compressor.engine.survey import survey
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.computed import computed_weights, fold_weights, unseen_layers
 from compressor.graph.network import Network
 from compressor.graph.pt2 import write_pt2
 from compressor.load import load_model
+from compressor.measure.parity import numeric_parity
 from compressor.plugin import refusals_of, sites_of
 from compressor.registry import make
 

@@ -17,11 +17,11 @@ from torch import nn
 
 from compressor.errors import ModelFileError
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.onnx_in import check
 from compressor.graph.onnx_in.file import stored_bytes
 from compressor.graph.onnx_in.node import RULES, Node
 from compressor.graph.onnx_reader import read_onnx
+from compressor.measure.parity import numeric_parity
 
 
 def at_opset(opset: int, operator: str, *constants: Any, **attributes: Any) -> onnx.ModelProto:

@@ -12,8 +12,8 @@ import torch
 from onnx_support import IMAGE, agrees, ints, model_of, node, one, read, scalar, weights
 
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.onnx_reader import SUPPORTED
+from compressor.measure.parity import numeric_parity
 
 OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "Conv": (lambda: one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1]), "Conv2d"),

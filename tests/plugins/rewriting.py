@@ -11,13 +11,13 @@ from torch import fx, nn
 
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
-from compressor.export.parity import Parity, numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Shape
 from compressor.graph.network import InputSpec, Network
 from compressor.graph.shapes import propagate
 from compressor.knobs import Value, defaults
+from compressor.measure.parity import Parity, numeric_parity
 from compressor.plugin import Plugin, Site, refusals_of, sites_of
 from compressor.testing.networks import probe_evidence
 

@@ -20,10 +20,10 @@ from compressor.engine.plan import Edit
 from compressor.errors import Refusal
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
+from compressor.measure.parity import numeric_parity
 from compressor.plugin import refusals_of, sites_of
 from compressor.registry import discover, make
 

@@ -26,11 +26,11 @@ from torch import Tensor, nn
 
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
-from compressor.export.parity import numeric_parity
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.verify import variance_lost
+from compressor.measure.parity import numeric_parity
 from compressor.measure.session import OnnxModel, session_options
 from compressor.models import build
 from compressor.plugin import sites_of

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import Refusal
-from compressor.graph.channels import put_in_place, resize
 from compressor.graph.coupling.atoms import Numbers
 from compressor.graph.coupling.layers import channel_dim
+from compressor.graph.coupling.plan import put_in_place, resize
 from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.trace import Trace, trace_of
 from compressor.graph.leaf import Leaf

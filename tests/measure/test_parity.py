@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from compressor.errors import InputError
 from compressor.export import crosscheck
-from compressor.export.crosscheck import cross_check
 from compressor.export.emit import to_onnx
-from compressor.export.parity import acceptable, numeric_parity, relative_errors
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
+from compressor.measure.crosscheck import cross_check
+from compressor.measure.parity import acceptable, numeric_parity, relative_errors
 
 
 @pytest.fixture(scope="module")

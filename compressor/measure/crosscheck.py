@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from compressor.errors import InputError
-from compressor.export.parity import acceptable, file_input, relative_errors, stated_tolerance
 from compressor.graph.network import Network
+from compressor.measure.parity import acceptable, file_input, relative_errors, stated_tolerance
 from compressor.measure.session import OnnxModel
 
 
