@@ -1,4 +1,4 @@
-"""Helpers of the export tests: modules as networks, networks in ONNX Runtime."""
+"""Modules as networks, networks in ONNX Runtime: for the tests of export and parity."""
 
 from __future__ import annotations
 
