@@ -10,10 +10,10 @@ from networks import NETWORKS, calibrated
 from torch import Tensor, nn
 
 from compressor.errors import InputError
-from compressor.export import crosscheck
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
+from compressor.measure import crosscheck
 from compressor.measure.crosscheck import cross_check
 from compressor.measure.parity import acceptable, numeric_parity, relative_errors
 
