@@ -14,6 +14,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.errors import CaptureError
+from compressor.graph.computed import fold_weights
 from compressor.graph.faithful import check_backwards, differences_in_training, keep_frozen
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
@@ -26,12 +27,13 @@ EXAMPLE_BATCH = 2
 """Batch size of the example input: a size of one would be taken for a constant."""
 
 
-def capture(module: nn.Module, input_shape: Shape, source: str = "") -> Network:
+def capture(module: nn.Module, input_shape: Shape, source: str = "", *, fold: bool = True) -> Network:
     """The network that ``module`` computes on batches of samples of ``input_shape``; in eval mode, for any batch size.
 
     The network holds copies of the module's tensors; the module is left as it was. Raises ``CaptureError`` with the
     reason where the module is more than a graph of tensors: control flow on values, several inputs or outputs…
-    What it does in training mode alone is in the network's ``notes``.
+    What it does in training mode alone is in the network's ``notes``. Weights that it computes from others at each call
+    (weight_norm, weight standardisation, masks) become plain ones, as a note says, unless ``fold`` is False.
     """
     module = unwrapped(module)
     refuse_kinds(module)
@@ -40,7 +42,7 @@ def capture(module: nn.Module, input_shape: Shape, source: str = "") -> Network:
     keep_frozen(module, network)
     check_backwards(module, network)
     network.notes += differences_in_training(module, network)
-    return network
+    return fold_weights(network) if fold else network
 
 
 def export(module: nn.Module, input_shape: Shape) -> ExportedProgram:

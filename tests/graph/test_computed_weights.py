@@ -96,8 +96,7 @@ def kinds(network: Network) -> dict[str, str]:
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))
 def test_folded_weights_are_plain_layers_that_compute_the_same(kind: Callable[[nn.Conv2d], nn.Module]) -> None:
     module = model(kind)
-    network = capture(module, (3, 8, 8))
-    folded = fold_weights(network.fork())
+    network, folded = (capture(module, (3, 8, 8), fold=fold) for fold in (False, True))
     images = torch.randn(5, 3, 8, 8)
     for either in (network, folded):
         assert torch.equal(either(images), module(images))
@@ -114,7 +113,7 @@ def test_folded_weights_are_plain_layers_that_compute_the_same(kind: Callable[[n
 
 def test_what_is_not_folded_trains_as_the_source_and_every_plugin_says_why_it_passes_by() -> None:
     module = model(weight_norm)
-    network = capture(module, (3, 8, 8))
+    network = capture(module, (3, 8, 8), fold=False)
     images = torch.randn(5, 3, 8, 8)
     for either in (module, network.module):
         either.train()(images).square().sum().backward()
@@ -142,7 +141,7 @@ def test_weights_of_a_kind_of_their_own_are_not_folded() -> None:
 def test_a_layer_that_is_called_twice_stays_one() -> None:
     layer = weight_norm(nn.Conv2d(4, 4, 3, padding=1))
     module = nn.Sequential(nn.Conv2d(3, 4, 1), layer, nn.ReLU(), layer, nn.Flatten(), nn.Linear(256, 3)).eval()
-    folded = fold_weights(capture(module, (3, 8, 8)))
+    folded = capture(module, (3, 8, 8))
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(folded(images), module(images))
     assert [len(folded.calls_of(path)) for path in kinds(folded)] == [1, 2, 1]
@@ -159,12 +158,12 @@ def test_a_weight_that_depends_on_the_input_or_on_nothing_trained_is_no_computed
             x = F.conv2d(x, self.kernel / 9, padding=1, groups=3)
             return F.linear(x.mean((2, 3)), self.head.weight * x.mean(), self.head.bias)
 
-    assert not list(computed_weights(capture(Dynamic().eval(), (3, 8, 8))))
+    assert not list(computed_weights(capture(Dynamic().eval(), (3, 8, 8), fold=False)))
 
 
-def test_a_model_that_is_loaded_is_folded_and_says_so(tmp_path: Path) -> None:
+def test_an_archive_of_computed_weights_is_folded_and_says_so(tmp_path: Path) -> None:
     module = model(spectral_norm)
-    write_pt2(capture(module, (3, 8, 8)), tmp_path / "model.pt2")
+    write_pt2(capture(module, (3, 8, 8), fold=False), tmp_path / "model.pt2")
     network = load_model(str(tmp_path / "model.pt2"))
     images = torch.randn(2, 3, 8, 8)
     assert torch.equal(network(images), module(images))
