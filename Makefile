@@ -1,5 +1,6 @@
 # make demo   an environment of its own, a LeNet trained on Fashion-MNIST, and its compression with recipes/quickstart.toml
 # make test   style, types and the test suite
+# make docs   the documentation as a site: build/site/index.html
 #
 # PyTorch's default wheel on Linux brings CUDA. For the CPU build, point pip at PyTorch's CPU wheel index
 # (PIP_EXTRA_INDEX_URL) before the first make.
@@ -10,7 +11,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demo
 TORCH  ?= torch==2.13.0
 
-.PHONY: demo test lint types suite clean
+.PHONY: demo test lint types suite docs clean
 
 demo: export OMP_NUM_THREADS = 1
 demo: $(VENV)/.ready
@@ -30,6 +31,9 @@ types: $(VENV)/.dev
 suite: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
+docs: $(VENV)/.docs
+	$(BIN)/python docs/tools/site.py
+
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet "$(TORCH)"
@@ -38,6 +42,10 @@ $(VENV)/.ready: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.ready
 	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.ready
+	$(BIN)/pip install --quiet --editable ".[docs]"
 	touch $@
 
 clean:
