@@ -14,8 +14,10 @@ from compressor.graph.onnx_in import (
     layers,
     moves,
     norms,
+    places,
     pools,
     quantized,
+    recurrent,
     reductions,
     resize,
     space,
@@ -26,7 +28,9 @@ from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED
 
-RULE_MODULES = (activations, arithmetic, layers, moves, norms, pools, quantized, reductions, resize, space)
+RULE_MODULES = (
+    activations, arithmetic, layers, moves, norms, places, pools, quantized, recurrent, reductions, resize, space,
+)  # fmt: skip
 """The modules that register the rules, by being imported."""
 SUPPORTED = frozenset(RULES)
 """Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes and constants are read besides."""

@@ -9,11 +9,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from onnx import helper
 from onnx_support import IMAGE, agrees, ints, model_of, node, one, read, scalar, weights
 
 from compressor.export.emit import to_onnx
 from compressor.graph.onnx_reader import SUPPORTED
 from compressor.measure.parity import numeric_parity
+
+
+def sampling(mode: str, border: str, opset: int, **more: Any) -> Any:
+    """An image sampled at the points that two of its channels say."""
+    nodes = [
+        node("Slice", "x", "zero", "two", "one", to="channels"),
+        node("Transpose", "channels", to="points", perm=[0, 2, 3, 1]),
+        node("GridSample", "x", "points", mode=mode, padding_mode=border, **more),
+    ]
+    return model_of(nodes, {"zero": ints(0), "one": ints(1), "two": ints(2)}, IMAGE, opset), IMAGE
+
 
 OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "Conv": (lambda: one("Conv", weights(6, 2, 3, 3), weights(6), group=2, pads=[1, 1, 1, 1]), "Conv2d"),
@@ -181,12 +193,32 @@ OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "Where of a number and a value": (lambda: (model_of(
         [node("Greater", "x", "c", to="a"), node("Where", "a", "c", "x", to="b"), node("Where", "a", "b", "c")],
         {"c": scalar(0.2)}, IMAGE), IMAGE), ""),
+    "TopK": (lambda: (model_of(
+        [helper.make_node("TopK", ["x", "k"], ["y", "i"], axis=2, largest=0)], {"k": ints(3)}, IMAGE), IMAGE), ""),
+    "TopK by attribute": (lambda: (model_of(
+        [helper.make_node("TopK", ["x"], ["y", "i"], axis=1, k=2)], {}, IMAGE, opset=9), IMAGE), ""),
+    "GatherElements of computed places": (lambda: (model_of(
+        [helper.make_node("TopK", ["x", "k"], ["v", "i"], axis=-1), node("Abs", "x", to="a"),
+         node("GatherElements", "a", "i", axis=3)], {"k": ints(2)}, IMAGE), IMAGE), ""),
+    **{
+        name: (lambda name=name: (model_of(
+            [node(name, "x", to="i", axis=1), node("GatherElements", "x", "i", to="v", axis=1),
+             node("Cast", "i", to="f", to_=1), node("Add", "f", "v")], {}, IMAGE), IMAGE), "")
+        for name in ("ArgMax", "ArgMin")
+    },
+    "ArgMax of 1, without its dimension": (lambda: (model_of(
+        [node("ArgMax", "x", to="i", axis=2, keepdims=0), node("Cast", "i", to_=1)], {}, IMAGE, opset=7), IMAGE), ""),
+    "GridSample": (lambda: sampling("linear", "zeros", 20), ""),
+    "GridSample, nearest": (lambda: sampling("nearest", "border", 20), ""),
+    "GridSample of 16": (lambda: sampling("bilinear", "reflection", 16, align_corners=1), ""),
+    "Col2Im": (lambda: one("Col2Im", ints(5, 4), ints(2, 2), shape=(8, 18), pads=[1, 0, 1, 0]), ""),
+    "Mod": (lambda: one("Mod", scalar(0.7), fmod=1), ""),
     "Cast to flags": (lambda: (model_of(
         [node("Floor", "x", to="f"), node("Cast", "f", to="a", to_=9), node("Cast", "a", to="y", to_=1)],
         {}, IMAGE), IMAGE), ""),
 }  # fmt: skip
 
-ELSEWHERE = {"Split", "Log", "Sqrt", "Reciprocal", "ReduceMin", "Concat", "Resize", "Upsample"}
+ELSEWHERE = {"GRU", "LSTM", "RNN", "Split", "Log", "Sqrt", "Reciprocal", "ReduceMin", "Concat", "Resize", "Upsample"}
 """Tested in files of their own."""
 OF_BYTES = {
     "DequantizeLinear", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool",

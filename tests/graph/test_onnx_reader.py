@@ -200,6 +200,7 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: model_of([helper.make_node("Relu", ["z"], ["y"])], {}, IMAGE), "its input 'z' is made nowhere"),
     "a constant output": (
         lambda: model_of([helper.make_node("Identity", ["c"], ["y"])], {"c": weights(3)}, IMAGE), "does not depend"),
+    "an answer of places": (_of("ArgMax", axis=1), "holds places or flags, .* cut the file at the scores"),
     "a huge image": (_of("Relu", shape=(4, 2**20, 2**20)), "would hold more than"),
 }  # fmt: skip
 

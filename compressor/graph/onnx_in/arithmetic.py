@@ -117,9 +117,10 @@ def cast(node: Node) -> fx.Node:
     flags = value.meta.get("flags")
     if to == 9:
         return value if flags else _flagged(node.apply(aten.ne.Scalar, value, 0.0))
-    if flags:
+    real = to in (1, 10, 11, 16)
+    if flags or (real and "dtype" in value.meta):
         return node.apply(aten.to.dtype, value, torch.float32)
-    if to in (1, 10, 11, 16) or value.meta.get("whole") or _holds_whole_numbers(node, value):
+    if real or value.meta.get("whole") or "dtype" in value.meta or _holds_whole_numbers(node, value):
         return value
     raise CaptureError("a conversion to whole numbers")
 

@@ -89,7 +89,7 @@ def _check_names(graph: onnx.GraphProto, path: Path) -> None:
     """Every value is made once; what is used before it is made is found when it is read."""
     made = {value.name for value in graph.input} | {proto.name for proto in graph.initializer}
     for node in graph.node:
-        if not node.output or not node.output[0]:
+        if not any(node.output):
             raise ModelFileError(f"{path}: damaged: operator {node.op_type} ({node.name!r}) makes no value")
         for name in filter(None, node.output):
             if name in made:

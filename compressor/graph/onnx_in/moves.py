@@ -16,6 +16,9 @@ from compressor.graph.onnx_in.sizes import BATCH, Open, Size
 
 aten = torch.ops.aten
 
+NO_BATCH = 10**9
+"""As large is no batch: files cut there to say that all of it stays."""
+
 
 @rule("Flatten")
 def flatten(node: Node) -> fx.Node:
@@ -30,8 +33,7 @@ def flatten(node: Node) -> fx.Node:
 @rule("Reshape")
 def reshape(node: Node) -> fx.Node:
     batch, sizes = node.batch_axis(), node.sizes(1, "shape")
-    sample = list(node.sample())
-    before: list[Size] = [*sample[:batch], BATCH, *sample[batch:]]
+    sample, before = list(node.sample()), node.whole()
     if not node.attributes.get("allowzero"):
         sizes = [before[place] if size == 0 and place < len(before) else size for place, size in enumerate(sizes)]
     if not batch:
@@ -172,7 +174,7 @@ def cut(node: Node) -> fx.Node:
 
 def _keeps_the_batch(node: Node, start: int, end: int, step: int) -> bool:
     batch = node.state.entry.batch
-    return start == 0 and step == 1 and (end >= 2**31 - 1 or (batch is not None and end >= batch))
+    return start == 0 and step == 1 and (end >= NO_BATCH or (batch is not None and end >= batch))
 
 
 def chosen(node: Node, value: fx.Node, axis: int, places: range | Sequence[int]) -> fx.Node:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
 from compressor.graph.onnx_in.quantities import Quantity
-from compressor.graph.onnx_in.sizes import Size, vector
+from compressor.graph.onnx_in.sizes import BATCH, Size, vector
 from compressor.graph.onnx_in.state import State
 
 Rule = Callable[["Node"], fx.Node]
@@ -122,6 +122,11 @@ class Node:
             raise CaptureError(f"its input {position} holds no batch of samples")
         return shape
 
+    def whole(self, position: int = 0) -> list[Size]:
+        """All sizes of an input as the file has it, the batch where it is there."""
+        sample, batch = self.sample(position), self.batch_axis(position)
+        return [*sample[:batch], BATCH, *sample[batch:]]
+
     def batch_axis(self, position: int = 0) -> int:
         """Which dimension of an input is the batch, as the file has it; its node has the batch first, always."""
         return self.state.batch_axes.get(self.inputs[position], 0)
@@ -166,4 +171,4 @@ class Node:
             raise CaptureError(f"it moves values between samples, from {before} to {sample}")
         if before == sample:
             return value
-        return self.rows(value) if len(sample) == 1 else self.apply(torch.reshape, value, (-1, *sample))
+        return self.rows(value) if before and len(sample) == 1 else self.apply(torch.reshape, value, (-1, *sample))

@@ -33,7 +33,7 @@ BATCH_ANYWHERE = {
     "Softplus", "Split", "Sqrt", "Sub", "Sum", "Tanh",
 }  # fmt: skip
 """Operators whose result has the batch where their inputs have it."""
-BATCH_FOLLOWED = {"Gather", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+BATCH_FOLLOWED = {"GRU", "Gather", "LSTM", "RNN", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 """Operators that say where the batch is in their result."""
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 
@@ -70,6 +70,11 @@ class Reader:
             raise CaptureError(f"the batch is dimension {axis} of its output {names[0]!r}, where it must be the first")
         if names[0] in self.state.quantities:
             raise CaptureError(f"its output {names[0]!r} holds bytes; a network returns floats")
+        if "dtype" in self.state.nodes[names[0]].meta:
+            raise CaptureError(
+                f"its output {names[0]!r} holds places or flags, which nothing can be trained by; "
+                "cut the file at the scores before it (onnx.utils.extract_model)"
+            )
         return self.state.build.finish(self.state.nodes[names[0]])
 
     @property
@@ -106,6 +111,7 @@ class Reader:
             raise CaptureError("it calculates with quantized bytes")
         self.refuse_moved_batch(node)
         self.state.nodes.setdefault(node.outputs[0], RULES[node.operator](node))
+        self.state.nodes.pop("", None)  # a result that the file leaves out
         if node.operator in BATCH_ANYWHERE and (axis := self.moved_batch(node)):
             self.state.batch_axes |= dict.fromkeys(node.outputs, axis)
         if node.operator in MOVES and quantities - {None}:
@@ -144,7 +150,7 @@ class Reader:
         """What is computed from sizes alone."""
         state, output = self.state, node.outputs[0]
         if node.operator in ("Shape", "Size"):
-            sizes: Sizes = list(node.constant(0).shape) if node.is_constant(0) else [BATCH, *node.sample()]
+            sizes: Sizes = list(node.constant(0).shape) if node.is_constant(0) else list(node.whole())
             if node.operator == "Size":
                 sizes = compute("ReduceProd", [sizes], {"keepdims": 0}) or 0
             else:
@@ -156,7 +162,7 @@ class Reader:
             return True
         if not any(name in state.sizes for name in node.inputs) or any(name in state.nodes for name in node.inputs):
             return False
-        if node.operator in ("Reshape", "Expand", "ConstantOfShape") and node.inputs[-1] in state.sizes:
+        if node.operator in ("Reshape", "Expand", "Tile", "ConstantOfShape") and node.inputs[-1] in state.sizes:
             state.constants[output] = self.of_one_sample(node)
             return True
         result = compute(
