@@ -20,9 +20,10 @@ from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, ran
 from compressor_plugins.quantize.value import SteppedValue
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import NETWORKS
+from networks import NETWORKS, make_sensitive
 from rewriting import apply, chain, named, parity, reason, traced
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
@@ -37,7 +38,10 @@ from compressor.plugin import sites_of
 from compressor.testing import PluginContract, check_plugin
 
 PLUGIN = Quantize()
-FLOAT_KERNELS = {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Mul", "Concat", "Sigmoid"}
+FLOAT_KERNELS = {
+    "Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Mul", "Concat", "Sigmoid",
+    "BatchNormalization", "AveragePool", "QLinearAveragePool",
+}  # fmt: skip
 
 
 def evidence(network: Network) -> Evidence:
@@ -73,6 +77,20 @@ class Two(nn.Module):
         return self.join(self.a(x), self.b(x))
 
 
+class Dense(nn.Module):
+    """As in DenseNet: a BatchNorm behind a concatenation, whose parts are concatenated again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norms, self.ends = nn.ModuleList([nn.BatchNorm2d(8), nn.BatchNorm2d(16)]), nn.Conv2d(16, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.a(x)
+        second = self.b(torch.relu(self.norms[0](torch.cat([first], 1))))
+        return self.ends(torch.relu(self.norms[1](torch.cat([first, second], 1))))
+
+
 def image_chain(*layers: nn.Module) -> Network:
     return chain(*layers, shape=(3, 12, 12))
 
@@ -96,6 +114,9 @@ REGIONS: dict[str, Callable[[], Network]] = {
     "sum": lambda: joined(operator.add),
     "product": lambda: joined(operator.mul),
     "concatenation": lambda: joined(lambda a, b: torch.cat([a, b], 1)),
+    "concatenation of hard-swish": lambda: joined(lambda a, b: torch.cat([F.hardswish(a), F.hardswish(b)], 1)),
+    "BatchNorm behind a concatenation": lambda: capture(make_sensitive(Dense(), (3, 12, 12)), (3, 12, 12)),
+    "averaged over windows": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.AvgPool2d(3, 2), nn.Conv2d(8, 8, 3)),
     "a line": lambda: chain(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Conv1d(8, 8, 3), shape=(3, 20)),
     "a volume": lambda: chain(nn.Conv3d(3, 8, 3), nn.ReLU(), nn.Conv3d(8, 8, 3), shape=(3, 8, 8, 8)),
 }

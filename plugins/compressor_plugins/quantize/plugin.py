@@ -79,10 +79,17 @@ class Quantize(Plugin):
         norm = None if more else _folding_norm(network, call)
         with torch.no_grad():
             layer = leaf if norm is None else _folded(network, leaf, call, norm)
-        editor.replace(site.path, IntegerLayer(layer, self.weight_bits, self.correct_bias, self.trainable))
+        editor.replace(site.path, self._integer(layer, self.trainable))
         if norm is not None:
             editor.remove_span(network.calls_of(site.path)[0], norm, [])
-        settle(editor, lambda gain: SteppedValue(self.range, self.trainable, gain))
+        settle(
+            editor,
+            lambda gain: SteppedValue(self.range, self.trainable, gain),
+            lambda layer, learns: self._integer(layer, self.trainable and learns),
+        )
+
+    def _integer(self, layer: nn.Module, trainable: bool) -> IntegerLayer:
+        return IntegerLayer(layer, self.weight_bits, self.correct_bias, trainable)
 
     def _saturated(self) -> str:
         if self.weight_bits == 8 and saturates():

@@ -2,8 +2,9 @@
 
     1. what an integer layer reads is held to steps, and what it makes, behind the rectifier that follows it; the answer
        of the network is left in float where a linear layer makes it
-    2. an operation whose inputs are all held to steps stays inside: what only moves values keeps their steps, and what
-       computes (sums, products, concatenation, averages) gets steps of its own
+    2. an operation whose inputs are all held to steps stays inside: what only moves values keeps their steps, what
+       computes (sums, products, concatenation, averages) gets steps of its own, and what is a weighted sum per channel
+       (a BatchNorm that no layer could take in, an average over windows) becomes a depthwise convolution
 
 Rule 2 is applied in execution order, so a region grows as far as it can, and its boundaries are where some input comes
 from float arithmetic or ONNX Runtime has no integer form. Each edit brings the regions up to date; the order of edits
@@ -21,11 +22,14 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
 from compressor_plugins.quantize.activations import open_up, opens
+from compressor_plugins.quantize.depthwise import depthwise_form
 from compressor_plugins.quantize.layer import IntegerLayer
 from compressor_plugins.quantize.value import SteppedValue, clips
 
 Fresh = Callable[[float], SteppedValue]
 """Makes a holder of values that is not calibrated yet, with this gain."""
+FreshLayer = Callable[[nn.Module, bool], IntegerLayer]
+"""Makes the integer form of a layer, which learns or does not."""
 MOVING_LAYERS = (
     nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle,
     nn.ChannelShuffle, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
@@ -42,18 +46,21 @@ JOINING_FUNCTIONS = frozenset({"cat", "concat", "concatenate"})
 COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul"}) | JOINING_FUNCTIONS
 
 
-def settle(editor: Editor, fresh: Fresh) -> None:
+def settle(editor: Editor, fresh: Fresh, fresh_layer: FreshLayer) -> None:
     """Hold every value to steps that the rules say."""
     network = editor.network
     for node in list(network.graph.nodes):
         leaf = leaf_at(network, node)
+        if leaf is not None and _inside(network, node) and (form := depthwise_form(network, node, leaf)) is not None:
+            leaf = fresh_layer(*form)
+            editor.replace(str(node.target), leaf)
         if isinstance(leaf, IntegerLayer):
             _hold_origin(editor, _source(network, node), fresh)
             end = _behind_rectifiers(network, node)
             if not (isinstance(leaf.shell, nn.Linear) and _is_answer(end)):
                 _hold(editor, end, fresh)
         elif _inside(network, node):
-            if _moves(leaf, node):
+            if _moves(leaf, node) or _joins_alike(network, node):
                 _hold_alike(editor, node)
             elif opens(leaf) and leaf is not None:
                 open_up(editor, node, leaf, fresh)
@@ -109,6 +116,11 @@ def _moves(leaf: nn.Module | None, node: fx.Node) -> bool:
     return isinstance(leaf, MOVING_LAYERS) or (leaf is None and operation(node) in MOVING_FUNCTIONS)
 
 
+def _joins_alike(network: Network, node: fx.Node) -> bool:
+    """Whether a concatenation has parts of the same steps alone: one part, or one part several times."""
+    return operation(node) in JOINING_FUNCTIONS and len(node.all_input_nodes) == 1
+
+
 def _computes(leaf: nn.Module | None, node: fx.Node) -> bool:
     if leaf is None and operation(node) in COMPUTING_FUNCTIONS:
         return len(node.all_input_nodes) > 1  # with a number, or with itself, there is no integer form
@@ -143,14 +155,19 @@ def _share_steps(editor: Editor, node: fx.Node) -> None:
     """Hold the parts of a concatenation, where nothing else reads them, to the steps of the whole: bytes are copied."""
     network = editor.network
     whole = only_user(node)
-    if whole is None or not isinstance(leaf_at(network, whole), SteppedValue):
+    if whole is None or not _may_share(network, whole):
         return
     for part in node.all_input_nodes:
         path = str(part.target)
-        if type(leaf_at(network, part)) is not SteppedValue or only_user(part) is not node:
+        if not _may_share(network, part) or only_user(part) is not node:
             continue
         if path != str(whole.target) and len(network.calls_of(path)) == 1:
             editor.redirect(part, editor.repeat_after(_source(network, part), str(whole.target)))
+
+
+def _may_share(network: Network, node: fx.Node) -> bool:
+    leaf = leaf_at(network, node)
+    return type(leaf) is SteppedValue and leaf.gain == 1
 
 
 def _read_by_steps(network: Network, node: fx.Node) -> bool:
