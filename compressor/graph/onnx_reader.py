@@ -19,6 +19,7 @@ from compressor.graph.onnx_in import (
     quantized,
     recurrent,
     reductions,
+    reshapes,
     resize,
     space,
 )
@@ -29,7 +30,8 @@ from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED
 
 RULE_MODULES = (
-    activations, arithmetic, layers, moves, norms, places, pools, quantized, recurrent, reductions, resize, space,
+    activations, arithmetic, layers, moves, norms, places, pools, quantized, recurrent, reductions, reshapes, resize,
+    space,
 )  # fmt: skip
 """The modules that register the rules, by being imported."""
 SUPPORTED = frozenset(RULES)

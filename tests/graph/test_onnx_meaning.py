@@ -143,12 +143,54 @@ def test_a_batch_that_moves_is_followed(tmp_path: Path) -> None:
     assert agrees(network, model, (6, 8))
 
 
+ROWS = {
+    "of a batch": [node("Reshape", "x", "flat", to="a")],
+    "that are flattened": [node("Flatten", "x", to="a", axis=2)],
+    "of sequences, time first": [
+        node("Transpose", "x", to="t", perm=[1, 0, 2]), node("Shape", "t", to="s"),
+        node("Reshape", "t", "flat", to="a"),
+    ],
+    "of sequences, as many as there are": [
+        node("Transpose", "x", to="t", perm=[1, 0, 2]), node("Shape", "t", to="s"),
+        *(node("Gather", "s", f"i{i}", to=f"s{i}") for i in range(3)), node("Mul", "s0", "s1", to="n"),
+        node("Concat", "n", "s2", to="sizes", axis=0), node("Reshape", "t", "sizes", to="a"),
+    ],
+}  # fmt: skip
+"""Ways to join the batch with what lies beside it."""
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_of_a_batch_and_its_steps_go_through_a_matrix(name: str, tmp_path: Path) -> None:
+    """``(batch · steps, 8)`` → 5 columns → ``(batch, steps, 5)``, in the order that the file has."""
+    timed = "time" in name or "many" in name
+    back = [node("Slice", "s", "i0", "i2", to="front"), node("Concat", "front", "open", to="back", axis=0)]
+    nodes = [
+        *ROWS[name],
+        node("Gemm", "a", "w", "b", to="c"),
+        node("Softmax", "c", to="d", axis=1),
+        node("Mul", "d", "b", to="e"),
+        *(back if timed else []),
+        node("Reshape", "e", "back" if timed else "sized", to="f"),
+        node("Transpose", "f", perm=[1, 0, 2] if timed else [0, 1, 2]),
+    ]
+    constants = {f"i{i}": ints(i) for i in range(3)} | {
+        "w": weights(8, 5), "b": weights(5), "flat": ints(-1, 8), "sized": ints(-1, 6, 5), "open": ints(-1),
+    }  # fmt: skip
+    model = model_of(nodes, constants, (6, 8))
+    network = read(model, tmp_path)
+    assert agrees(network, model, (6, 8))
+    assert numeric_parity(network, to_onnx(network), [torch.randn(3, 6, 8)]).ok
+    assert [type(leaf) for _, leaf in network.leaves()] == [nn.Linear, nn.Softmax]
+
+
 BATCHES = {
     "returned elsewhere": ([node("Transpose", "x", perm=[1, 0, 2, 3])], "is dimension 1 of its output"),
     "summed with itself elsewhere": (
         [node("Transpose", "x", to="t", perm=[1, 0, 2, 3]), node("Add", "x", "t")], "is dimension 1 of what it takes"),
     "normalised over": (
         [node("Transpose", "x", to="t", perm=[1, 0, 2, 3]), node("Softmax", "t", axis=1)], "the batch"),
+    "joined and pooled": (
+        [node("Reshape", "x", "f", to="t"), node("ReduceMax", "t", "j")], "joined with other dimensions"),
     "picked from": ([node("Gather", "x", "i", axis=0)], "the batch"),
     "cut": ([node("Slice", "x", "i", "j", "i")], "the batch"),
     "put behind another dimension": ([node("Unsqueeze", "x", "i")], "is dimension 1 of its output"),
@@ -159,7 +201,7 @@ BATCHES = {
 def test_a_batch_that_is_not_kept_is_refused(name: str, tmp_path: Path) -> None:
     nodes, reason = BATCHES[name]
     with pytest.raises(ModelFileError, match=reason):
-        read(model_of(nodes, {"i": ints(0), "j": ints(1)}, IMAGE), tmp_path)
+        read(model_of(nodes, {"i": ints(0), "j": ints(1), "f": ints(-1, 7)}, IMAGE), tmp_path)
 
 
 def test_a_batch_of_one_that_is_fixed_in_the_file(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "too few values": (lambda: _with_dims([6, 2, 3, 30]), "damaged"),
     "a weight that does not fit": (_of("Conv", weights(6, 3, 3, 3)), "do not take samples"),
     "a bias that does not fit": (_of("Conv", weights(6, 4, 3, 3), weights(5)), "bias has sizes"),
-    "a reshape of the batch": (_of("Reshape", ints(-1, 7)), "between samples"),
+    "a reshape of the batch": (_of("Reshape", ints(-1, 7)), "its output 'y' has the batch joined"),
+    "a reshape of half a batch": (_of("Reshape", ints(-1, 8)), "between samples"),
     "a transposed batch": (_of("Transpose", perm=[1, 0, 2, 3]), "batch"),
     "a sum over the batch": (_of("ReduceSum", ints(0)), "batch"),
     "a missing input": (

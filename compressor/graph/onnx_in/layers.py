@@ -93,7 +93,7 @@ def _cut_sides(node: Node, strides: Sequence[int], full: Sequence[int]) -> tuple
 def gemm(node: Node) -> fx.Node:
     """α·x·W + β·b; the factors go into the numbers."""
     alpha, beta = node.attributes.get("alpha", 1.0), node.attributes.get("beta", 1.0)
-    if node.attributes.get("transA") or len(node.sample()) != 1:
+    if node.attributes.get("transA") or len(node.whole()) != 2:
         raise CaptureError("only a product of rows with a matrix, plus a bias, is supported")
     weight, bias = node.constant(1), node.constant(2) if node.given(2) else None
     columns = weight.shape[0 if node.attributes.get("transB") else 1]
@@ -147,8 +147,7 @@ def product(node: Node) -> fx.Node:
     joined = Node(node.operator, node.name, [*node.inputs, total[0]], node.outputs, node.attributes, node.state)
     result = _linear(joined, weight, False, {"bias": 2})
     node.state.nodes[total[1]] = result
-    if node.batch_axis():
-        node.state.batch_axes[total[1]] = node.batch_axis()
+    node.state.place_as(total[1], node.inputs[0])
     return result
 
 

@@ -1,8 +1,7 @@
-"""ONNX operators that move values about: changes of shape, joins, cuts, choices of places."""
+"""ONNX operators that move values about: joins, cuts, choices of places, channels turned into space."""
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Sequence
 
@@ -12,74 +11,13 @@ from torch import Tensor, fx, nn
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
 from compressor.graph.onnx_in.node import Node, rule
-from compressor.graph.onnx_in.sizes import BATCH, Open, Size
+from compressor.graph.onnx_in.reshapes import note_batch
+from compressor.graph.onnx_in.sizes import Open
 
 aten = torch.ops.aten
 
 NO_BATCH = 10**9
 """As large is no batch: files cut there to say that all of it stays."""
-
-
-@rule("Flatten")
-def flatten(node: Node) -> fx.Node:
-    rank = len(node.sample()) + 1
-    if node.attributes.get("axis", 1) % rank != 1 and node.attributes.get("axis", 1) != rank:
-        raise CaptureError("it joins the batch with other dimensions")
-    if node.attributes.get("axis", 1) == rank and rank != 1:
-        raise CaptureError("it joins the batch with other dimensions")
-    return node.rows(node.tensor())
-
-
-@rule("Reshape")
-def reshape(node: Node) -> fx.Node:
-    batch, sizes = node.batch_axis(), node.sizes(1, "shape")
-    sample, before = list(node.sample()), node.whole()
-    if not node.attributes.get("allowzero"):
-        sizes = [before[place] if size == 0 and place < len(before) else size for place, size in enumerate(sizes)]
-    if not batch:
-        return node.reshaped(node.tensor(), _sample(sizes[1:], node.sample()))
-    if BATCH not in sizes:
-        raise CaptureError(f"the batch, dimension {batch} of what it takes, is not in its new sizes")
-    place = sizes.index(BATCH)
-    first, last = (_sample(sizes[:place], tuple(sample[:batch])), _sample(sizes[place + 1 :], tuple(sample[batch:])))
-    if math.prod(first) != math.prod(sample[:batch]):
-        raise CaptureError("it moves values between samples")
-    _note_batch(node, place)
-    return node.reshaped(node.tensor(), (*first, *last))
-
-
-def _note_batch(node: Node, axis: int) -> None:
-    """Say which dimension of the result is the batch, where it is not the first."""
-    if axis:
-        node.state.batch_axes[node.outputs[0]] = axis
-
-
-def _sample(sizes: Sequence[Size], before: Shape) -> Shape:
-    """New sizes of values of sizes ``before``; where the batch is first, its own new size is not asked."""
-    if any(isinstance(size, Open) for size in sizes):
-        raise CaptureError("it moves the batch from its place, or sizes calculated from it")
-    known = [int(size) for size in sizes if not isinstance(size, Open)]
-    if known.count(-1) > 1 or any(size < -1 for size in known):
-        raise CaptureError("several of its new sizes are open")
-    rest = math.prod(before) // max(math.prod(size for size in known if size != -1), 1)
-    return tuple(rest if size == -1 else size for size in known)
-
-
-@rule("Squeeze", "Unsqueeze")
-def squeeze(node: Node) -> fx.Node:
-    batch, sample = node.batch_axis(), list(node.sample())
-    logical: list[int | None] = [*sample[:batch], None, *sample[batch:]]
-    rank, axes = len(logical), node.integers(1, "axes")
-    if node.operator == "Squeeze":
-        axes = [place for place, size in enumerate(logical) if size == 1] if axes is None else axes
-        dropped = {axis % rank for axis in axes if node.axis(axis)}
-        logical = [size for place, size in enumerate(logical) if place not in dropped]
-    else:
-        for axis in sorted(axis % (rank + len(axes or ())) for axis in axes or ()):
-            logical.insert(axis, 1)
-    place = logical.index(None)
-    _note_batch(node, place)
-    return node.reshaped(node.tensor(), tuple(size for size in logical if size is not None))
 
 
 @rule("Transpose")
@@ -90,7 +28,7 @@ def transpose(node: Node) -> fx.Node:
     if sorted(order) != list(range(rank)):
         raise CaptureError(f"{order} is no order of {rank} dimensions")
     place = order.index(batch)
-    _note_batch(node, place)
+    note_batch(node, place)
     moved = [0, *(node.axis(axis) for axis in order if axis != batch)]
     return node.apply(torch.permute, node.tensor(), moved) if moved != list(range(rank)) else node.tensor()
 
@@ -199,9 +137,9 @@ def gather(node: Node) -> fx.Node:
     logical, places = node.attributes.get("axis", 0), node.constant(1)
     axis, batch = node.axis(logical), node.batch_axis()
     if batch > logical % (len(node.sample()) + 1):
-        _note_batch(node, batch + places.dim() - 1)
+        note_batch(node, batch + places.dim() - 1)
     else:
-        _note_batch(node, batch)
+        note_batch(node, batch)
     size = node.sample()[axis - 1]
     picked = [place + size if place < 0 else place for place in _whole(places)]
     sample = node.sample()

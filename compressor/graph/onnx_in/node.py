@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
 from compressor.graph.onnx_in.quantities import Quantity
-from compressor.graph.onnx_in.sizes import BATCH, Size, vector
+from compressor.graph.onnx_in.sizes import BATCH, UNKNOWN, Size, vector
 from compressor.graph.onnx_in.state import State
 
 Rule = Callable[["Node"], fx.Node]
@@ -125,18 +125,25 @@ class Node:
     def whole(self, position: int = 0) -> list[Size]:
         """All sizes of an input as the file has it, the batch where it is there."""
         sample, batch = self.sample(position), self.batch_axis(position)
+        if joined := self.joined(position):
+            return [UNKNOWN, *sample[len(joined) - 1 :]]
         return [*sample[:batch], BATCH, *sample[batch:]]
 
     def batch_axis(self, position: int = 0) -> int:
         """Which dimension of an input is the batch, as the file has it; its node has the batch first, always."""
         return self.state.batch_axes.get(self.inputs[position], 0)
 
+    def joined(self, position: int = 0) -> tuple[Size, ...]:
+        """The sizes that an input has joined into its first dimension, the batch among them; mostly none."""
+        return self.state.joined.get(self.inputs[position], ())
+
     def axis(self, value: int, position: int = 0) -> int:
         """A dimension of an input, counted from the front, as its node has it; the batch is refused."""
-        rank, batch = len(self.sample(position)) + 1, self.batch_axis(position)
+        rank, batch = len(self.whole(position)), self.batch_axis(position)
         if not -rank <= value < rank or value % rank == batch:
             raise CaptureError(f"it works along dimension {value}, which is the batch or not there")
-        return value % rank + 1 if value % rank < batch else value % rank
+        apart = max(len(self.joined(position)) - 1, 0)
+        return value % rank + 1 if value % rank < batch else value % rank + apart
 
     def aligned(self, position: int, rank: int, batch: int) -> fx.Node | float:
         """An operand of arithmetic, between values of this rank whose batch is dimension ``batch``."""

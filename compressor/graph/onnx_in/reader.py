@@ -18,7 +18,7 @@ from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.node import RULES, Node
 from compressor.graph.onnx_in.older import modern
 from compressor.graph.onnx_in.quantities import AWARE, MOVES
-from compressor.graph.onnx_in.sizes import BATCH, Sizes, compute, is_known, vector
+from compressor.graph.onnx_in.sizes import BATCH, Size, Sizes, compute, is_known, vector
 from compressor.graph.onnx_in.state import State
 
 CONTRIBUTED = {
@@ -35,6 +35,12 @@ BATCH_ANYWHERE = {
 """Operators whose result has the batch where their inputs have it."""
 BATCH_FOLLOWED = {"GRU", "Gather", "LSTM", "RNN", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 """Operators that say where the batch is in their result."""
+ROW_BY_ROW = {
+    "Abs", "Add", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "Gemm", "HardSigmoid", "HardSwish",
+    "Identity", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Mul", "Neg", "Pow", "Reciprocal",
+    "Relu", "Reshape", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
+}  # fmt: skip
+"""Operators that may take what has other dimensions joined with the batch."""
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 
 
@@ -68,6 +74,8 @@ class Reader:
         if names[0] in self.state.batch_axes:
             axis = self.state.batch_axes[names[0]]
             raise CaptureError(f"the batch is dimension {axis} of its output {names[0]!r}, where it must be the first")
+        if names[0] in self.state.joined:
+            raise CaptureError(f"its output {names[0]!r} has the batch joined with other dimensions")
         if names[0] in self.state.quantities:
             raise CaptureError(f"its output {names[0]!r} holds bytes; a network returns floats")
         if "dtype" in self.state.nodes[names[0]].meta:
@@ -80,7 +88,7 @@ class Reader:
     @property
     def values(self) -> dict[str, str]:
         """The values of the file, each with the name of the node that holds it in the network."""
-        moved = self.state.quantities.keys() | self.state.batch_axes.keys()
+        moved = self.state.quantities.keys() | self.state.batch_axes.keys() | self.state.joined.keys()
         return {name: node.name for name, node in self.state.nodes.items() if name not in moved}
 
     def read(self, proto: onnx.NodeProto) -> None:
@@ -110,10 +118,13 @@ class Reader:
         if quantities - {None} and node.operator not in MOVES | AWARE:
             raise CaptureError("it calculates with quantized bytes")
         self.refuse_moved_batch(node)
+        joined = self.joined_batch(node)
         self.state.nodes.setdefault(node.outputs[0], RULES[node.operator](node))
         self.state.nodes.pop("", None)  # a result that the file leaves out
         if node.operator in BATCH_ANYWHERE and (axis := self.moved_batch(node)):
             self.state.batch_axes |= dict.fromkeys(node.outputs, axis)
+        if joined and node.operator != "Reshape":
+            self.state.joined |= dict.fromkeys(node.outputs, joined)
         if node.operator in MOVES and quantities - {None}:
             carried = quantities.pop()
             if quantities or carried is None:
@@ -131,6 +142,14 @@ class Reader:
             return
         if node.operator not in BATCH_ANYWHERE | BATCH_FOLLOWED or len(axes) > 1:
             raise CaptureError(f"the batch is dimension {max(axes)} of what it takes, where it must be the first")
+
+    def joined_batch(self, node: Node) -> tuple[Size, ...]:
+        """What all inputs have joined with the batch; only rows can be worked on then."""
+        found = {self.state.joined.get(name, ()) for name in node.inputs if name in self.state.nodes}
+        joined = max(found, key=len, default=())
+        if joined and (node.operator not in ROW_BY_ROW or len(found) > 1):
+            raise CaptureError("the batch is joined with other dimensions of what it takes")
+        return joined
 
     def refuse_unknown_inputs(self, node: Node) -> None:
         for name in node.inputs:

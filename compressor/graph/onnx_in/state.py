@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.entry import Entry
 from compressor.graph.onnx_in.quantities import Quantity
-from compressor.graph.onnx_in.sizes import Sizes, is_known
+from compressor.graph.onnx_in.sizes import Size, Sizes, is_known
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.shape_rules.functions import NO_RULE, function_shape
 from compressor.graph.shape_rules.probe import probe_node
@@ -40,6 +40,8 @@ class State:
         """How values are quantized; their nodes hold what the bytes stand for."""
         self.batch_axes: dict[str, int] = {}
         """Which dimension of a value is the batch in the file, where it is not the first."""
+        self.joined: dict[str, tuple[Size, ...]] = {}
+        """The sizes that a value has joined into its first dimension in the file, the batch among them."""
         self.uses = _count_uses(graph)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for proto in graph.node:
@@ -71,6 +73,13 @@ class State:
 
     def knows(self, name: str) -> bool:
         return name in self.nodes or name in self.constants or name in self.sizes
+
+    def place_as(self, name: str, other: str) -> None:
+        """A value has the batch where another has it."""
+        if other in self.batch_axes:
+            self.batch_axes[name] = self.batch_axes[other]
+        if other in self.joined:
+            self.joined[name] = self.joined[other]
 
     def leaf(
         self, names: tuple[str, str], module: nn.Module, inputs: Sequence[fx.Node], tensors: dict[str, str]
