@@ -26,6 +26,11 @@ def resolve(plan: Plan, network: Network, sensitivities: Sensitivities, evidence
 
     Raises ``Refusal`` when nothing of the plan applies, with the last reason.
     """
+    return carried_out(plan, network, sensitivities, evidence)[0]
+
+
+def carried_out(plan: Plan, network: Network, sensitivities: Sensitivities, evidence: Evidence) -> tuple[Plan, Network]:
+    """``resolve``, and the fork of ``network`` on which its edits were carried out, untrained."""
     fork = network.fork()
     phases: list[Phase] = []
     open_from_here = False
@@ -38,7 +43,7 @@ def resolve(plan: Plan, network: Network, sensitivities: Sensitivities, evidence
     resolved = Plan(tuple(phases))
     if not any(part.steps for part in resolved.parts):
         raise Refusal("the plan changes nothing")
-    return resolved
+    return resolved, fork
 
 
 def depends_on_its_course(phase: Phase) -> bool:

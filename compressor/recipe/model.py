@@ -17,7 +17,7 @@ from compressor.probe.spec import ProbeSpec
 from compressor.train.spec import TrainingSpec
 
 Objective = Literal["accuracy", "size", "latency"]
-Sampler = Literal["tpe", "random", "nsga2", "gp"]
+Sampler = Literal["surrogate", "tpe", "random", "nsga2", "gp"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class SearchSpec:
     seed: int = 0
     """Seeds the proposals, and the training of every trial."""
     sampler: Sampler = "tpe"
-    """``tpe`` (multivariate, grouped), ``random``, ``nsga2``, or ``gp`` (for at most about 100 trials; needs scipy:
+    """``surrogate`` (a model of regret, bytes and time, over plans that were looked at untrained), or one of Optuna's:
+    ``tpe`` (multivariate, grouped), ``random``, ``nsga2``, or ``gp`` (for at most about 100 trials; needs scipy:
     ``pip install 'compressor[gp]'``)."""
     jobs: int = 1
     """Trials that run at the same time. Only with one job are the proposals reproducible."""

@@ -85,6 +85,10 @@ class Ledger:
         """The trial that had these effective edits, and how it ended."""
         return self._outcomes.get(digest)
 
+    def by_digest(self) -> dict[str, Outcome]:
+        """How the trial of every plan ended."""
+        return {digest: outcome for digest, (_, outcome) in self._outcomes.items()}
+
     def outcomes(self) -> Iterator[Outcome]:
         """How every trial that was run ended."""
         yield from (outcome for _, outcome in self._outcomes.values())

@@ -7,38 +7,23 @@ ask → values → plan → effective edits → digest ─ tried?   → told wit
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import defaultdict
-from concurrent.futures import Future, wait
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
-from compressor.engine.trial import clear
-from compressor.errors import (
-    CompressorError,
-    ForeignError,
-    GraphError,
-    MachineError,
-    NoAnswer,
-    Refusal,
-    TrialError,
-    WorkerLost,
-)
-from compressor.search.executor import Executor, Progress, Question, TrialSpec
+from compressor.errors import CompressorError, MachineError, Refusal, WorkerLost
+from compressor.search.executor import Executor, TrialSpec
+from compressor.search.guide import guide_of
 from compressor.search.interrupts import Interrupts
+from compressor.search.jobs import Abandoned, Ended, Jobs, Progressed
 from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
 from compressor.search.observer import FrontChanged, Note, Observer, TrialEnded, TrialProgress, TrialStarted
+from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
-from compressor.search.questions import Resolved
 from compressor.search.study import Proposal, Study
-
-ATTEMPTS = 3
-"""How often the same values are run again after their process was lost."""
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -47,19 +32,6 @@ class _Running:
     digest: str
     about: str
     started: float
-    attempt: int = 0
-    """How often the process of this trial was lost before."""
-    spec: TrialSpec | None = None
-
-
-@dataclass(frozen=True)
-class _Message:
-    """From another thread: a trial's progress, or (without a stage) its end."""
-
-    future: Future[Outcome] | None
-    number: int = 0
-    stage: str = ""
-    share: float = 0.0
 
 
 class Loop:
@@ -75,22 +47,30 @@ class Loop:
         interrupts: Interrupts,
     ) -> None:
         self._prepared, self._study, self._ledger = prepared, study, ledger
-        self._executor, self._observer, self._interrupts = executor, observer, interrupts
+        self._observer, self._interrupts = observer, interrupts
+        self._slots = executor.slots
         self._search = prepared.recipe.search
-        self._running: dict[Future[Outcome], _Running] = {}
+        self._jobs: Jobs[int] = Jobs(
+            executor, lambda number, why: observer.notify(Note(f"trial {number} is run again: {why}"))
+        )
+        self._running: dict[int, _Running] = {}
+        """What is under way, by trial number."""
         self._same: defaultdict[str, list[Proposal]] = defaultdict(list)
         """Proposals that wait for a running trial with the same digest."""
-        self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
+        planner = Planner(
+            prepared.run,
+            prepared.recipe,
+            executor,
+            observer,
+            failed=prepared.sensitivities.failed,
+            cancelled=self._cancel_if_asked,
+        )
+        self._guide = guide_of(prepared, planner, lambda: interrupts.stop)
         self._nothing_new = 0
         """Proposals in a row that were tried before or change nothing."""
         self._in_vain = 0
         """Proposals in a row that came to no finished trial: those, and what a limit screened out."""
         self._front: tuple[str, ...] = ()
-        self._cancelled = False
-        self._faulty: defaultdict[str, set[str]] = defaultdict(set)
-        """By plugin: sites at which it fails, and which no plan may touch."""
-        for plugin, sites in prepared.sensitivities.failed.items():
-            self._faulty[plugin].update(sites)
         self._broken: MachineError | None = None
         """Why no more trials can be run here."""
 
@@ -117,7 +97,7 @@ class Loop:
         return (
             not self._interrupts.stop
             and self._broken is None
-            and len(self._running) < self._executor.slots
+            and len(self._running) < self._slots
             and self._ledger.finished + len(self._running) < self._search.trials
             and self._in_vain < self._search.patience
         )
@@ -132,55 +112,35 @@ class Loop:
         )
 
     def _propose(self) -> None:
+        self._suggest()
+        if self._interrupts.stop:
+            return
         proposal = self._study.ask(by_chance=self._nothing_new >= self._search.patience // 3)
+        undecided = _Running(proposal.number, "", "could not be planned", time.monotonic())
         try:
-            plan = self._resolved(self._prepared.space.plan(proposal.values))
+            plan = self._guide.plan(proposal.values)
         except Refusal as refusal:
             self._count_nothing_new()
             self._study.tell_refused(proposal.number, str(refusal), self._prepared.baseline.metrics)
             self._ledger.add_refused()
-            return
         except WorkerLost as lost:
-            self._lost(_Running(proposal.number, "", "could not be planned", time.monotonic()), str(lost))
-            return
+            if self._jobs.cancelled:
+                self._give_up(undecided, "cancelled")
+            else:
+                self._settle(undecided, Outcome("failed", reason=str(lost)))
         except CompressorError as error:  # the search goes on without this plan
-            outcome = Outcome("failed", reason=f"{type(error).__name__}: {error}")
-            self._settle(_Running(proposal.number, "", "could not be planned", time.monotonic()), outcome)
+            self._settle(undecided, Outcome("failed", reason=f"{type(error).__name__}: {error}"))
+        else:
+            self._dispatch(proposal, plan)
+
+    def _suggest(self) -> None:
+        """Queue what the guide would train next, unless something is queued."""
+        if self._study.has_queued():
             return
-        self._dispatch(proposal, plan)
-
-    def _resolved(self, plan: Plan) -> Plan:
-        """The plan with its effective edits, as a worker finds them; without the sites at which a plugin fails."""
-        recipe = self._prepared.recipe
-        while True:
-            plan = plan.without(self._faulty)
-            about = Resolved(plan)
-            question = Question(
-                str(self._prepared.run.path), about, recipe.limits.plugin_seconds, recipe.search.threads
-            )
-            try:
-                return self._answer(question)
-            except (ForeignError, GraphError, NoAnswer) as error:
-                plugin, site = error.culprit
-                if not site or site in self._faulty[plugin]:
-                    raise
-                self._faulty[plugin].add(site)
-                self._observer.notify(Note(f"{error}; the site is left alone"))
-
-    def _answer(self, question: Question) -> Plan:
-        """Asked again where its worker was lost, unless the user is leaving."""
-        for attempt in range(ATTEMPTS + 1):
-            future = self._executor.ask(question)
-            try:
-                while not future.done():
-                    wait([future], timeout=_POLL_SECONDS)
-                    self._cancel_if_asked()
-                plan: Plan = future.result()
-                return plan
-            except WorkerLost:
-                if self._cancelled or attempt == ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+        running = {running.digest for running in self._running.values()}
+        found = self._guide.suggest(self._ledger.by_digest(), running)
+        if found is not None:
+            self._study.enqueue(found.values, forecast=found.forecast.notes())
 
     def _dispatch(self, proposal: Proposal, plan: Plan) -> None:
         digest, about = plan.digest, plan.describe()
@@ -216,48 +176,27 @@ class Loop:
             threads=self._search.threads,
             timeout=self._search.timeout,
         )
-        self._submit(replace(running, spec=spec), spec)
-
-    def _submit(self, running: _Running, spec: TrialSpec) -> None:
-        clear(Path(spec.folder))
-        future = self._executor.submit(spec, self._reporter(running.number))
-        self._running[future] = running
-        future.add_done_callback(lambda done: self._messages.put(_Message(done)))
-
-    def _reporter(self, number: int) -> Progress:
-        return lambda stage, share: self._messages.put(_Message(None, number, stage, share))
+        self._running[running.number] = running
+        self._jobs.start(running.number, spec)
 
     # --- listen --------------------------------------------------------------------------------------------------
 
     def _listen(self) -> None:
         self._cancel_if_asked()
-        try:
-            message = self._messages.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
-            return
-        if message.future is None:
-            self._observer.notify(TrialProgress(message.number, message.stage, message.share))
-        else:
-            self._end(self._running.pop(message.future), message.future)
+        match self._jobs.next():
+            case Progressed(number, stage, share):
+                self._observer.notify(TrialProgress(number, stage, share))
+            case Ended(number, outcome):
+                self._settle(self._running.pop(number), outcome)
+            case Abandoned(number, reason, machine):
+                self._broken = machine or self._broken
+                self._give_up(self._running.pop(number), reason)
 
-    def _cancel_if_asked(self) -> None:
-        if self._interrupts.cancel and not self._cancelled:
-            self._cancelled = True
-            self._executor.cancel_all()
-
-    def _end(self, running: _Running, future: Future[Outcome]) -> None:
-        try:
-            outcome = future.result()
-        except WorkerLost as lost:
-            self._lost(running, str(lost))
-            return
-        except MachineError as error:
-            self._broken = error
-            self._give_up(running, str(error))
-            return
-        except TrialError as error:
-            outcome = Outcome("failed", reason=str(error))
-        self._settle(running, outcome)
+    def _cancel_if_asked(self) -> bool:
+        """Whether what runs has been, or now is, ended at once."""
+        if self._interrupts.cancel:
+            self._jobs.cancel()
+        return self._jobs.cancelled
 
     def _settle(self, running: _Running, outcome: Outcome) -> None:
         """Tell how a trial ended, and every proposal that waited for it."""
@@ -287,16 +226,6 @@ class Loop:
             self._observer.notify(FrontChanged(tuple(front)))
 
     # --- lost and found ------------------------------------------------------------------------------------------
-
-    def _lost(self, running: _Running, reason: str) -> None:
-        """A process vanished: run the trial again, unless that was done often enough or the user is leaving."""
-        if self._cancelled:
-            self._give_up(running, "cancelled")
-        elif running.attempt >= ATTEMPTS or running.spec is None:
-            self._settle(running, Outcome("failed", reason=f"given up after {ATTEMPTS} more attempts: {reason}"))
-        else:
-            self._observer.notify(Note(f"trial {running.number} is run again: {reason}"))
-            self._submit(replace(running, attempt=running.attempt + 1), running.spec)
 
     def _give_up(self, running: _Running, reason: str) -> None:
         """Queue the trial again, for when the run goes on, and every proposal that waited for it."""

@@ -6,30 +6,20 @@ have to be taken back when the user interrupts.
 
 from __future__ import annotations
 
-import queue
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 
-from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.engine.space import trainings_of
-from compressor.engine.trial import clear
-from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
+from compressor.errors import MachineError, TrialError
 from compressor.probe.arms import ARM, SCORE, Arm, ArmScore, arms_of
 from compressor.probe.result import PROBE_RESULT, ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
 from compressor.probe.tilings import REFERENCE
-from compressor.search.executor import Executor, Progress, TrialSpec
+from compressor.search.executor import Executor, TrialSpec
+from compressor.search.jobs import Abandoned, Ended, Jobs, Progressed
 from compressor.search.kept import kept
 from compressor.search.observer import ArmEnded, ArmProgress, Note, Observer, ProbeEnded, ProbeStarted, Stage
 from compressor.search.prepare import Prepared
-
-ATTEMPTS = 3
-"""How often an arm is run again after its process was lost."""
-_POLL_SECONDS = 0.2
-_Message = tuple[Arm, Future[Outcome] | None, str, float]
-"""From another thread: an arm's end, or (without a future) its stage and share."""
 
 
 def run_probe(prepared: Prepared, executor: Executor, observer: Observer) -> ProbeResult | None:
@@ -57,9 +47,9 @@ class _Probing:
     observer: Observer
 
     def __post_init__(self) -> None:
-        self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
-        self._attempts: dict[Arm, int] = {}
-        self._running = 0
+        self._jobs: Jobs[Arm] = Jobs(
+            self.executor, lambda arm, why: self.observer.notify(Note(f"arm {arm.name} is run again: {why}"))
+        )
         arms = list(arms_of(self.spec))
         kept = {arm: self._kept(arm) for arm in arms}
         self._scores = {arm: score for arm, score in kept.items() if score is not None}
@@ -75,11 +65,10 @@ class _Probing:
 
     def run(self) -> ProbeResult:
         self.observer.notify(self._started)
-        while self._waiting or self._running:
-            while self._waiting and self._running < self.executor.slots:
-                self._submit(self._waiting.pop(0))
-            with suppress(queue.Empty):
-                self._listen(self._messages.get(timeout=_POLL_SECONDS))
+        while self._waiting or self._jobs:
+            while self._waiting and len(self._jobs) < self.executor.slots:
+                self._start(self._waiting.pop(0))
+            self._listen()
         if any(arm.tiling == REFERENCE and arm not in self._scores for arm in arms_of(self.spec)):
             raise TrialError(
                 f"the probe's reference {REFERENCE} could not be trained; see {self.prepared.run.path}/probe"
@@ -87,12 +76,11 @@ class _Probing:
         data = self.prepared.data
         return judge_probe(self.spec, self._scores.values(), data=data.name, stand_in=data.stand_in)
 
-    def _submit(self, arm: Arm) -> None:
-        recipe, folder = self.prepared.recipe, self.prepared.run.arm(arm.name)
-        clear(folder)  # of an attempt that failed
+    def _start(self, arm: Arm) -> None:
+        recipe = self.prepared.recipe
         spec = TrialSpec(
             run=str(self.prepared.run.path),
-            folder=str(folder),
+            folder=str(self.prepared.run.arm(arm.name)),
             plan=Plan(),
             number=0,
             seed=recipe.search.seed,
@@ -101,35 +89,17 @@ class _Probing:
             threads=recipe.search.threads,
             timeout=recipe.search.timeout,
         )
-        self._running += 1
         self.observer.notify(ArmProgress(arm.name, "start", 0.0))
-        future = self.executor.submit(spec, self._reporter(arm))
-        future.add_done_callback(lambda done: self._messages.put((arm, done, "", 1.0)))
+        self._jobs.start(arm, spec)
 
-    def _reporter(self, arm: Arm) -> Progress:
-        return lambda stage, share: self._messages.put((arm, None, stage, share))
-
-    def _listen(self, message: _Message) -> None:
-        arm, future, stage, share = message
-        if future is None:
-            self.observer.notify(ArmProgress(arm.name, stage, share))
-            return
-        self._running -= 1
-        try:
-            outcome = future.result()
-        except WorkerLost as error:
-            if self._attempts.setdefault(arm, 0) < ATTEMPTS:
-                self._attempts[arm] += 1
-                self.observer.notify(Note(f"arm {arm.name} is run again: {error}"))
-                self._waiting.insert(0, arm)
-                return
-            self._end(arm, str(error))
-        except MachineError:
-            raise
-        except CompressorError as error:
-            self._end(arm, str(error))
-        else:
-            self._end(arm, outcome.reason)
+    def _listen(self) -> None:
+        match self._jobs.next():
+            case Progressed(arm, stage, share):
+                self.observer.notify(ArmProgress(arm.name, stage, share))
+            case Ended(arm, outcome):
+                self._end(arm, outcome.reason)
+            case Abandoned(reason=reason, machine=machine):
+                raise machine or MachineError(reason)
 
     def _end(self, arm: Arm, reason: str) -> None:
         self._ended += 1

@@ -17,6 +17,7 @@ from compressor.engine.policy import admitting
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import SiteSensitivity
 from compressor.engine.site_measurement import Reference, adds_exactly, measure_site, onnx_timer, reference, shortlist
+from compressor.engine.untrained import Untrained, look_at
 from compressor.search.context import Context
 
 PASSES = 20
@@ -72,7 +73,25 @@ class Resolved:
         return resolve(self.plan, context.baseline.network, context.sensitivities, context.evidence)
 
 
-About = Unchanged | WorthMeasuring | Sensitivity | Resolved
+@dataclass(frozen=True)
+class LookedAt:
+    """What does a plan come to, and what is known of it before it is trained? Raises ``Refusal`` likewise."""
+
+    plan: Plan
+
+    def answer(self, context: Context) -> Untrained:
+        recipe = context.recipe
+        return look_at(
+            self.plan,
+            context.baseline,
+            context.sensitivities,
+            context.evidence,
+            batch=recipe.measure.batch,
+            seed=recipe.search.seed,
+        )
+
+
+About = Unchanged | WorthMeasuring | Sensitivity | Resolved | LookedAt
 
 
 def respond(about: About, context: Context, threads: int = 1) -> Any:

@@ -6,6 +6,7 @@
     study.db             the study (SQLite)
     baseline/            model.pt2, model.onnx, metrics.json (last), final.json
     sensitivities.json   evidence measured once; until all of it is, sensitivities.part.jsonl
+    looks.jsonl          plans that were looked at untrained, where a model of the answers proposes
     probe/<arm>/         trial.json, log.txt, score.json, outcome.json
     probe.json           what the probe found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
@@ -111,6 +112,10 @@ class RunFolder:
     @property
     def measured_sites(self) -> Path:
         return self.path / "sensitivities.part.jsonl"
+
+    @property
+    def looks(self) -> Path:
+        return self.path / "looks.jsonl"
 
     @property
     def probe(self) -> Path:

@@ -102,6 +102,10 @@ class Study:
         """The seeds that were queued already, by name."""
         return {str(trial.user_attrs.get("origin", "")) for trial in self._study.get_trials(deepcopy=False)}
 
+    def has_queued(self) -> bool:
+        """Whether something is proposed before the sampler is asked."""
+        return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
     # --- begin ---------------------------------------------------------------------------------------------------
 
     def ask(self, *, by_chance: bool = False) -> Proposal:

@@ -24,8 +24,9 @@ from compressor.knobs import Choice
 from compressor.recipe.model import Recipe, Sampler, SearchSpec
 from compressor.search.executor import TrialSpec
 from compressor.search.interrupts import Interrupts
+from compressor.search.jobs import ATTEMPTS
 from compressor.search.ledger import Ledger
-from compressor.search.loop import ATTEMPTS, Loop
+from compressor.search.loop import Loop
 from compressor.search.observer import Event, FrontChanged, Note, TrialEnded, TrialStarted
 from compressor.search.seeds import seeds_of
 from compressor.search.study import Study

@@ -1,0 +1,109 @@
+"""What guides the search beside Optuna's samplers: how values become a plan, and which values are proposed next.
+
+sampler    the study's own sampler proposes; a plan is resolved when its turn comes
+surrogate  plans are looked at untrained, and a model of the answers proposes
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Protocol, cast
+
+from compressor.engine.candidate import Outcome
+from compressor.engine.plan import Plan
+from compressor.errors import CompressorError, Refusal, TrialError, WorkerLost
+from compressor.search.front import USUAL_DROP
+from compressor.search.planning import Planner
+from compressor.search.prepare import Prepared
+from compressor.search.questions import LookedAt, Resolved
+from compressor.search.seeds import automatic_seeds
+from compressor.search.surrogate.answers import Scale, reference_point
+from compressor.search.surrogate.encoding import Encoding, Values
+from compressor.search.surrogate.looks import Look, Looks
+from compressor.search.surrogate.proposer import Proposer, Suggestion
+
+
+class Guide(Protocol):
+    """Chosen by ``[search] sampler``."""
+
+    def plan(self, values: Values) -> Plan:
+        """The plan that values come to, with its effective edits. Raises ``Refusal`` where nothing of it applies."""
+
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+        """What to train next, given outcomes and running trials by digest; None: the study's sampler proposes."""
+
+
+def guide_of(prepared: Prepared, planner: Planner, stopped: Callable[[], bool]) -> Guide:
+    """The guide that the recipe asks for; ``stopped`` says when nothing new is to be begun."""
+    return (
+        Modelled(prepared, planner, stopped)
+        if prepared.recipe.search.sampler == "surrogate"
+        else Plain(prepared, planner)
+    )
+
+
+class Plain:
+    """Leaves proposing to the sampler."""
+
+    def __init__(self, prepared: Prepared, planner: Planner) -> None:
+        self._space, self._planner = prepared.space, planner
+
+    def plan(self, values: Values) -> Plan:
+        return cast(Plan, self._planner.answer(self._space.plan(values), Resolved))
+
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+        return None
+
+
+class Modelled:
+    """Proposes by the surrogate; every plan is looked at before it is trained."""
+
+    def __init__(self, prepared: Prepared, planner: Planner, stopped: Callable[[], bool]) -> None:
+        self._space, self._planner, self._stopped = prepared.space, planner, stopped
+        self._slots = prepared.recipe.search.jobs
+        self._looks = Looks(prepared.run.looks, self._look)
+        recipe = prepared.recipe
+        self._proposer = Proposer(
+            self._looks,
+            Encoding(prepared.space.parameters),
+            Scale(prepared.baseline.metrics, _noise(prepared)),
+            reference_point(recipe.constraints, USUAL_DROP),
+            seeds=[values for _, values in automatic_seeds(prepared.space)],
+            seed=recipe.search.seed,
+        )
+
+    def plan(self, values: Values) -> Plan:
+        look = self._looks.of(values)
+        if look is None:
+            raise WorkerLost("cancelled")
+        if look.found is None:
+            raise TrialError(look.reason) if look.failed else Refusal(look.reason)
+        return look.found.plan
+
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+        return self._proposer.suggest(dict(ended), running)
+
+    def _look(self, many: Sequence[Values]) -> Iterator[Look]:
+        """Some at a time, so that an interrupt does not wait for all."""
+        for start in range(0, len(many), self._slots):
+            if self._stopped():
+                return
+            some = many[start : start + self._slots]
+            answers = self._planner.answers([self._space.plan(values) for values in some], LookedAt)
+            for values, answer in zip(some, answers, strict=True):
+                match answer:
+                    case WorkerLost():
+                        return
+                    case Refusal():
+                        yield Look(values, reason=str(answer))
+                    case CompressorError():
+                        yield Look(values, reason=f"{type(answer).__name__}: {answer}", failed=True)
+                    case found:
+                        yield Look(values, found)
+
+
+def _noise(prepared: Prepared) -> float:
+    """Standard error of the baseline's quality on the validation split."""
+    share = prepared.baseline.metrics.accuracy.validation
+    return math.sqrt(max(share * (1 - share), 0.01) / max(len(prepared.data.validation), 1))

@@ -1,0 +1,148 @@
+"""Gaussian process regression (Rasmussen & Williams 2006), for tens to hundreds of observations of few numbers.
+
+The kernel is linear in all features plus Matérn 5/2 with one length scale per feature. Length scales have the prior of
+Hvarfner et al. (arXiv:2402.02229), which grows with the number of features and keeps a process over dozens of knobs
+from fitting noise. Amplitudes, length scales and noise are the most probable ones given the observations.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+STEPS = 30
+_JITTER = 1e-8
+_LOWEST_NOISE = 1e-3
+"""Standard deviations of the observations that are noise at least: what is measured twice differs."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Mean and standard deviation of the noiseless answer, each ``(N,)``."""
+
+    mean: Floats
+    std: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianProcess:
+    """A fitted process; ``fit`` makes one."""
+
+    inputs: Tensor
+    hyper: Tensor
+    weights: Tensor
+    """The inverse covariance times the observations."""
+    factor: Tensor
+    """Cholesky factor of the covariance of the observations."""
+    offset: float
+    scale: float
+
+    def predict(self, inputs: Floats) -> Prediction:
+        """The answers at ``inputs`` ``(N, D)``."""
+        new = torch.as_tensor(inputs, dtype=torch.float64)
+        cross = _kernel(new, self.inputs, self.hyper)
+        solved = torch.linalg.solve_triangular(self.factor, cross.T, upper=False)
+        variance = _variances(new, self.hyper) - solved.square().sum(0)
+        std = variance.clamp_min(_JITTER).sqrt() * self.scale
+        return Prediction((cross @ self.weights * self.scale + self.offset).numpy(), std.numpy())
+
+
+def fit(
+    inputs: Floats,
+    answers: Floats,
+    *,
+    start: GaussianProcess | None = None,
+    steps: int = STEPS,
+    prior_scale: float = 0.0,
+) -> GaussianProcess:
+    """The process given ``answers`` ``(N,)`` at ``inputs`` ``(N, D)``, N ≥ 1.
+
+    ``start``: one fitted before, whose hyperparameters are the first guess; with ``steps`` = 0 they stay as they are.
+    ``prior_scale``: the standard deviation of answers around zero before any is known, as if there were two
+    observations of it; where 0, mean and deviation are those of the answers.
+    """
+    x = torch.as_tensor(inputs, dtype=torch.float64)
+    offset = float(np.mean(answers)) if not prior_scale else 0.0
+    centred = answers - offset
+    scale = math.sqrt((float(np.sum(centred**2)) + 2 * prior_scale**2) / (len(answers) + (2 if prior_scale else 0)))
+    scale = scale or 1.0
+    y = torch.as_tensor(centred / scale, dtype=torch.float64)
+    features = x.shape[1]
+    first = start.hyper if start is not None and len(start.hyper) == features + 3 else _first_guess(features)
+    hyper = _most_probable(x, y, first, steps) if len(answers) > 1 and steps else first
+    factor = _factor(x, hyper)
+    weights = torch.cholesky_solve(y[:, None], factor)[:, 0]
+    return GaussianProcess(x, hyper, weights, factor, offset, scale)
+
+
+def _first_guess(features: int) -> Tensor:
+    """Logarithms: linear amplitude, Matérn amplitude, noise, then length scales (their prior's mode)."""
+    lengths = torch.full((features,), _length_mean(features), dtype=torch.float64)
+    return torch.cat([torch.tensor([math.log(0.5), math.log(0.7), math.log(0.1)], dtype=torch.float64), lengths])
+
+
+def _length_mean(features: int) -> float:
+    return math.sqrt(2) + math.log(max(features, 1)) / 2 - 1.0
+
+
+def _most_probable(x: Tensor, y: Tensor, first: Tensor, steps: int) -> Tensor:
+    """Maximum a posteriori hyperparameters."""
+    hyper = first.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([hyper], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = _negative_log_posterior(x, y, hyper)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    try:
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    except RuntimeError:  # far out the covariance may be none (LinAlgError): the first guess gives one
+        return first
+    found = hyper.detach()
+    return found if bool(found.isfinite().all()) else first
+
+
+def _negative_log_posterior(x: Tensor, y: Tensor, hyper: Tensor) -> Tensor:
+    factor = _factor(x, hyper)
+    solved = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
+    likelihood: Tensor = 0.5 * solved.square().sum() + factor.diagonal().log().sum()
+    amplitudes, noise, lengths = hyper[:2], hyper[2], hyper[3:]
+    unlikely: Tensor = (lengths - _length_mean(len(lengths))).square().sum() / 2
+    unlikely = unlikely + (amplitudes + 0.5).square().sum() / 2 + (noise - math.log(0.1)) ** 2 / 2
+    return likelihood + unlikely
+
+
+def _factor(x: Tensor, hyper: Tensor) -> Tensor:
+    noise = hyper[2].exp().square() + _LOWEST_NOISE**2
+    factor: Tensor = torch.linalg.cholesky(_kernel(x, x, hyper) + noise * torch.eye(len(x), dtype=torch.float64))
+    return factor
+
+
+def _kernel(left: Tensor, right: Tensor, hyper: Tensor) -> Tensor:
+    linear, amplitude, lengths = hyper[0].exp().square(), hyper[1].exp().square(), hyper[3:].exp()
+    features = left.shape[1]
+    squared = (
+        (left / lengths).square().sum(1)[:, None]
+        + (right / lengths).square().sum(1)
+        - 2 * (left / lengths) @ (right / lengths).T
+    )
+    distance = (5 * squared.clamp_min(1e-12)).sqrt()
+    matern = (1 + distance + distance.square() / 3) * (-distance).exp()
+    kernel: Tensor = linear * (left @ right.T + 1) / (features + 1) + amplitude * matern
+    return kernel
+
+
+def _variances(x: Tensor, hyper: Tensor) -> Tensor:
+    """The diagonal of ``_kernel(x, x)``."""
+    linear, amplitude = hyper[0].exp().square(), hyper[1].exp().square()
+    variances: Tensor = linear * (x.square().sum(1) + 1) / (x.shape[1] + 1) + amplitude
+    return variances

@@ -1,0 +1,106 @@
+"""The plans that were looked at untrained, each kept as it comes (``looks.jsonl``): no run looks at one twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter
+
+from compressor.engine.untrained import Untrained
+from compressor.knobs import Value
+from compressor.search.surrogate.encoding import Values
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a plan with these values came to; without ``found`` it applies nowhere, or looking at it failed."""
+
+    values: Mapping[str, Value]
+    found: Untrained | None = None
+    reason: str = ""
+    failed: bool = False
+    """Looking at it failed, which is not the same as being refused."""
+
+    @property
+    def digest(self) -> str:
+        """Of the effective plan."""
+        return "" if self.found is None else self.found.plan.digest
+
+
+LOOK: TypeAdapter[Look] = TypeAdapter(Look)
+
+
+class Ask(Protocol):
+    """Looks at plans, several at a time; fewer come back than were asked for where the user is leaving."""
+
+    def __call__(self, many: Sequence[Values]) -> Iterable[Look]: ...
+
+
+class Looks:
+    """All looks of a run, and the way to more."""
+
+    def __init__(self, file: Path, ask: Ask) -> None:
+        self._file, self._ask = file, ask
+        self._by_values: dict[tuple[tuple[str, Value], ...], Look] = {}
+        self.found: list[Look] = []
+        """Those that have figures, in the order they came."""
+        self.stopped = False
+        """Set where a look that was asked for did not come."""
+        self.seconds = 0.0
+        for look in _read(file):
+            self._add(look)
+
+    @property
+    def count(self) -> int:
+        return len(self.found)
+
+    @property
+    def asked(self) -> int:
+        return len(self._by_values)
+
+    def knows(self, values: Values) -> bool:
+        return _key(values) in self._by_values
+
+    def of(self, values: Values) -> Look | None:
+        """The look at these values, taken now where there is none; None where it does not come."""
+        self.at([values])
+        return self._by_values.get(_key(values))
+
+    def at(self, many: Sequence[Values]) -> None:
+        """Look at those of ``many`` that nobody has looked at."""
+        new = list({_key(values): values for values in many if not self.knows(values)}.values())
+        if not new:
+            return
+        came = 0
+        for look in self._ask(new):
+            came += 1
+            self._add(look)
+            with self._file.open("ab") as out:
+                out.write(b"\n" + LOOK.dump_json(look) + b"\n")  # behind a line that was cut short, a new one begins
+        self.stopped = came < len(new)
+
+    def _add(self, look: Look) -> None:
+        self._by_values[_key(look.values)] = look
+        if look.found is not None:
+            self.found.append(look)
+            self.seconds += look.found.seconds
+
+
+def _key(values: Values) -> tuple[tuple[str, Value], ...]:
+    return tuple(sorted(values.items()))
+
+
+def _read(file: Path) -> Iterable[Look]:
+    """The looks of earlier sessions, as far as their lines are whole."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            yield LOOK.validate_json(line)
+        except ValueError:  # the driver was killed while it wrote
+            continue

@@ -1,0 +1,157 @@
+"""The surrogate: predicts any plan's regret after training, its bytes and its time, each with its uncertainty.
+
+    values of the parameters ──process──▶ loss untrained, bytes, MACs, parameters, time ──process──▶ regret trained
+                              (of hundreds of plans that were looked at)               (of the trials so far)
+
+Before any trial has ended, what a plan loses is guessed from its loss untrained and from what is left of its
+arithmetic; that guess stays the mean of the process, which trained trials correct. It knows nothing of plugins, only
+the parameters of the search and what was measured, so a third party's plugin is modelled like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.search.surrogate.gaussian_process import STEPS, GaussianProcess, Prediction, fit
+
+Floats = NDArray[np.float64]
+LOSS, BYTES, MACS, PARAMS, TIME = range(5)
+"""Columns of what a look gives; see ``answers.Scale.features``."""
+_PRIOR = 1.5
+"""Standard deviation of warped regret around the first guess: within a factor of five, two times of three."""
+_OF_LOSS, _OF_MACS = 3.5, 0.5
+"""The first guess: what the loss untrained, relative to the highest, and each e-fold of MACs add to warped regret."""
+_REFIT = 1.25
+"""Hyperparameters are sought again when observations have grown by so much; in between they stay."""
+_EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class Known:
+    """All observations of a search, as arrays."""
+
+    vectors: Floats
+    """Parameter values of the plans looked at, ``(N, D)``."""
+    looks: Floats
+    """What the looks gave, ``(N, 5)``."""
+    whole: NDArray[np.bool_]
+    """Whether a look's bytes are those of the trained file, ``(N,)``."""
+    trained: NDArray[np.int64]
+    """Which of the plans have been trained, ``(T,)``."""
+    regrets: Floats
+    """Their warped regret, ``(T,)``."""
+    sizes: Floats
+    """Their log bytes, ``(T,)``."""
+    times: Floats
+    """Their log time, ``(T,)``."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Of N plans, each ``(N,)``: warped regret with its standard deviation, log bytes, log time with its own."""
+
+    regret: Prediction
+    size: Prediction
+    time: Prediction
+
+
+@dataclass
+class _Fitted:
+    """One process, kept between fits so that its hyperparameters need not be sought each time."""
+
+    process: GaussianProcess | None = None
+    count: int = 0
+
+    def update(self, inputs: Floats, answers: Floats, prior_scale: float = 0.0) -> GaussianProcess:
+        due = self.process is None or len(answers) >= self.count * _REFIT or len(answers) <= 12
+        if due:
+            self.count = len(answers)
+        steps = STEPS if due else 0
+        self.process = fit(inputs, answers, start=self.process, steps=steps, prior_scale=prior_scale)
+        return self.process
+
+
+@dataclass
+class Surrogate:
+    """Fitted to what is known; ``fit`` may be called as often as something new is."""
+
+    _looks: list[_Fitted] = field(default_factory=lambda: [_Fitted() for _ in range(4)])
+    _time: _Fitted = field(default_factory=_Fitted)
+    _regret: _Fitted = field(default_factory=_Fitted)
+
+    def fit(self, known: Known) -> None:
+        """``known`` holds at least one plan."""
+        self._known = known
+        self._mean, self._std = known.looks.mean(0), known.looks.std(0) + 1e-3
+        self._lowest, self._highest = float(known.looks[:, LOSS].min()), float(known.looks[:, LOSS].max())
+        for column, fitted in zip((LOSS, BYTES, MACS, PARAMS), self._looks, strict=True):
+            fitted.update(known.vectors, known.looks[:, column])
+        where = np.concatenate([known.vectors, known.vectors[known.trained]])
+        self._time.update(where, np.concatenate([known.looks[:, TIME], known.times]))
+        if len(known.trained):
+            looks = known.looks[known.trained]
+            inputs = self._inputs(known.vectors[known.trained], looks)
+            self._regret.update(inputs, known.regrets - self._first_guess(looks), prior_scale=_PRIOR)
+
+    def predict(
+        self, vectors: Floats, looks: Floats | None = None, whole: NDArray[np.bool_] | None = None
+    ) -> Predicted:
+        """Of plans with these parameter values ``(N, D)``; ``looks`` ``(N, 5)``: what is known of them untrained."""
+        time = _predict(self._time, vectors)
+        if looks is None:
+            columns = [_predict(fitted, vectors) for fitted in self._looks]
+            looks = np.stack([*(column.mean for column in columns), time.mean], axis=1)
+            size = columns[1]
+        else:
+            exact = np.ones(len(looks), dtype=np.bool_) if whole is None else whole
+            guess = _predict(self._looks[1], vectors)
+            size = Prediction(
+                np.where(exact, looks[:, BYTES], guess.mean), np.where(exact, _EXACT, np.maximum(guess.std, _EXACT))
+            )
+        return Predicted(self._regret_of(vectors, looks), size, time)
+
+    def _regret_of(self, vectors: Floats, looks: Floats) -> Prediction:
+        guess = self._first_guess(looks)
+        if not len(self._known.trained):
+            return Prediction(guess, np.full(len(guess), _PRIOR))
+        correction = _predict(self._regret, self._inputs(vectors, looks))
+        return Prediction(guess + correction.mean, correction.std)
+
+    def _first_guess(self, looks: Floats) -> Floats:
+        spread = max(self._highest - self._lowest, 1e-3)
+        return np.asarray(
+            _OF_LOSS * np.clip((looks[:, LOSS] - self._lowest) / spread, 0, 1.5)
+            - _OF_MACS * np.minimum(looks[:, MACS], 0.0)
+        )
+
+    def _inputs(self, vectors: Floats, looks: Floats) -> Floats:
+        return np.concatenate([vectors, (looks[:, :TIME] - self._mean[:TIME]) / self._std[:TIME]], axis=1)
+
+
+def _predict(fitted: _Fitted, inputs: Floats) -> Prediction:
+    assert fitted.process is not None, "fit comes first"
+    return fitted.process.predict(inputs)
+
+
+def known_of(
+    looked: Sequence[tuple[Sequence[float], Sequence[float], bool]],
+    trained: Sequence[tuple[int, float, float, float]],
+) -> Known:
+    """``looked``: vector, look, wholeness of each plan; ``trained``: its index, warped regret, log bytes, log time."""
+    table = np.array([row[1:] for row in trained], dtype=np.float64).reshape(len(trained), 3)
+    looks = np.array([look for _, look, _ in looked], dtype=np.float64)
+    where = np.array([row[0] for row in trained], dtype=np.int64)
+    looks[where, BYTES] = table[:, 1]
+    return Known(
+        vectors=np.array([vector for vector, _, _ in looked], dtype=np.float64),
+        looks=looks,
+        whole=np.array([whole for _, _, whole in looked], dtype=np.bool_),
+        trained=where,
+        regrets=table[:, 0],
+        sizes=table[:, 1],
+        times=table[:, 2],
+    )

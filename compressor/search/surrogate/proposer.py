@@ -1,0 +1,226 @@
+"""What to train next.
+
+    breed (thousands, on predictions) → look (a few, a second each) → predict again, bytes now known → train (one)
+
+Of all plans that were looked at the one is proposed from which most is expected: how much it would enlarge the
+hypervolume within the limits, averaged over what its regret may be (expected hypervolume improvement, Emmerich et al.
+2006). A plan that will break a limit is worth nothing; one that may is proposed when it more probably does not. One
+proposal in four takes the regret at its luckiest instead, so that what the model has wrong is found out.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compressor.engine.candidate import Outcome
+from compressor.search.hypervolume import improvements
+from compressor.search.surrogate.answers import Scale
+from compressor.search.surrogate.encoding import Encoding, Values
+from compressor.search.surrogate.evolution import evolve
+from compressor.search.surrogate.looks import Look, Looks
+from compressor.search.surrogate.model import Known, Predicted, Surrogate, known_of
+
+Floats = NDArray[np.float64]
+
+FIRST, BRED, ROUNDS = 24, 8, 2
+"""Before the first trial: plans by chance that are looked at, then so many bred ones in so many rounds."""
+PATIENCE_SECONDS, FEWEST = 60.0, 12
+"""Where looks are slow, the first ones stop after this long, but not before so many."""
+SHARE, MOST = 0.1, 12
+"""Before each later trial: looks for this share of a trial's time, and at most so many."""
+DOUBT = 4
+"""Every fourth proposal is for doubt."""
+LIKELY = 0.5
+"""What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left."""
+_QUANTILES = np.array([NormalDist().inv_cdf((index + 0.5) / 15) for index in range(15)])
+_LUCKY = -1.5
+_STRIDE = 7919
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a proposed plan is expected to give: regret with the bounds of two times in three, log bytes, log time."""
+
+    regret: float
+    low: float
+    high: float
+    size: float
+    time: float
+
+    def notes(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    values: Values
+    forecast: Forecast
+
+
+class Proposer:
+    """Fits the surrogate to what is known and says what to train next."""
+
+    def __init__(
+        self,
+        looks: Looks,
+        encoding: Encoding,
+        scale: Scale,
+        reference: Sequence[float],
+        seeds: Sequence[Values],
+        seed: int,
+    ) -> None:
+        self._looks, self._encoding, self._scale = looks, encoding, scale
+        self._reference = np.asarray(reference, dtype=np.float64)
+        self._seeds, self._seed = seeds, seed
+        self._surrogate = Surrogate()
+        self._begun = False
+
+    def suggest(self, ended: dict[str, Outcome], running: Collection[str]) -> Suggestion | None:
+        """The plan to train next; None where every plan that was found has been tried.
+
+        ``ended``: outcomes by digest; ``running``: digests of the trials under way.
+        """
+        rng = random.Random(self._seed * _STRIDE + len(ended) + len(running))
+        trained = {digest: outcome for digest, outcome in ended.items() if outcome.metrics and _is_trained(outcome)}
+        if not self._begun and not ended:
+            self._look_around(rng)
+            for _ in range(ROUNDS):
+                self._breed(trained, running, BRED, rng)
+        elif trained:
+            self._breed(trained, running, self._affordable(trained), rng)
+        self._begun = True
+        if not self._looks.found:
+            return None
+        return self._best(trained, {*ended, *running}, running, doubt=len(ended) % DOUBT == DOUBT - 1)
+
+    # --- look ----------------------------------------------------------------------------------------------------
+
+    def _look_around(self, rng: random.Random) -> None:
+        """Seeds and plans by chance."""
+        self._looks.at(list(self._seeds))
+        for _ in range(FIRST):  # fewer where the space is small, or most of its plans are refused
+            slow = self._looks.count >= FEWEST and self._looks.seconds > PATIENCE_SECONDS
+            if self._looks.count >= FIRST or self._looks.stopped or slow:
+                break
+            self._looks.at([self._encoding.by_chance(rng) for _ in range(4)])
+
+    def _affordable(self, trained: dict[str, Outcome]) -> int:
+        """How many looks a share of a trial's time pays for."""
+        each = self._looks.seconds / max(self._looks.count, 1)
+        trial = sum(sum(outcome.seconds.values()) for outcome in trained.values()) / len(trained)
+        return max(1, min(MOST, int(SHARE * trial / max(each, 1e-3))))
+
+    def _breed(self, trained: dict[str, Outcome], running: Collection[str], count: int, rng: random.Random) -> None:
+        """Search the surrogate thoroughly and look at the plans that promise most together."""
+        if not self._looks.found or self._looks.stopped:
+            return
+        self._fit(trained)
+        looked = self._looks.found
+        ranked = sorted(looked, key=lambda look: self._promise(look))
+        bred = evolve([look.values for look in ranked], self._encoding, self._objectives, self._reference.tolist(), rng)
+        new = [values for values in bred if not self._looks.knows(values)]
+        if not new:
+            return
+        front = self._front(trained, running)
+        scores = self._objectives(new)
+        chosen: list[Values] = []
+        while len(chosen) < count and new:
+            gains = improvements(front, scores[:, :1], scores[:, 1:], self._reference.tolist())[:, 0]
+            index = int(np.argmax(gains)) if gains.max() > 0 else rng.randrange(len(new))
+            chosen.append(new.pop(index))
+            front = np.concatenate([front, scores[index : index + 1]])
+            scores = np.delete(scores, index, axis=0)
+        self._looks.at(chosen)
+
+    def _promise(self, look: Look) -> float:
+        """By how much the look is beyond the limits; among those within, its bytes and its time."""
+        assert look.found is not None
+        _, size, macs, _, time = self._scale.features(look.found)
+        beyond = max(size - self._reference[1], 0.0) + max(time - self._reference[2], 0.0)
+        return float(beyond + 0.01 * (size + time + macs))
+
+    # --- predict -------------------------------------------------------------------------------------------------
+
+    def _fit(self, trained: dict[str, Outcome]) -> None:
+        self._surrogate.fit(self._known(trained))
+
+    def _known(self, trained: dict[str, Outcome]) -> Known:
+        looks = self._looks.found
+        rows = []
+        for index, look in enumerate(looks):
+            outcome = trained.get(look.digest)
+            if outcome is not None and outcome.metrics is not None:
+                regret, size, time = self._scale.answers(outcome.metrics)
+                rows.append((index, self._scale.warped(regret), size, time))
+        return known_of([self._row(look) for look in looks], rows)
+
+    def _row(self, look: Look) -> tuple[list[float], tuple[float, ...], bool]:
+        assert look.found is not None
+        return self._encoding.vector(look.values), self._scale.features(look.found), look.found.whole
+
+    def _objectives(self, many: Sequence[Values]) -> Floats:
+        """Regret if lucky, log bytes, log time: what evolution minimises."""
+        predicted = self._surrogate.predict(self._encoding.matrix(many))
+        regret = self._scale.regret(predicted.regret.mean - predicted.regret.std)
+        return np.stack([regret, predicted.size.mean, predicted.time.mean], axis=1)
+
+    def _predicted(self, looks: Sequence[Look]) -> Predicted:
+        rows = [self._row(look) for look in looks]
+        return self._surrogate.predict(
+            np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
+        )
+
+    def _front(self, trained: dict[str, Outcome], running: Collection[str]) -> Floats:
+        """What has been reached, and what running trials are expected to reach."""
+        reached = [self._scale.answers(o.metrics) for o in trained.values() if o.metrics and o.status == "complete"]
+        waiting = [look for look in self._looks.found if look.digest in running]
+        if waiting:
+            predicted = self._predicted(waiting)
+            expected = [self._scale.regret(predicted.regret.mean), predicted.size.mean, predicted.time.mean]
+            return np.concatenate([_rows(reached), np.stack(expected, axis=1)])
+        return _rows(reached)
+
+    # --- choose --------------------------------------------------------------------------------------------------
+
+    def _best(
+        self, trained: dict[str, Outcome], tried: Collection[str], running: Collection[str], *, doubt: bool
+    ) -> Suggestion | None:
+        self._fit(trained)
+        left = list({look.digest: look for look in self._looks.found if look.digest not in tried}.values())
+        if not left:
+            return None
+        predicted = self._predicted(left)
+        mean, std = predicted.regret.mean, predicted.regret.std
+        quantiles = np.array([_LUCKY]) if doubt else _QUANTILES
+        regrets = self._scale.regret(mean[:, None] + std[:, None] * quantiles)
+        others = np.stack([predicted.size.mean, predicted.time.mean], axis=1)
+        gains = improvements(self._front(trained, running), regrets, others, self._reference.tolist()).mean(1)
+        likely = gains * ((regrets < self._reference[0]).mean(1) >= LIKELY)
+        gains = likely if likely.max() > 0 else gains
+        index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
+        low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
+        forecast = Forecast(float(middle), float(low), float(high), *map(float, others[index]))
+        return Suggestion(left[index].values, forecast)
+
+    def _beyond(self, predicted: Predicted) -> Floats:
+        """How far beyond the limits a plan is at its luckiest, each limit in its own scale."""
+        lucky = predicted.regret.mean + _LUCKY * predicted.regret.std
+        warped = np.clip(lucky - self._scale.warped(float(self._reference[0])), 0, None)
+        size = np.clip(predicted.size.mean - self._reference[1], 0, None)
+        time = np.clip(predicted.time.mean - self._reference[2], 0, None)
+        return np.asarray(warped + 3 * size + 3 * time)
+
+
+def _rows(points: Sequence[tuple[float, float, float]]) -> Floats:
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
+
+
+def _is_trained(outcome: Outcome) -> bool:
+    return outcome.status in ("complete", "stopped")

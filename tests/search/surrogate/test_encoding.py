@@ -1,0 +1,50 @@
+"""Values as numbers, and new values of old ones: always values that the space allows."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressor.engine.space import Parameter
+from compressor.knobs import Choice, FloatRange, IntRange
+from compressor.search.surrogate.encoding import Encoding, Values
+
+PARAMETERS = (
+    Parameter("a", Choice((False, True))),
+    Parameter("a.count", IntRange(1, 9, 4), "a"),
+    Parameter("a.kind", Choice(("x", "y", "z")), "a"),
+    Parameter("tau", FloatRange(0.001, 10.0, log=True)),
+    Parameter("share", FloatRange(0.0, 0.0)),
+)
+ENCODING = Encoding(PARAMETERS)
+
+
+def is_allowed(values: Values) -> bool:
+    """What is on has a value that its knob knows; what is off has none."""
+    on = [p for p in PARAMETERS if p.when is None or values.get(p.when) is True]
+    return set(values) == {p.name for p in on} and all(p.knob.contains(values[p.name]) for p in on)
+
+
+@given(st.integers(0, 10_000))
+def test_whatever_is_bred_is_allowed(seed: int) -> None:
+    rng = random.Random(seed)
+    left, right = ENCODING.by_chance(rng), ENCODING.by_chance(rng)
+    for values in (left, right, ENCODING.mutated(left, rng), ENCODING.crossed(left, right, rng)):
+        assert is_allowed(values)
+        assert len(ENCODING.vector(values)) == 7
+        assert all(0 <= number <= 1 for number in ENCODING.vector(values))
+
+
+def test_numbers_say_what_is_on_and_where_in_its_range() -> None:
+    on = {"a": True, "a.count": 9, "a.kind": "y", "tau": 0.1, "share": 0.0}
+    assert ENCODING.vector(on) == [1, 1, 0, 1, 0, pytest.approx(0.5), 0.5]
+    assert ENCODING.vector({"a": False, "tau": 10.0, "share": 0.0}) == [0, 0.5, 0, 0, 0, 1, 0.5]
+
+
+def test_a_mutation_changes_something() -> None:
+    rng = random.Random(0)
+    values = ENCODING.by_chance(rng)
+    assert sum(ENCODING.mutated(values, rng) != values for _ in range(50)) > 35

@@ -1,0 +1,92 @@
+"""The proposer on a made-up space: every plan it proposes is new, within what is known of it, and it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from search_support import BASELINE, SMALL, SPACE, figures, resolved
+
+from compressor.engine.candidate import Constraints, Outcome
+from compressor.engine.space import SearchSpace
+from compressor.engine.untrained import Untrained
+from compressor.errors import Refusal
+from compressor.search.surrogate.answers import Scale, reference_point
+from compressor.search.surrogate.encoding import Encoding, Values
+from compressor.search.surrogate.looks import Look, Looks
+from compressor.search.surrogate.proposer import MOST, Proposer, Suggestion
+
+LIMITS = Constraints(max_accuracy_drop=0.065, max_size=0.75)
+
+
+class Asked:
+    """Looks as a worker would; the loss untrained says nothing of plugin ``b``, which costs twice as much trained."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, many: Sequence[Values]) -> Iterator[Look]:
+        for values in many:
+            self.count += 1
+            try:
+                plan = resolved(SPACE.plan(values))
+            except Refusal as refusal:
+                yield Look(values, reason=str(refusal))
+                continue
+            found = figures(plan)
+            loss, speedup = 0.3 + 0.1 * len(plan.edits), found.latency.speedup
+            yield Look(values, Untrained(plan, True, loss, found.size_bytes, found.macs, found.params, speedup, 0.01))
+
+
+def proposer(file: Path, asked: Asked, space: SearchSpace = SPACE) -> Proposer:
+    reference = reference_point(LIMITS, 0.01)
+    return Proposer(Looks(file, asked), Encoding(space.parameters), Scale(BASELINE, 0.005), reference, seeds=[], seed=0)
+
+
+def run(search: Proposer, trials: int) -> tuple[dict[str, Outcome], list[Suggestion]]:
+    """Train what is proposed; every trial takes a second."""
+    ended: dict[str, Outcome] = {}
+    made: list[Suggestion] = []
+    for _ in range(trials):
+        found = search.suggest(ended, ())
+        if found is None:
+            break
+        made.append(found)
+        plan = resolved(SPACE.plan(found.values))
+        assert plan.digest not in ended
+        metrics = figures(plan)
+        excess = LIMITS.excess(metrics, BASELINE)
+        ended[plan.digest] = Outcome("complete", metrics, excess, seconds={"train": 1.0})
+    return ended, made
+
+
+def test_a_few_trials_teach_it_what_keeps_the_limits_and_the_best_plans_are_found(tmp_path: Path) -> None:
+    """Within 6.5 points and 75 % of the bytes four of ``a`` and one of ``b`` are the smallest, two of ``b`` fastest."""
+    ended, made = run(proposer(tmp_path / "looks", Asked()), 10)
+    outcomes = list(ended.values())
+    assert all(outcome.within() for outcome in outcomes[5:])
+    kept = [outcome.metrics for outcome in outcomes if outcome.within() and outcome.metrics]
+    assert min(found.size_bytes for found in kept) == 550
+    assert max(found.latency.speedup for found in kept) == 1.2
+    for suggestion, outcome in list(zip(made, outcomes, strict=True))[5:]:
+        assert outcome.metrics is not None
+        regret = BASELINE.accuracy.validation - outcome.metrics.accuracy.validation
+        assert abs(suggestion.forecast.regret - regret) < 0.01
+
+
+def test_a_space_that_has_been_tried_ends_its_proposals(tmp_path: Path) -> None:
+    ended, made = run(proposer(tmp_path / "looks", Asked(), SMALL), 1000)
+    assert len(ended) == len(made) == 4
+
+
+def test_a_resumed_search_goes_on_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    """All but the hyperparameters, which begin anew: the same looks, and no plan twice."""
+    ended, made = run(proposer(tmp_path / "looks", Asked()), 3)
+    again = proposer(tmp_path / "looks", asked := Asked())
+    found = again.suggest(dict(list(ended.items())[:1]), ())
+    assert found is not None
+    assert resolved(SPACE.plan(found.values)).digest not in list(ended)[:1]
+    assert asked.count <= MOST
+    other = proposer(tmp_path / "other", Asked()).suggest({}, ())
+    assert other is not None
+    assert other.values == made[0].values
