@@ -15,7 +15,7 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Plan
 from compressor.engine.resolve import carried_out, depends_on_its_course
 from compressor.engine.sensitivity import Sensitivities
-from compressor.evidence import Evidence
+from compressor.evidence import Batch, Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.measure.latency import Protocol, compare
@@ -72,7 +72,8 @@ def look_at(
 
 def _few(evidence: Evidence) -> Evidence:
     """So many of the images that a pass over them costs about the same at any size of image."""
-    kept, left = [], MOST_VALUES
+    kept: list[Batch] = []
+    left = MOST_VALUES
     for images, labels in evidence.batches:
         count = min(max(left // max(images[0].numel(), 1), 0 if kept else FEWEST), len(images))
         if count:
