@@ -109,7 +109,7 @@ def batches(variant: Variant, data: Data, count: int) -> Iterator[tuple[Tensor, 
         limited = replace(data, train=data.train.take(torch.arange(count)))
         ours = Batches(limited, BATCH, Augmentation(flip=True, shift=SHIFT), 0, torch.device("cpu"))
         for _, batch in zip(range(ours.per_pass), ours, strict=False):
-            yield batch.images, batch.labels
+            yield batch.inputs, batch.target
         return
     workers = 2 if variant.source == "workers" else 0
     yield from DataLoader(Samples(data, count), batch_size=BATCH, shuffle=True, num_workers=workers)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from compressor.data.cifar import read_cifar10_split, read_cifar100_split
-from compressor.data.dataset import Split
+from compressor.data.held import HeldSplit
 from compressor.data.idx import IDX_FILES, read_idx_split
 from compressor.data.sources import DebianPackage, LocalFolder, NpmPackage, OfficialAddress, Source
 from compressor.graph.leaf import Shape
@@ -22,13 +22,13 @@ class NamedSet:
     shape: Shape
     sizes: Mapping[str, int]
     classes: tuple[str, ...]
-    read: Callable[[Path, str], Split]
+    read: Callable[[Path, str], HeldSplit]
     sources: tuple[Source, ...]
     files: str
     """What to put into a folder by hand, for people."""
 
 
-def _read_idx(digests: Mapping[str, tuple[str, str]], folder: Path, split: str) -> Split:
+def _read_idx(digests: Mapping[str, tuple[str, str]], folder: Path, split: str) -> HeldSplit:
     return read_idx_split(folder, split, digests[split])
 
 

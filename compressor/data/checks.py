@@ -7,16 +7,19 @@ sees it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import Split, unit_scale
+from compressor.data.dataset import Data, check_alike, unit_scale
+from compressor.data.held import HeldSplit
 from compressor.data.labels import LARGEST
+from compressor.data.split import Split, described
 from compressor.errors import DataError
+from compressor.graph import nested
 
 _SAMPLE: Final = 512
 """Images of a split looked at to learn its scale."""
@@ -41,6 +44,53 @@ class _Scale:
 
     def __str__(self) -> str:
         return f"{self.low:.3g}…{self.high:.3g} (mean {self.mean:.3g}, deviation {self.spread:.3g})"
+
+
+def checked(data: Data, *, named: bool, separate: Collection[str]) -> Data:
+    """The same set with notes on what is odd about it; raises ``DataError`` where its splits do not go together.
+
+    ``named``: someone gave the names of the classes, so that there are no others. ``separate``: the splits that may be
+    on a scale of their own.
+    """
+    test = data.test()
+    splits = {"training": data.train, "validation": data.validation, "test": test}
+    for name, split in (("validation", data.validation), ("test", test)):
+        check_alike(data.name, data.train, split, name)
+        check_targets(data.name, data.train, split, name)
+        if name in separate:
+            check_scale(data.name, data.train, split, name)
+    labels = {name: found for name, split in splits.items() if (found := class_indices_of(split)) is not None}
+    notes: tuple[str, ...] = ()
+    if data.classes and len(labels) == len(splits):
+        if not named and len(data.classes) <= int(labels["test"].max()):
+            data = replace(data, classes=numbered(*labels.values()))
+        check_classes(data.name, data.classes, labels)
+        notes = unseen_classes(data.classes, labels)
+    return replace(data, notes=(*data.notes, *notes, *repeated(splits)))
+
+
+def class_indices_of(split: Split) -> Tensor | None:
+    """The targets of a split that is held, where they are class indices; None else."""
+    if not split.held:
+        return None
+    target = split.targets()
+    return target if isinstance(target, Tensor) and target.ndim == 1 and target.dtype == torch.int64 else None
+
+
+def numbered(*labels: Tensor | None) -> tuple[str, ...]:
+    """Names for class indices that nobody named; none where there are no class indices."""
+    known = [part for part in labels if part is not None and len(part)]
+    return tuple(str(index) for index in range(1 + max(int(part.max()) for part in known))) if known else ()
+
+
+def check_targets(name: str, train: Split, other: Split, kind: str) -> None:
+    """Raises ``DataError`` where the targets of another split are of another form."""
+    if not (train.held and other.held):
+        return
+    one, two = (split.targets(torch.zeros(1, dtype=torch.int64)) for split in (train, other))
+    forms = [str(nested.map_tensors(lambda part: (part.dtype, *part.shape[1:]), target)) for target in (one, two)]
+    if not isinstance(one, list) and forms[0] != forms[1]:
+        raise DataError(f"{name}: {kind} targets are {described(two)} of one sample, training targets {described(one)}")
 
 
 def check_classes(name: str, classes: tuple[str, ...], splits: Mapping[str, Tensor]) -> None:
@@ -68,6 +118,8 @@ def unseen_classes(classes: tuple[str, ...], splits: Mapping[str, Tensor]) -> tu
 
 def check_scale(name: str, train: Split, other: Split, kind: str) -> None:
     """Raises ``DataError`` where another split's pixels are on another scale than those of the training images."""
+    if torch.int64 in (train.dtype, other.dtype) or not train.shape:
+        return
     one, two = _scale_of(train), _scale_of(other)
     most = _RATIO if min(len(train), len(other)) >= _FEW else _RATIO_OF_FEW
     apart = min(one.spread, two.spread) > 0 and not 1 / most < two.spread / one.spread < most
@@ -75,16 +127,18 @@ def check_scale(name: str, train: Split, other: Split, kind: str) -> None:
     if apart or centred:
         raise DataError(
             f"{name}: {kind} images are on another scale than training images: {two} against {one}"
-            f"{' once bytes are divided by 255' if torch.uint8 in (train.store.dtype, other.store.dtype) else ''}; "
+            f"{' once bytes are divided by 255' if torch.uint8 in (train.dtype, other.dtype) else ''}; "
             "bring both to one scale"
         )
 
 
 def _scale_of(split: Split) -> _Scale:
-    chosen = torch.linspace(0, len(split) - 1, min(len(split), _SAMPLE)).long()
+    looked_at = split.first(_SAMPLE)
+    if split.indexed:
+        looked_at = split.take(torch.linspace(0, len(split) - 1, min(len(split), _SAMPLE)).long())
     count, total, squares, negative, low, high = 0, 0.0, 0.0, 0, float("inf"), float("-inf")
-    for part in torch.split(chosen, 32):
-        values = unit_scale(split.read(part)).double()
+    for inputs, _ in looked_at.batches(32):
+        values = unit_scale(next(nested.tensors(inputs))).double()
         count += values.numel()
         total += float(values.sum())
         squares += float(values.square().sum())
@@ -95,21 +149,22 @@ def _scale_of(split: Split) -> _Scale:
 
 
 def repeated(splits: Mapping[str, Split]) -> tuple[str, ...]:
-    """Notes on images that occur, byte for byte, in two splits."""
+    """Notes on samples that occur, byte for byte, in two splits, where all lie in memory or in mapped files."""
     notes = []
-    names = list(splits)
+    held = {name: split for name, split in splits.items() if isinstance(split, HeldSplit) and split.shape}
+    names = list(held)
     for index, one in enumerate(names):
         for two in names[index + 1 :]:
-            shared = _shared(splits[one], splits[two])
+            shared = _shared(held[one], held[two])
             if shared:
                 what = "images are" if shared > 1 else "image is"
-                notes.append(f"{shared} of {len(splits[two])} {two} {what} among the {one} images too")
+                notes.append(f"{shared} of {len(held[two])} {two} {what} among the {one} images too")
     return tuple(notes)
 
 
-def _shared(one: Split, two: Split) -> int:
-    """How many images of ``two`` occur in ``one``: those with an equal middle are compared whole."""
-    if one.store.dtype != two.store.dtype:
+def _shared(one: HeldSplit, two: HeldSplit) -> int:
+    """How many samples of ``two`` occur in ``one``: those with an equal middle are compared whole."""
+    if one.dtypes != two.dtypes:
         return 0
     middles = _middles(one), _middles(two)
     alike = set(middles[0]) & set(middles[1])
@@ -118,18 +173,22 @@ def _shared(one: Split, two: Split) -> int:
     return sum(_digest(two, index) in known for index in candidates[1])
 
 
-def _middles(split: Split) -> list[bytes]:
-    """Some bytes from the middle row of every image."""
-    row = split.shape[1] // 2
-    rows = range(len(split)) if split.rows is None else split.rows.tolist()
+def _middles(split: HeldSplit) -> list[bytes]:
+    """Some bytes from the middle of every sample of the first input: of an image's middle row, in its first channel."""
     found = []
-    for index in rows:
-        found.append(split.store[index, 0, row, :64].numpy().tobytes())
+    for index in range(len(split)) if split.rows is None else split.rows.tolist():
+        sample = split.store[index]
+        while sample.ndim > 2:
+            sample = sample[0]
+        line = sample[len(sample) // 2] if sample.ndim > 1 else sample
+        found.append(line[:64].numpy().tobytes())
         if split.touched is not None:
             split.touched(64, 1)
     return found
 
 
-def _digest(split: Split, index: int) -> bytes:
-    image = split.read(torch.tensor([index]))
-    return hashlib.blake2b(image.contiguous().numpy().tobytes(), digest_size=16).digest()
+def _digest(split: HeldSplit, index: int) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in nested.tensors(split.read(torch.tensor([index]))):
+        digest.update(part.contiguous().numpy().tobytes())
+    return digest.digest()

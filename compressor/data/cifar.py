@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from compressor.data.dataset import Split
+from compressor.data.held import HeldSplit
 from compressor.data.parts import MissingFile
 from compressor.errors import DataError
 
@@ -21,19 +21,19 @@ _SHEET_LABELS = {"train": "train_lables.json", "test": "test_lables.json"}
 _BINARY_100 = {"train": ("train.bin",), "test": ("test.bin",)}
 
 
-def read_cifar10_split(folder: Path, split: str) -> Split:
+def read_cifar10_split(folder: Path, split: str) -> HeldSplit:
     """From ``data_batch_*.bin`` or, where those are missing, ``data_batch_*.png``. Raises ``DataError``."""
     if (folder / _BINARY_10[split][0]).is_file():
         return _read_binary([folder / name for name in _BINARY_10[split]], label_bytes=1)
     return _read_sheets([folder / name for name in _SHEETS_10[split]], folder / _SHEET_LABELS[split])
 
 
-def read_cifar100_split(folder: Path, split: str) -> Split:
+def read_cifar100_split(folder: Path, split: str) -> HeldSplit:
     """From ``train.bin`` or ``test.bin``, with the fine labels. Raises ``DataError``."""
     return _read_binary([folder / name for name in _BINARY_100[split]], label_bytes=2)
 
 
-def _read_binary(paths: list[Path], label_bytes: int) -> Split:
+def _read_binary(paths: list[Path], label_bytes: int) -> HeldSplit:
     """Records of ``label_bytes`` labels (the last one counts) and 3×32×32 pixels, channels first."""
     parts: list[NDArray[np.uint8]] = []
     for path in paths:
@@ -47,10 +47,10 @@ def _read_binary(paths: list[Path], label_bytes: int) -> Split:
         parts.append(content.reshape(-1, label_bytes + _PIXELS))
     records = np.concatenate(parts)
     images = np.ascontiguousarray(records[:, label_bytes:]).reshape(-1, 3, 32, 32)
-    return Split(torch.from_numpy(images), torch.from_numpy(records[:, label_bytes - 1].astype(np.int64)))
+    return HeldSplit(torch.from_numpy(images), torch.from_numpy(records[:, label_bytes - 1].astype(np.int64)))
 
 
-def _read_sheets(paths: list[Path], labels: Path) -> Split:
+def _read_sheets(paths: list[Path], labels: Path) -> HeldSplit:
     """Sheets with one image per row, its 32×32 RGB pixels in a line; labels as a JSON list."""
     missing = next((path for path in (*paths, labels) if not path.is_file()), None)
     if missing is not None:
@@ -60,7 +60,7 @@ def _read_sheets(paths: list[Path], labels: Path) -> Split:
         classes = np.array(json.loads(labels.read_bytes()), dtype=np.int64)
     except (ValueError, TypeError, OverflowError, RecursionError):
         raise DataError(f"{labels} is damaged: it holds no list of labels; delete it and fetch it again") from None
-    return Split(torch.from_numpy(images), torch.from_numpy(classes))
+    return HeldSplit(torch.from_numpy(images), torch.from_numpy(classes))
 
 
 def _read_sheet(path: Path) -> NDArray[np.uint8]:

@@ -1,90 +1,20 @@
-"""What a loaded data set is: splits in memory, the test split sealed, one normalisation for all."""
+"""What a loaded data set is: three splits, the test split sealed, one normalisation for all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from compressor.data.mapped import Touched
+from compressor.data.split import Inputs, Pair, Split
 from compressor.errors import DataError
-from compressor.evidence import Batch
+from compressor.graph import nested
 from compressor.graph.leaf import Shape
 from compressor.graph.normalisation import Normalisation
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Samples of a set in their order: images ``(N, C, H, W)``, uint8 (0…255) or float32, and labels ``(N,)``, int64.
-
-    The images lie in ``store``, in memory or in a mapped file, which several splits may share; ``rows`` says which of
-    them are meant. ``read`` and ``batches`` copy only what is asked for.
-    """
-
-    store: Tensor
-    labels: Tensor
-    rows: Tensor | None = None
-    """Indices into ``store``, one per label; None for all of it as it lies."""
-    touched: Touched | None = field(default=None, repr=False)
-    """Told of every reading where ``store`` lies in a mapped file."""
-
-    def __post_init__(self) -> None:
-        if self.store.ndim != 4 or self.store.dtype not in (torch.uint8, torch.float32):
-            raise DataError(f"images must be (N, C, H, W) of uint8 or float32, not {_brief(self.store)}")
-        if self.labels.ndim != 1 or self.labels.dtype != torch.int64:
-            raise DataError(f"labels must be (N,) of int64, not {_brief(self.labels)}")
-        count = len(self.store) if self.rows is None else len(self.rows)
-        if count != len(self.labels):
-            raise DataError(f"{count} images but {len(self.labels)} labels")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def shape(self) -> Shape:
-        """``(C, H, W)`` of one image."""
-        return tuple(self.store.shape[1:])
-
-    @property
-    def nbytes(self) -> int:
-        """Of all images."""
-        return len(self) * self.store[:1].nbytes
-
-    @property
-    def images(self) -> Tensor:
-        """All images at once. A large set does not fit in memory: there, use ``read`` or ``batches``."""
-        return self.store if self.rows is None else self.store[self.rows]
-
-    def take(self, indices: Tensor) -> Split:
-        """The samples at ``indices``, in that order; no image is copied."""
-        rows = indices if self.rows is None else self.rows[indices]
-        return replace(self, labels=self.labels[indices], rows=rows)
-
-    def joined(self, other: Split) -> Split:
-        """The samples of both; the images are copied only where they lie in different stores."""
-        labels = torch.cat([self.labels, other.labels])
-        if self.store is not other.store:
-            return Split(torch.cat([self.images, other.images]), labels)
-        rows = [torch.arange(len(part)) if part.rows is None else part.rows for part in (self, other)]
-        return replace(self, labels=labels, rows=torch.cat(rows))
-
-    def read(self, indices: Tensor) -> Tensor:
-        """The images at ``indices``, copied."""
-        images = self.store[indices if self.rows is None else self.rows[indices]]
-        if self.touched is not None:
-            self.touched(images.nbytes, len(images))
-        return images
-
-    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """``(images, labels)``, ``size`` at a time (the last of them fewer), in order. The images may be views."""
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            images = self.store[part if self.rows is None else self.rows[part]]
-            yield images, self.labels[part]
-            if self.touched is not None:
-                self.touched(images.nbytes, 1 if self.rows is None else len(images))
+__all__ = ["Data", "Split", "check_alike", "unit_scale"]
 
 
 @dataclass(eq=False)
@@ -101,8 +31,9 @@ class Data:
     train: Split
     validation: Split
     classes: tuple[str, ...]
+    """Their names, where the targets are class indices; empty where there are no classes."""
     mean: tuple[float, ...]
-    """Per channel, in the unit of the normalised image: 0…1 where the images are uint8."""
+    """Per channel of the first input, in the unit of the normalised image: 0…1 where the images are uint8."""
     std: tuple[float, ...]
     test: Callable[[], Split] = field(repr=False)
     """Reads the test split. Call ``open_test`` instead."""
@@ -114,12 +45,14 @@ class Data:
     with."""
     notes: tuple[str, ...] = ()
     """What is worth knowing about the samples: files left out, images that occur twice."""
+    input_names: tuple[str, ...] = ()
+    """What the source calls its inputs, where it has several."""
     test_opened: list[str] = field(default_factory=list)
     """The purpose of every opening of the test split so far."""
 
     @property
     def input_shape(self) -> Shape:
-        """``(C, H, W)`` of one sample."""
+        """Of one sample of the first input, such as ``(C, H, W)``."""
         return self.train.shape
 
     def open_test(self, purpose: str = "final measurement") -> Split:
@@ -131,44 +64,56 @@ class Data:
 
     def normalisation(self, origin: str = "") -> Normalisation:
         """How pixels become the network's input, as what is kept with the network."""
-        scale = 255.0 if self.train.store.dtype == torch.uint8 else 1.0
+        scale = 255.0 if self.train.dtype == torch.uint8 else 1.0
         return Normalisation(tuple(self.mean), tuple(self.std), scale, origin)
 
-    def normalised(self, images: Tensor) -> Tensor:
-        """Images of any split as the network expects them: float32 ``(N, C, H, W)``, on the device they are on."""
-        return self.standardised(unit_scale(images))
+    def normalised(self, inputs: Inputs) -> Inputs:
+        """Inputs of any split as the network expects them: float32, on the device they are on."""
+        return self.standardised(unit_scale(inputs))
 
-    def standardised(self, images: Tensor) -> Tensor:
-        """``(images − mean) / std`` per channel, for images already on the unit scale."""
-        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+    def standardised(self, inputs: Inputs) -> Inputs:
+        """``(images − mean) / std`` per channel, for images already on the unit scale.
+
+        With several inputs: the first, and each other one that holds whole-number pixels of as many channels.
+        """
+        if isinstance(inputs, Tensor):
+            return self._standardised(inputs, 0)
+        return tuple(self._standardised(part, number) for number, part in enumerate(inputs))
+
+    def _standardised(self, images: Tensor, number: int) -> Tensor:
+        shape, dtype = self.train.shapes[number], self.train.dtypes[number]
+        alike = dtype == torch.uint8 and shape[:1] == self.train.shape[:1]
+        if not images.dtype.is_floating_point or not self.mean or (number and not alike):
+            return images
+        column = (-1, *(1,) * (images.ndim - 2))
+        mean = torch.tensor(self.mean, device=images.device).view(column)
+        std = torch.tensor(self.std, device=images.device).view(column)
         return (images - mean).div_(std)
 
-    def calibration_batches(self, count: int, batch: int = 128) -> list[Batch]:
+    def calibration_batches(self, count: int, batch: int = 128) -> list[Pair]:
         """``count`` training samples (fewer where there are fewer), normalised, always the same ones for one seed."""
-        generator = torch.Generator().manual_seed(self.seed)
-        chosen = torch.randperm(len(self.train), generator=generator)[:count]
-        parts = torch.split(chosen, batch)
-        return [(self.normalised(self.train.read(part)), self.train.labels[part]) for part in parts]
+        some = self.train.some(count, self.seed)
+        return [(self.normalised(inputs), target) for inputs, target in some.batches(batch)]
 
 
-def unit_scale(images: Tensor) -> Tensor:
-    """uint8 0…255 as float32 0…1; float32 as it is."""
+def unit_scale(inputs: Inputs) -> Inputs:
+    """uint8 0…255 as float32 0…1; everything else as it is."""
+    return nested.map_tensors(_unit, inputs)
+
+
+def _unit(images: Tensor) -> Tensor:
     return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
 
 
 def check_alike(name: str, train: Split, other: Split, kind: str) -> None:
-    """Raises ``DataError`` where images of another split have not the shape of the training images."""
-    if other.shape != train.shape:
+    """Raises ``DataError`` where inputs of another split have not the shape of the training inputs."""
+    if other.shapes != train.shapes:
+        images = all(len(shape) == 3 for shape in (*train.shapes, *other.shapes))
         raise DataError(
-            f"{name}: {kind} images are {_sides(other)} (channels × height × width), training images {_sides(train)}; "
-            "set data.size to bring them to one size"
+            f"{name}: {kind} images are {_sides(other)}{' (channels × height × width)' if images else ''}, training "
+            f"images {_sides(train)}{'; set data.size to bring them to one size' if images else ''}"
         )
 
 
 def _sides(split: Split) -> str:
-    return "×".join(map(str, split.shape))
-
-
-def _brief(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
+    return " and ".join("×".join(map(str, shape)) or "numbers" for shape in split.shapes)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.data.dataset import Split
+from compressor.data.held import HeldSplit
 from compressor.graph.leaf import Shape
 
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -20,14 +20,14 @@ _TEST = 297
 """The last images come from other writers than most of the first, so they make the harder, honest test split."""
 
 
-def read_digits(split: str) -> Split:
+def read_digits(split: str) -> HeldSplit:
     """``train`` (1,500 images) or ``test`` (297), uint8 ``(N, 1, 8, 8)``."""
     images, labels = _arrays()
     part = slice(None, -_TEST) if split == "train" else slice(-_TEST, None)
-    return Split(images[part].clone(), labels[part].clone())
+    return HeldSplit(images[part].clone(), labels[part].clone())
 
 
-def read_stand_in(split: str, shape: Shape) -> Split:
+def read_stand_in(split: str, shape: Shape) -> HeldSplit:
     """The digits enlarged by the largest whole factor that fits ``(C, H, W)``, black around, channels repeated."""
     digits = read_digits(split)
     channels, height, width = shape
@@ -36,7 +36,7 @@ def read_stand_in(split: str, shape: Shape) -> Split:
     spare_rows, spare_columns = height - enlarged.shape[2], width - enlarged.shape[3]
     padding = (spare_columns // 2, spare_columns - spare_columns // 2, spare_rows // 2, spare_rows - spare_rows // 2)
     padded = F.pad(enlarged, padding).round().to(torch.uint8)
-    return Split(padded.repeat(1, channels, 1, 1), digits.labels)
+    return HeldSplit(padded.repeat(1, channels, 1, 1), digits.labels)
 
 
 @cache

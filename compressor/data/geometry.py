@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 from compressor.errors import DataError
 
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "nearest-exact"]
+_KINDS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest-exact": Image.Resampling.NEAREST,
+}
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,7 @@ class Geometry:
         width, height = image.size
         wanted = self._sides(height, width)
         if wanted != (height, width):
-            kind = Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
-            image = image.resize((wanted[1], wanted[0]), kind)
+            image = image.resize((wanted[1], wanted[0]), _KINDS[self.interpolation])
         if self.crop:
             top, left = self._corner(*wanted)
             image = image.crop((left, top, left + self.crop, top + self.crop))
@@ -47,12 +51,20 @@ class Geometry:
         height, width = images.shape[2:]
         wanted = self._sides(height, width)
         if wanted != (height, width):
-            smooth = F.interpolate(images.float(), size=wanted, mode=self.interpolation, antialias=True)
+            antialias = self.interpolation != "nearest-exact"
+            smooth = F.interpolate(images.float(), size=wanted, mode=self.interpolation, antialias=antialias)
             images = smooth.round_().clamp_(0, 255).to(torch.uint8) if images.dtype == torch.uint8 else smooth
         if self.crop:
             top, left = self._corner(*wanted)
             images = images[:, :, top : top + self.crop, left : left + self.crop]
         return images
+
+    def of_map(self, maps: Tensor) -> Tensor:
+        """The same for what images say pixel by pixel, ``(N, …, H, W)`` of any type: no value is mixed with others."""
+        plain = maps.flatten(1, -3) if maps.ndim > 3 else maps.unsqueeze(1)
+        nearest = Geometry(self.size, self.resize, self.crop, "nearest-exact")
+        found = nearest.of_tensor(plain.float()).to(maps.dtype)
+        return found.reshape(*maps.shape[:-2], *found.shape[-2:])
 
     def _sides(self, height: int, width: int) -> tuple[int, int]:
         if self.size:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compressor.data.dataset import Split
+from compressor.data.held import HeldSplit
 from compressor.data.parts import MissingFile
 from compressor.errors import DataError
 
@@ -30,7 +30,7 @@ def find_idx(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def read_idx_split(folder: Path, split: str, digests: tuple[str, ...] = ()) -> Split:
+def read_idx_split(folder: Path, split: str, digests: tuple[str, ...] = ()) -> HeldSplit:
     """``train`` or ``test`` from the four files of a folder.
 
     ``digests`` are the SHA-256 of the unpacked image and label file, where they are known.
@@ -47,7 +47,7 @@ def read_idx_split(folder: Path, split: str, digests: tuple[str, ...] = ()) -> S
         raise DataError(
             f"{folder}: the {split} files do not belong together: {images.shape} images, {labels.shape} labels"
         )
-    return Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
+    return HeldSplit(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels).long())
 
 
 def read_idx(path: Path, digest: str = "") -> NDArray[np.uint8]:

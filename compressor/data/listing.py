@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import torch
-
 from compressor.data.image_file import FORMATS, is_image
 from compressor.errors import DataError, did_you_mean
 
@@ -46,10 +44,6 @@ class Listing:
     files: tuple[Path, ...]
     labels: tuple[int, ...]
     strays: tuple[Path, ...] = ()
-
-    def take(self, indices: torch.Tensor) -> Listing:
-        chosen = indices.tolist()
-        return Listing(tuple(self.files[i] for i in chosen), tuple(self.labels[i] for i in chosen))
 
 
 @dataclass(frozen=True)

@@ -20,23 +20,28 @@ Touched = Callable[[int, int], None]
 """Told after every reading how many bytes were read, and at how many places."""
 
 
-def map_tensor(file: BinaryIO, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Touched]:
-    """The tensor at ``offset`` of an open file, which may be closed then, and what is to be told of every reading.
+class MappedFile:
+    """An open file mapped into memory; it may be closed then.
 
-    What is written to it stays with this process and may vanish: nobody should. Raises ``OSError`` or ``ValueError``.
+    What is written to the tensors stays with this process and may vanish: nobody should. Raises ``OSError``.
     """
-    pages = _map(file.fileno())
-    tensor = torch.frombuffer(pages, dtype=dtype, count=prod(shape), offset=offset).reshape(shape)
-    since = 0
 
-    def touched(count: int, places: int) -> None:
-        nonlocal since
-        since += count + places * _AROUND
-        if since >= _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            pages.madvise(mmap.MADV_DONTNEED)
-            since = 0
+    def __init__(self, file: BinaryIO) -> None:
+        self._pages = _map(file.fileno())
+        self._since = 0
 
-    return tensor, touched
+    def tensor(self, offset: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The tensor at ``offset``. Raises ``ValueError`` where the file ends before it does."""
+        if not prod(shape):
+            return torch.empty(shape, dtype=dtype)
+        return torch.frombuffer(self._pages, dtype=dtype, count=prod(shape), offset=offset).reshape(shape)
+
+    def touched(self, count: int, places: int) -> None:
+        """Say that ``count`` bytes at so many places were read: pages are given back from time to time."""
+        self._since += count + places * _AROUND
+        if self._since >= _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+            self._pages.madvise(mmap.MADV_DONTNEED)
+            self._since = 0
 
 
 def _map(file: int) -> mmap.mmap:

@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from compressor.data.cache import Cached, cache_folder, read_cached, write_cached
+from compressor.data.cache import cache_folder, read_cached, write_cached
 from compressor.data.catalogue import CATALOGUE, NamedSet
-from compressor.data.dataset import Split
 from compressor.data.digits import ABOUT, CLASSES, read_digits, read_stand_in
+from compressor.data.held import HeldSplit
 from compressor.data.parts import MissingFile, Parts
 from compressor.data.pool import Held, Pool, rows_per_block
 from compressor.data.sources import LocalFolder, Source, Unavailable
@@ -26,6 +27,13 @@ OFFLINE = "COMPRESSOR_OFFLINE"
 """Environment variable: anything but empty or 0 forbids every download."""
 DOWNLOAD = "COMPRESSOR_DOWNLOAD"
 """Environment variable: anything but empty or 0 does what ``data.download = true`` does."""
+
+
+class Found(NamedTuple):
+    """A split, and where it had come from."""
+
+    split: HeldSplit
+    source: str
 
 
 def names() -> tuple[str, ...]:
@@ -58,7 +66,7 @@ def read_named(name: str, *, fallback: bool = False, download: bool = False) -> 
 
 
 def _parts(
-    name: str, source: str, classes: tuple[str, ...], read: Callable[[str], Split], stand_in: bool = False
+    name: str, source: str, classes: tuple[str, ...], read: Callable[[str], HeldSplit], stand_in: bool = False
 ) -> Parts:
     def pool(split: str) -> Pool:
         return Held(read(split), name)
@@ -66,17 +74,19 @@ def _parts(
     return Parts(name, source, classes, pool("train"), None, partial(pool, "test"), published=True, stand_in=stand_in)
 
 
-def find_split(entry: NamedSet, split: str, download: bool = False) -> Cached:
+def find_split(entry: NamedSet, split: str, download: bool = False) -> Found:
     """``train`` or ``test`` of a set from the first place that has it. Raises ``DataError`` listing all that do not."""
     download = download or _is_set(DOWNLOAD)
     folder = cache_folder() / entry.name
     cached = read_cached(folder, split)
-    if cached is not None and len(cached.split) == entry.sizes[split]:
-        return cached
+    if cached is not None and {"images", "labels"} == set(cached.tensors):
+        found = HeldSplit(cached.tensors["images"], cached.tensors["labels"].clone(), touched=cached.touched)
+        if len(found) == entry.sizes[split]:
+            return Found(found, cached.source)
     reasons: list[str] = []
     for source in (LocalFolder(folder), *entry.sources):
         try:
-            return Cached(_take(entry, source, split, folder, download), source.about)
+            return Found(_take(entry, source, split, folder, download), source.about)
         except Unavailable as reason:
             reasons.append(f"{source.about}: {reason}")
         except MissingFile:
@@ -90,7 +100,7 @@ def find_split(entry: NamedSet, split: str, download: bool = False) -> Cached:
     )
 
 
-def _take(entry: NamedSet, source: Source, split: str, cache: Path, download: bool) -> Split:
+def _take(entry: NamedSet, source: Source, split: str, cache: Path, download: bool) -> HeldSplit:
     """Read a split from one source and keep it in the cache; from a download, keep both splits."""
     if source.downloads and _is_set(OFFLINE):
         raise Unavailable(f"not tried, {OFFLINE} is set")
@@ -110,9 +120,10 @@ def _take(entry: NamedSet, source: Source, split: str, cache: Path, download: bo
     return content
 
 
-def _keep(cache: Path, split: str, content: Split, source: Source) -> None:
-    blocks = (images for images, _ in content.batches(rows_per_block(content.store[:1].nbytes)))
-    write_cached(cache, split, content.labels, blocks, source.about)
+def _keep(cache: Path, split: str, content: HeldSplit, source: Source) -> None:
+    size = rows_per_block(content.store[:1].nbytes)
+    blocks = ({"images": images, "labels": labels} for images, labels in content.batches(size))
+    write_cached(cache, split, len(content), blocks, source.about)
 
 
 def _announcement(entry: NamedSet, source: Source, cache: Path) -> str:
@@ -126,7 +137,7 @@ def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "0") not in ("", "0")
 
 
-def _read(entry: NamedSet, files: Path, split: str) -> Split:
+def _read(entry: NamedSet, files: Path, split: str) -> HeldSplit:
     content = entry.read(files, split)
     wanted = (entry.sizes[split], *entry.shape)
     if tuple(content.images.shape) != wanted:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,12 +19,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.data.arrays import Layout, check_counts
-from compressor.data.labels import as_labels
+from compressor.data.arrays import Layout, check_counts, tensor_of
+from compressor.data.labels import as_target, stored_type
 from compressor.data.parts import Parts
-from compressor.data.pool import Pool, rows_per_block
+from compressor.data.pool import Block, Pool, rows_per_block
 from compressor.data.spec import DataSpec
-from compressor.data.tables import Table, parts_of
+from compressor.data.tables import Named, Table, parts_of
 from compressor.errors import DataError
 from compressor.files import require_regular
 
@@ -55,16 +55,15 @@ class _Archive(Table):
         require_regular(path, DataError)
         try:
             with zipfile.ZipFile(path) as archive:
-                self._keys = {name.removesuffix(".npy") for name in archive.namelist()}
+                self._keys = tuple(name.removesuffix(".npy") for name in archive.namelist())
         except Exception as error:  # a damaged archive may be damaged anywhere
             raise DataError(f"{path} is no npz archive, or is damaged ({error})") from None
 
-    def keys(self) -> set[str]:
+    def keys(self) -> tuple[str, ...]:
         return self._keys
 
-    def pool(self, x: str, y: str) -> Pool:
-        where = f"{self.path}: {x}, {y}"
-        return _Images(self, x, torch.from_numpy(as_labels(self.array(y), where)), where)
+    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+        return _Samples(self, x, y, spec)
 
     def array(self, key: str) -> NDArray[Any]:
         with self.opened(key) as (header, stream):
@@ -93,45 +92,91 @@ class _Archive(Table):
             raise DataError(f"{self.path}: {key} cannot be read ({reason})") from None
 
 
-class _Images(Pool):
-    """The images of one array of an archive."""
+class _Samples(Pool):
+    """The samples of some arrays of an archive. Small targets are read at once, maps along with the images."""
 
-    def __init__(self, archive: _Archive, key: str, labels: Tensor, where: str) -> None:
+    def __init__(self, archive: _Archive, x: Named, y: Named, spec: DataSpec) -> None:
         self._archive = archive
-        self._name = key
-        self.labels = labels
-        self.where = where
-        with archive.opened(key) as (header, _):
-            shape = header.shape
-            self._layout = Layout(shape, header.dtype, where) if header.shape and shape[0] else None
-        check_counts(shape[0] if shape else 0, len(labels), where)
+        self.where = f"{archive.path}: {', '.join((*x.values(), *y.values()))}"
+        self._keys = tuple(x.values())
+        self._layouts = [
+            self._layout(key, spec.ranks[number] if number < len(spec.ranks) else 0)
+            for number, key in enumerate(self._keys)
+        ]
+        self.inputs = len(self._keys)
+        self._maps: tuple[str, ...] = ()
+        if spec.targets != "none" and y:
+            self._learn(y, spec)
+        counts = {layout.shape[0] for layout in self._layouts}
+        if len(counts) > 1:
+            raise DataError(f"{self.where}: inputs of {' and '.join(map(str, sorted(counts)))} samples")
+
+    def _layout(self, key: str, rank: int) -> Layout:
+        with self._archive.opened(key) as (header, _):
+            return Layout(header.shape, header.dtype, self.where, rank)
+
+    def _learn(self, y: Named, spec: DataSpec) -> None:
+        headers = {}
+        for name, key in y.items():
+            with self._archive.opened(key) as (header, _):
+                headers[name] = header
+            check_counts(len(self), header.shape[0] if header.shape else 0, self.where)
+        if any(len(header.shape) > 2 for header in headers.values()):
+            self._maps = tuple(y.values())
+            examples = {name: torch.empty(0) for name in y}
+            self.read_target = examples if "" not in y else examples[""]
+            return
+        arrays = {name: self._archive.array(key) for name, key in y.items()}
+        known = {name: tensor_of(as_target(array, self.where, spec.targets)) for name, array in arrays.items()}
+        self.known = known if "" not in y else known[""]
+
+    def __len__(self) -> int:
+        return self._layouts[0].shape[0]
 
     @property
     def key(self) -> str:
         found = self._archive.path.stat()
-        return json.dumps([str(self._archive.path.absolute()), found.st_size, found.st_mtime_ns, self._name])
+        ranks = [layout.rank for layout in self._layouts]
+        parts = [*self._keys, *self._maps]
+        return json.dumps([str(self._archive.path.absolute()), found.st_size, found.st_mtime_ns, parts, ranks])
 
-    def blocks(self, rows: Tensor) -> Iterator[Tensor]:
-        assert self._layout is not None
-        with self._archive.opened(self._name) as (header, stream):
-            if header.fortran and len(header.shape) > 1:
-                yield from self._from_columns(header, stream, rows)
-                return
-            step = rows_per_block(header.nbytes // header.shape[0])
-            for start in range(0, header.shape[0], step):
-                stop = min(start + step, header.shape[0])
-                block = _read(stream, header, start, stop)
-                wanted = rows[(rows >= start) & (rows < stop)] - start
+    def blocks(self, rows: Tensor) -> Iterator[Block]:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(self._archive.opened(key)) for key in (*self._keys, *self._maps)]
+            arrays = [_InOrder(header, stream, self.where) for header, stream in opened]
+            step = rows_per_block(sum(header.nbytes for header, _ in opened) // len(self))
+            for start in range(0, len(self), step):
+                stop = min(start + step, len(self))
+                parts = [array.read(start, stop) for array in arrays]
+                wanted = (rows[(rows >= start) & (rows < stop)] - start).numpy()
                 if len(wanted):
-                    yield self._layout.images(block[wanted.numpy()])
+                    yield self._block([part[wanted] for part in parts])
 
-    def _from_columns(self, header: _Header, stream: IO[bytes], rows: Tensor) -> Iterator[Tensor]:
-        assert self._layout is not None
-        if header.nbytes > _LARGE:
-            raise DataError(f"{self.where}: stored in Fortran order; save np.ascontiguousarray of the images")
-        whole = _read(stream, header, 0, header.shape[0])
-        for part in torch.split(rows, rows_per_block(header.nbytes // header.shape[0])):
-            yield self._layout.images(whole[part.numpy()])
+    def _block(self, parts: list[NDArray[Any]]) -> Block:
+        block = {
+            f"x{n}": layout.images(part) for n, (layout, part) in enumerate(zip(self._layouts, parts, strict=False))
+        }
+        for number, part in enumerate(parts[self.inputs :]):
+            if part.dtype.kind not in "uifb":
+                raise DataError(f"{self.where}: targets must be numbers, not {part.dtype}")
+            block[f"y{number}"] = tensor_of(np.ascontiguousarray(part, dtype=stored_type(part.dtype)))
+        return block
+
+
+class _InOrder:
+    """The samples of one array, from the first one on."""
+
+    def __init__(self, header: _Header, stream: IO[bytes], where: str) -> None:
+        self._header = header
+        self._stream = stream
+        self._whole: NDArray[Any] | None = None
+        if header.fortran and len(header.shape) > 1:
+            if header.nbytes > _LARGE:
+                raise DataError(f"{where}: stored in Fortran order; save np.ascontiguousarray of the images")
+            self._whole = _read(stream, header, 0, header.shape[0])
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return _read(self._stream, self._header, start, stop) if self._whole is None else self._whole[start:stop]
 
 
 def read_npz(spec: DataSpec) -> Parts:

@@ -31,8 +31,6 @@ class Parts:
     """Splits (validation, test) whose arrays somebody prepared by themselves, perhaps otherwise than those of the
     training split."""
     stand_in: bool = False
+    input_names: tuple[str, ...] = ()
+    """What the source calls its inputs, where it has several."""
     notes: tuple[str, ...] = ()
-
-
-TEST_SEED = 20_011
-"""Draws the test split where a source has none: fixed, so that no seed of a run moves test samples into training."""

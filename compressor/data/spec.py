@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
 from compressor.data.geometry import Geometry
+from compressor.data.labels import Targets
 from compressor.errors import DataError
 
 Scaling = Literal["auto", "none", "dataset", "imagenet", "symmetric", "raw"]
@@ -48,6 +50,17 @@ class DataSpec:
     """How images are resized; always antialiased."""
     channels: Literal[0, 1, 3] = 0
     """For folders: 1 reads grey images, 3 colour, 0 whatever the files hold."""
+    targets: Targets = "auto"
+    """What is to be learned: ``classes`` (class indices), ``numbers`` (values as they are), ``none``; ``auto``: whole
+    numbers, one per sample, are class indices, and everything else is what it is."""
+    inputs: tuple[str, ...] = ()
+    """For arrays of several inputs: their names in the order of the network's inputs; empty: as the source has them."""
+    ranks: tuple[int, ...] = ()
+    """For arrays: the dimensions of one sample of each input, as the network takes them: 2 for signals, 3 for images,
+    4 for volumes. Empty: of three dimensions an array holds images of one channel, else it is what it is."""
+    workers: int = -1
+    """Processes that read samples which are held nowhere; 0: none but the trial's own; -1: half of the cores, at most
+    four."""
     classes: tuple[str, ...] = ()
     """For folders: the class folders in the order of the network's outputs; empty means alphabetically."""
     white: float = 0.0
@@ -79,6 +92,8 @@ class DataSpec:
         for key in ("calibration", "limit", "size", "resize", "crop", "white"):
             if getattr(self, key) < 0:
                 raise DataError(f"data.{key}: {getattr(self, key)} is negative")
+        if self.workers < -1:
+            raise DataError(f"data.workers: {self.workers} is negative; -1 chooses")
         if self.calibration == 0:
             raise DataError("data.calibration: at least one sample is needed")
         if self.size and (self.resize or self.crop):
@@ -95,6 +110,11 @@ class DataSpec:
             raise DataError(f'data.normalise: "{self.normalise}" contradicts data.mean and data.std')
         if any(value <= 0 for value in self.std):
             raise DataError(f"data.std: every value must be positive, not {list(self.std)}")
+
+    @property
+    def processes(self) -> int:
+        """How many read samples that are held nowhere."""
+        return self.workers if self.workers >= 0 else min((os.cpu_count() or 1) // 2, 4)
 
     @property
     def geometry(self) -> Geometry:

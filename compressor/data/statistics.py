@@ -1,13 +1,16 @@
-"""Mean and deviation per channel: measured, in one pass over bounded memory, and those of the known scalings."""
+"""Mean and deviation per channel: measured, in bounded memory, and those of the known scalings."""
 
 from __future__ import annotations
 
+from math import prod
 from weakref import WeakKeyDictionary
 
 import torch
+from torch import Tensor
 
-from compressor.data.dataset import Split, unit_scale
+from compressor.data.dataset import unit_scale
 from compressor.data.spec import Scaling
+from compressor.data.split import Split
 from compressor.errors import DataError
 
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -16,12 +19,14 @@ Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 IMAGENET: Statistics = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CHUNK = 16 << 20
 """Bytes of float64 values that are in memory at once."""
+_LOOKED_AT = 8192
+"""Samples of a split that is read from its files each time; the mean of so many images is known to a thousandth."""
 _MEASURED: WeakKeyDictionary[Split, Statistics] = WeakKeyDictionary()
 
 
 def usual(train: Split) -> Scaling:
     """What a network is trained with where nobody says otherwise: floats are what their owner made them."""
-    return "dataset" if train.store.dtype == torch.uint8 else "none"
+    return "dataset" if train.dtype == torch.uint8 else "none"
 
 
 def scaling(name: Scaling, train: Split) -> Statistics:
@@ -29,12 +34,12 @@ def scaling(name: Scaling, train: Split) -> Statistics:
 
     Raises ``DataError`` for ``imagenet`` where the images have no three channels.
     """
-    channels = train.shape[0]
+    channels = channels_of(train)
     match name:
         case "none":
             return (0.0,) * channels, (1.0,) * channels
         case "raw":
-            return (0.0,) * channels, (1 / 255 if train.store.dtype == torch.uint8 else 1.0,) * channels
+            return (0.0,) * channels, (1 / 255 if train.dtype == torch.uint8 else 1.0,) * channels
         case "symmetric":
             return (0.5,) * channels, (0.5,) * channels
         case "imagenet":
@@ -49,21 +54,32 @@ def channel_statistics(split: Split) -> Statistics:
 
     A constant channel gets deviation 1, so that dividing by it changes nothing.
     """
+    if not channels_of(split):
+        return (), ()
     if split not in _MEASURED:
         _MEASURED[split] = _measured(split)
     return _MEASURED[split]
 
 
+def channels_of(split: Split) -> int:
+    """Of the first input: its first dimension after the samples; 0 where a sample is one number or an index."""
+    return split.shape[0] if split.shape and split.dtype != torch.int64 else 0
+
+
 def _measured(split: Split) -> Statistics:
-    channels, height, width = split.shape
+    channels = channels_of(split)
+    places = prod(split.shape[1:])
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)
-    for chunk, _ in split.batches(max(1, _CHUNK // (8 * channels * height * width))):
-        values = unit_scale(chunk).to(torch.float64)
-        total += values.sum(dim=(0, 2, 3))
-        squares += values.square_().sum(dim=(0, 2, 3))
-    count = max(len(split) * height * width, 1)
-    mean = total / count
-    std = (squares / count - mean.square()).clamp_min(0).sqrt()
+    count = 0
+    looked_at = split if split.held else split.some(_LOOKED_AT)
+    for inputs, _ in looked_at.batches(max(1, _CHUNK // (8 * max(channels * places, 1)))):
+        images = inputs if isinstance(inputs, Tensor) else inputs[0]
+        values = unit_scale(images).to(torch.float64).transpose(0, 1).reshape(channels, -1)
+        count += values.shape[1]
+        total += values.sum(1)
+        squares += values.square_().sum(1)
+    mean = total / max(count, 1)
+    std = (squares / max(count, 1) - mean.square()).clamp_min(0).sqrt()
     std[std < 1e-6] = 1.0
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,27 +1,34 @@
 """Tables of arrays (an npz file, what a user's function returns) as the parts of a set.
 
-Either ``x_train, y_train[, x_val, y_val], x_test, y_test``, or ``x, y``; ``classes`` may name the classes.
+Either ``x_train, y_train[, x_val, y_val], x_test, y_test``, or ``x, y``; ``classes`` may name the classes. Several
+inputs or targets have names of their own: ``x_left, x_right, y``, or ``x_train_left, x_train_right, y_train``. Without
+any ``y`` there is nothing to learn but the network's own answers.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from compressor.data.arrays import as_split
+from compressor.data.divide import divided
 from compressor.data.labels import LARGEST, refuse_counting_from_one
-from compressor.data.parts import TEST_SEED, Parts
-from compressor.data.pool import Held, Part, Pool
+from compressor.data.parts import Parts
+from compressor.data.pool import Held, Pool
 from compressor.data.spec import DataSpec
-from compressor.data.stratify import sample_count, stratified
 from compressor.errors import DataError
 
-_VALIDATION: Final = ("val", "valid", "validation")
-_NEEDED: Final = ("x_train", "y_train", "x_test", "y_test")
+_NEEDED: Final = "it needs x_train, y_train[, x_val, y_val], x_test, y_test, or x, y"
+_SPLITS: Final = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_KEY: Final = re.compile(r"(x|y)(?:_(train|validation|valid|val|test))?(?:_(.+))?")
+Named = Mapping[str, str]
+"""The name of an input or a target ("" where there is one alone) to the key of its array."""
 
 
 class Table(ABC):
@@ -30,12 +37,12 @@ class Table(ABC):
     where: str
 
     @abstractmethod
-    def keys(self) -> set[str]:
+    def keys(self) -> tuple[str, ...]:
         """The names of the arrays."""
 
     @abstractmethod
-    def pool(self, x: str, y: str) -> Pool:
-        """The images called ``x`` with the class indices called ``y``. Raises ``DataError``."""
+    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+        """The samples with these inputs and targets. Raises ``DataError``."""
 
     @abstractmethod
     def array(self, key: str) -> Any:
@@ -49,64 +56,109 @@ class Arrays(Table):
         self._arrays = arrays
         self.where = where
 
-    def keys(self) -> set[str]:
-        return {str(key) for key in self._arrays}
+    def keys(self) -> tuple[str, ...]:
+        return tuple(str(key) for key in self._arrays)
 
-    def pool(self, x: str, y: str) -> Pool:
-        where = f"{self.where}: {x}, {y}"
-        return Held(as_split(self._arrays[x], self._arrays[y], where), where)
+    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+        where = f"{self.where}: {', '.join((*x.values(), *y.values()))}"
+        inputs, targets = ({name: self._arrays[key] for name, key in part.items()} for part in (x, y))
+        found = targets if "" not in targets and targets else targets.get("")
+        split = as_split(inputs.get("", inputs), found, where, ranks=spec.ranks, kind=spec.targets)
+        return Held(split, where)
 
     def array(self, key: str) -> Any:
         return self._arrays[key]
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """The arrays of one split; ``word`` is what their names call it, such as ``val``."""
+
+    word: str
+    x: dict[str, str] = field(default_factory=dict)
+    y: dict[str, str] = field(default_factory=dict)
+
+
 def parts_of(table: Table, spec: DataSpec) -> Parts:
     """The parts of a table. Raises ``DataError``."""
     keys = table.keys()
-    classes = _names(table) if "classes" in keys else ()
-    if {"x", "y"} <= keys and "x_train" not in keys:
-        return _divided(table, spec, classes)
-    missing = [key for key in _NEEDED if key not in keys]
+    classes = _names(table) if "classes" in keys else spec.classes
+    found = {split: _ordered(table, columns, spec) for split, columns in _found(table).items()}
+    if "" in found and found[""].x and "train" not in found:
+        everything = table.pool(found[""].x, found[""].y, spec)
+        _check_counting(everything, classes)
+        train, test = divided(everything, spec, table.where, "samples")
+        return Parts(spec.title, table.where, classes, train, None, test, input_names=_own(found[""].x))
+    kinds = ("x", "y") if any(columns.y for columns in found.values()) else ("x",)
+    missing = [f"{kind}_{split}" for kind in kinds for split in ("test", "train") if split not in found]
     if missing:
-        raise DataError(
-            f"{table.where}: {', '.join(sorted(missing))} missing (found: {', '.join(sorted(keys)) or 'nothing'}); "
-            "it needs x_train, y_train[, x_val, y_val], x_test, y_test, or x, y"
-        )
-    train = table.pool("x_train", "y_train")
+        there = ", ".join(sorted(keys)) or "nothing"
+        raise DataError(f"{table.where}: {', '.join(missing)} missing (found: {there}); {_NEEDED}")
+    leader = found["train"]
+    found.pop("", None)
+    for columns in found.values():
+        _check_counterparts(table, columns, leader)
+    pools = {split: partial(table.pool, columns.x, columns.y, spec) for split, columns in found.items()}
+    train = pools["train"]()
     _check_counting(train, classes)
-    validation = _validation(table, keys)
-    test = partial(table.pool, "x_test", "y_test")
+    validation = pools["val"]() if "val" in pools else None
     separate = ("test",) if validation is None else ("validation", "test")
-    return Parts(spec.title, table.where, classes, train, validation, test, separate=separate)
+    names = _own(leader.x)
+    return Parts(
+        spec.title, table.where, classes, train, validation, pools["test"], separate=separate, input_names=names
+    )
 
 
-def _validation(table: Table, keys: set[str]) -> Pool | None:
-    given = [name for name in _VALIDATION if {f"x_{name}", f"y_{name}"} & keys]
-    if not given:
-        return None
-    if len(given) > 1:
-        raise DataError(f"{table.where}: x_{given[0]} and x_{given[1]} are both validation images; keep one of them")
-    (name,) = given
-    for key in (f"x_{name}", f"y_{name}"):
-        if key not in keys:
-            raise DataError(f"{table.where}: {key} missing")
-    return table.pool(f"x_{name}", f"y_{name}")
+def _found(table: Table) -> dict[str, _Columns]:
+    """By split, "" where the names tell of none. Raises ``DataError`` for two validation splits."""
+    found: dict[str, _Columns] = {}
+    for key in table.keys():  # noqa: SIM118 - not a mapping
+        match = _KEY.fullmatch(key)
+        if match is None:
+            continue
+        kind, word, name = match[1], match[2] or "", match[3] or ""
+        columns = found.setdefault(_SPLITS[word] if word else "", _Columns(word))
+        if columns.word != word:
+            raise DataError(
+                f"{table.where}: x_{columns.word} and x_{word} are both validation samples; keep one of them"
+            )
+        (columns.x if kind == "x" else columns.y)[name] = key
+    return found
 
 
-def _divided(table: Table, spec: DataSpec, classes: tuple[str, ...]) -> Parts:
-    everything = table.pool("x", "y")
-    _check_counting(everything, classes)
-    count = sample_count(spec.test, len(everything))
-    if count >= len(everything):
-        raise DataError(f"{table.where}: data.test = {spec.test} leaves nothing of {len(everything)} samples")
-    rest, held = stratified(everything.labels, count, TEST_SEED)
-    test = Part(everything, held)
-    return Parts(spec.title, table.where, classes, Part(everything, rest), None, lambda: test)
+def _check_counterparts(table: Table, columns: _Columns, leader: _Columns) -> None:
+    """Raises ``DataError`` where a split has not the arrays that the training split has."""
+    for kind, own, wanted in (("x", columns.x, leader.x), ("y", columns.y, leader.y)):
+        for name in wanted:
+            if name not in own:
+                raise DataError(f"{table.where}: {'_'.join(filter(None, (kind, columns.word, name)))} missing")
+        for name, key in own.items():
+            if name not in wanted:
+                raise DataError(
+                    f"{table.where}: {'_'.join(filter(None, (kind, leader.word, name)))} missing beside {key}"
+                )
+
+
+def _ordered(table: Table, columns: _Columns, spec: DataSpec) -> _Columns:
+    """The inputs in the order of the network's. Raises ``DataError`` where their names leave that open."""
+    for own in (columns.x, columns.y):
+        if "" in own and len(own) > 1:
+            others = ", ".join(key for name, key in own.items() if name)
+            raise DataError(f"{table.where}: {own['']} stands beside {others}; name each of several inputs or targets")
+    if not spec.inputs or len(columns.x) < 2:
+        return columns
+    if set(columns.x) != set(spec.inputs):
+        raise DataError(f"{table.where}: inputs {', '.join(columns.x)}, but the network's are {', '.join(spec.inputs)}")
+    return replace(columns, x={name: columns.x[name] for name in spec.inputs})
+
+
+def _own(x: Named) -> tuple[str, ...]:
+    return tuple(name for name in x if name)
 
 
 def _check_counting(train: Pool, classes: tuple[str, ...]) -> None:
-    if not classes:
-        refuse_counting_from_one(train.labels.numpy(), train.where)
+    if not classes and train.strata is not None:
+        refuse_counting_from_one(train.strata.numpy(), train.where)
 
 
 def _names(table: Table) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.data.spec import DataSpec, Scaling
 from compressor.data.statistics import IMAGENET, Statistics, scaling
 from compressor.engine.chance import chance_of, evidently_better
@@ -47,7 +48,7 @@ def choose_normalisation(network: Network, data: Data, spec: DataSpec, *, untrai
     known = network.spec.normalisation
     if data.settled:
         return _said(data, _who(spec), known)
-    whole = data.train.store.dtype == torch.uint8
+    whole = data.train.dtype == torch.uint8
     if known is not None and (known.scale == 255.0) == whole:
         found = replace(data, mean=known.mean, std=known.std)
         return Chosen(found, found.normalisation(known.origin or "kept with the model"))
@@ -154,7 +155,7 @@ def _refuse_reversed(network: Network, data: Data, way: Statistics, part: Split)
     if data.input_shape[0] != 3:
         return
     plain = _right(network, data, way, part)
-    swapped = _right(network, data, way, Split(part.images.flip(1), part.labels))
+    swapped = _right(network, data, way, HeldSplit(part.images.flip(1), part.labels))
     if evidently_better(swapped, plain):
         raise DataError(
             f"{data.name}: the network answers {_percent(swapped)} rightly with the channels in the order blue, green, "

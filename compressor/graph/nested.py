@@ -60,12 +60,33 @@ def to_device(value: Nested, device: torch.device | str) -> Nested:
     return map_tensors(lambda tensor: tensor.to(device), value)
 
 
+def count(value: Nested) -> int | None:
+    """How many samples every part has; None where nothing has any. Raises ``ValueError`` where parts disagree."""
+    if isinstance(value, Tensor):
+        return len(value) if value.ndim else None
+    if isinstance(value, list):
+        return len(value)
+    if not isinstance(value, (dict, tuple)):
+        return None
+    parts = value.values() if isinstance(value, dict) else value
+    found = {number for part in parts if (number := count(part)) is not None}
+    if len(found) > 1:
+        raise ValueError(f"parts of {' and '.join(map(str, sorted(found)))} samples")
+    return found.pop() if found else None
+
+
 def rows(value: Nested, chosen: slice | Tensor) -> Nested:
     """The samples ``chosen`` of a batch; of a list with one entry per sample, those entries."""
+    if isinstance(value, Tensor):
+        return value[chosen]
     if isinstance(value, list):
-        wanted = range(len(value))[chosen] if isinstance(chosen, slice) else chosen.tolist()
-        return [value[index] for index in wanted]
-    return map_tensors(lambda tensor: tensor[chosen], value)
+        return value[chosen] if isinstance(chosen, slice) else [value[index] for index in chosen.tolist()]
+    if isinstance(value, dict):
+        return {key: rows(part, chosen) for key, part in value.items()}
+    if isinstance(value, tuple):
+        made = [rows(part, chosen) for part in value]
+        return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
+    return value
 
 
 def joined(parts: Sequence[Nested]) -> Nested:

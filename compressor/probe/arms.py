@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.data.stratify import stratified
 from compressor.engine.control import reinitialise
 from compressor.errors import DataError
@@ -109,8 +110,8 @@ def data_of(data: Data, spec: ProbeSpec, arm: Arm) -> Data:
     tiling = Tiling.of(arm.tiling)
     return replace(
         data,
-        train=Split(tile(train.images, tiling, spec.phase), train.labels),
-        validation=Split(tile(validation.images, tiling, spec.phase), validation.labels),
+        train=HeldSplit(tile(train.images, tiling, spec.phase), train.labels),
+        validation=HeldSplit(tile(validation.images, tiling, spec.phase), validation.labels),
         test=_sealed,
     )
 

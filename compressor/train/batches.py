@@ -1,4 +1,4 @@
-"""Training batches straight from memory: shuffled, moved, augmented and normalised a whole batch at a time."""
+"""Training batches: shuffled, moved, augmented and normalised a whole batch at a time."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import Data, Split, unit_scale
+from compressor.data.dataset import Data, unit_scale
+from compressor.data.held import HeldSplit
+from compressor.data.split import Inputs, Pair, Split, Target
 from compressor.errors import DataError
+from compressor.graph import nested
 from compressor.train.augment import augment
 from compressor.train.spec import Augmentation
 
 _LARGEST_ON_DEVICE = 8 << 30
-"""Bytes of training images kept on an accelerator; a larger set is moved batch by batch."""
+"""Bytes of training samples kept on an accelerator; a larger set is moved batch by batch."""
+_PASS = 1_000_003
+"""Seeds of passes lie so far apart that those of two trainings do not meet."""
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """``images`` as the network expects them, their labels, and which training samples they are."""
+    """``inputs`` as the network expects them, their target, and which training samples they are."""
 
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
+    inputs: Inputs
+    target: Target
+    indices: Tensor | None
+    """None where samples cannot be told apart: in a loader of the user's own."""
+
+    def __len__(self) -> int:
+        return nested.count(self.inputs) or 0
 
 
 class Batches:
@@ -34,43 +43,55 @@ class Batches:
         self._batch = batch
         self._augmentation = augmentation
         self._device = device
+        self._seed = seed
         self._order = torch.Generator().manual_seed(seed)
         self._changes = torch.Generator(device).manual_seed(seed)
-        self._labels = data.train.labels.to(device)
-        self._on_device = _moved(data.train, device)
+        self._train = on_accelerator(data.train, device)
         if self.per_pass == 0:
             raise DataError(f"{data.name}: {len(data.train)} training samples are too few for batches of {batch}")
 
     @property
     def per_pass(self) -> int:
         """Batches in one pass. A last batch of one sample is left out: batch statistics need two."""
-        count, rest = divmod(len(self._data.train), self._batch)
+        count, rest = divmod(len(self._train), self._batch)
         return count + (1 if rest > 1 else 0)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
+        number = 0
         while True:
-            order = torch.randperm(len(self._data.train), generator=self._order)
-            for indices in torch.split(order, self._batch)[: self.per_pass]:
-                yield self._make(indices)
+            for (inputs, target), indices in self._one_pass(self._seed * _PASS + number):
+                yield self._made(inputs, target, indices)
+            number += 1
 
-    def _make(self, indices: Tensor) -> TrainingBatch:
-        chosen = indices.to(self._device)
-        if self._on_device is None:
-            images = unit_scale(self._data.train.read(indices).to(self._device))
-        else:
-            images = unit_scale(self._on_device[chosen])
+    def _one_pass(self, seed: int) -> Iterator[tuple[Pair, Tensor | None]]:
+        if not self._train.indexed:
+            for pair in self._train.batches(self._batch, seed=seed):
+                if (nested.count(pair[0]) or 0) > 1:
+                    yield pair, None
+            return
+        order = torch.randperm(len(self._train), generator=self._order)
+        parts = torch.split(order, self._batch)[: self.per_pass]
+        yield from zip(self._train.batches(self._batch, torch.cat(parts), seed), parts, strict=True)
+
+    def _made(self, inputs: Inputs, target: Target, indices: Tensor | None) -> TrainingBatch:
+        inputs, target = unit_scale(nested.to_device(inputs, self._device)), nested.to_device(target, self._device)
         if self._augmentation != Augmentation():
-            images = augment(images, self._augmentation, self._changes)
-        return TrainingBatch(self._data.standardised(images), self._labels[chosen], indices)
+            inputs = augment(inputs, self._augmentation, self._changes)
+        return TrainingBatch(self._data.standardised(inputs), target, indices)
 
 
-def _moved(split: Split, device: torch.device) -> Tensor | None:
-    """All images on an accelerator where they fit; None where they are read batch by batch."""
-    if device.type == "cpu" or split.nbytes > _LARGEST_ON_DEVICE:
-        return None
-    images = torch.empty((len(split), *split.shape), dtype=split.store.dtype, device=device)
+def on_accelerator(split: Split, device: torch.device) -> Split:
+    """The same samples on an accelerator where they fit; as they are where they are read batch by batch."""
+    if device.type == "cpu" or not isinstance(split, HeldSplit) or split.nbytes > _LARGEST_ON_DEVICE:
+        return split
+    stored = [
+        torch.empty((len(split), *shape), dtype=dtype, device=device)
+        for shape, dtype in zip(split.shapes, split.dtypes, strict=True)
+    ]
     start = 0
-    for part, _ in split.batches(1024):
-        images[start : start + len(part)] = part
-        start += len(part)
-    return images
+    for inputs, _ in split.batches(1024):
+        for whole, part in zip(stored, nested.tensors(inputs), strict=True):
+            whole[start : start + len(part)] = part
+        start += nested.count(inputs) or 0
+    target = nested.to_device(split.targets(), device)
+    return HeldSplit(tuple(stored) if len(stored) > 1 else stored[0], target)

@@ -104,11 +104,11 @@ class Distiller:
     def loss(self, batch: TrainingBatch, logits: Tensor) -> Tensor:
         """The weighted terms for the student's ``logits`` on ``batch``, right after its forward pass."""
         ours = self._ours.take()
-        if self._logits is not None:
+        if self._logits is not None and batch.indices is not None:
             answers = self._logits[batch.indices.to(self._logits.device)]
         else:
             with torch.no_grad(), autocast(logits.device, self._precision):
-                answers = self._teacher.logits(batch.images).float()
+                answers = self._teacher.logits(batch.inputs).float()
         theirs = self._theirs.take()
         total = torch.zeros((), device=logits.device)
         if self._spec.logits:

@@ -108,9 +108,9 @@ class Loop:
         for index in range(self._steps):
             batch = self._next_batch()
             batch_loss, logits = self._train_on(batch)
-            loss += batch_loss * len(batch.labels)
-            right += (logits.argmax(1) == batch.labels).sum()
-            seen += len(batch.labels)
+            loss += batch_loss * len(batch)
+            right += (logits.argmax(1) == batch.target).sum()
+            seen += len(batch)
             if index % _CHECK_EVERY == 0 or index == self._steps - 1:
                 self._check(float(loss), f"step {index + 1} of epoch {epoch}")
         score = evaluate(self._network, self._data, self._data.validation)
@@ -128,15 +128,15 @@ class Loop:
 
     def _next_batch(self) -> TrainingBatch:
         batch = next(self._stream)
-        return replace(batch, images=laid(batch.images)) if self._channels_last else batch
+        return replace(batch, inputs=laid(batch.inputs)) if self._channels_last else batch
 
     def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
         """One optimizer step; the loss and the logits it was computed from, detached."""
         self._set_rate()
         with autocast(self._network.device, self._precision):
-            logits = self._network.logits(batch.images)
+            logits = self._network.logits(batch.inputs)
         logits = logits.float()
-        loss = self._loss(logits, batch.labels)
+        loss = self._loss(logits, batch.target)
         if self._distiller is not None:
             loss = loss + self._distiller.loss(batch, logits)
         self._optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from torch import nn
 
 from compressor.data.dataset import Data, Split
 from compressor.data.fit import check_fit
+from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError
@@ -56,7 +57,7 @@ def test_a_label_beyond_the_names_is_refused(tmp_path: Path) -> None:
 
 def test_finished_data_of_a_function_are_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def split(top: int) -> Split:
-        return Split(torch.rand(20, 1, 4, 4), torch.arange(20) % top)
+        return HeldSplit(torch.rand(20, 1, 4, 4), torch.arange(20) % top)
 
     made = Data("mine", "memory", split(2), split(2), ("a", "b"), (0.0,), (1.0,), lambda: split(3))
     monkeypatch.setattr("compressor.data.load.read_function", lambda spec: made)

@@ -10,17 +10,17 @@ import torch
 from safetensors.torch import load_file
 
 from compressor.data.cache import cache_folder, read_cached, write_cached
-from compressor.data.dataset import Split
+
+IMAGES = torch.full((20, 1, 4, 4), 7, dtype=torch.uint8)
+LABELS = torch.arange(20) % 3
+MASKS = (torch.arange(20 * 16).view(20, 4, 4) % 300 - 100).to(torch.int16)
 
 
-def sample(fill: int = 7, count: int = 20) -> Split:
-    return Split(torch.full((count, 1, 4, 4), fill, dtype=torch.uint8), torch.arange(count) % 3)
-
-
-def store(folder: Path, content: Split | None = None) -> bool:
+def store(folder: Path) -> bool:
     """In two blocks."""
-    content = content or sample()
-    return write_cached(folder, "train", content.labels, content.images.split(13), "a place", lambda: {"white": "255"})
+    tensors = {"images": IMAGES, "labels": LABELS, "masks": MASKS}
+    blocks = ({name: tensor[part] for name, tensor in tensors.items()} for part in (slice(13), slice(13, None)))
+    return write_cached(folder, "train", 20, blocks, "a place", lambda: {"white": "255"})
 
 
 def test_what_was_stored_is_read(tmp_path: Path) -> None:
@@ -29,8 +29,9 @@ def test_what_was_stored_is_read(tmp_path: Path) -> None:
     assert found is not None
     assert found.source == "a place"
     assert found.facts == {"white": "255"}
-    assert torch.equal(found.split.images, sample().images)
-    assert torch.equal(found.split.labels, sample().labels)
+    assert torch.equal(found.tensors["images"], IMAGES)
+    assert torch.equal(found.tensors["labels"], LABELS)
+    assert torch.equal(found.tensors["masks"], MASKS)
     assert read_cached(tmp_path / "new", "test") is None
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.safetensors"]
 
@@ -63,8 +64,8 @@ def test_a_folder_without_room_is_no_failure(tmp_path: Path, monkeypatch: pytest
 def test_the_file_is_plain_safetensors(tmp_path: Path) -> None:
     store(tmp_path)
     tensors = load_file(tmp_path / "train.safetensors")
-    assert torch.equal(tensors["images"], sample().images)
-    assert torch.equal(tensors["labels"], sample().labels)
+    assert torch.equal(tensors["images"], IMAGES)
+    assert torch.equal(tensors["labels"], LABELS)
 
 
 def test_the_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -81,7 +82,8 @@ from compressor.data.cache import write_cached
 fill = int(sys.argv[2])
 images, labels = torch.full((300, 1, 32, 32), fill, dtype=torch.uint8), torch.full((300,), fill)
 for _ in range(15):
-    write_cached(Path(sys.argv[1]), "train", labels, images.split(100), str(fill))
+    blocks = ({"images": images[:100], "labels": labels[:100]} for _ in range(3))
+    write_cached(Path(sys.argv[1]), "train", 300, blocks, str(fill))
 """
 
 
@@ -92,8 +94,7 @@ def test_readers_see_whole_files_while_processes_write(tmp_path: Path, caplog: p
         found = read_cached(tmp_path, "train")
         if found is not None:
             fill = int(found.source)
-            assert bool((found.split.images == fill).all())
-            assert bool((found.split.labels == fill).all())
+            assert all(bool((tensor == fill).all()) for tensor in found.tensors.values())
             seen.add(fill)
     assert [writer.returncode for writer in writers] == [0, 0]
     assert seen

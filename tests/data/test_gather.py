@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from samples import write_classes
 
-from compressor.data.dataset import Split
 from compressor.data.geometry import Geometry
+from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError
@@ -33,7 +33,7 @@ def test_splits_of_one_folder_share_one_mapped_file(tmp_path: Path, cache: Path)
     assert len(list((cache / "sets").iterdir())) == 2
 
 
-def test_a_full_disk_means_memory_and_a_small_budget_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_means_memory_and_a_small_budget_streaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_classes(tmp_path / "set", ("a", "b"), 40, size=(150, 150))
     spec = DataSpec(folder=str(tmp_path / "set"))
     mapped = load_data(spec)
@@ -42,19 +42,24 @@ def test_a_full_disk_means_memory_and_a_small_budget_one_line(tmp_path: Path, mo
     held = load_data(spec)
     assert held.train.touched is None
     assert torch.equal(held.train.images, mapped.train.images)
+    streamed = load_data(DataSpec(folder=str(tmp_path / "set"), memory=1))
+    assert not streamed.train.held
+    assert torch.equal(streamed.train.images, mapped.train.images)
+    assert torch.equal(streamed.train.labels, mapped.train.labels)
+    np.savez(tmp_path / "a.npz", x=np.zeros((80, 150, 150, 3), np.uint8), y=np.arange(80) % 2)
     with pytest.raises(DataError, match=r"more than data\.memory allows .* data\.limit"):
-        load_data(DataSpec(folder=str(tmp_path / "set"), memory=1))
+        load_data(DataSpec(npz=str(tmp_path / "a.npz"), memory=1))
 
 
 def test_samples_of_samples_are_what_copies_would_be() -> None:
     images = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
-    split = Split(images, torch.arange(10))
+    split = HeldSplit(images, torch.arange(10))
     part = split.take(torch.tensor([7, 2, 9])).take(torch.tensor([2, 0]))
     assert torch.equal(part.images, images[[9, 7]])
     assert part.labels.tolist() == [9, 7]
     assert torch.equal(part.read(torch.tensor([1])), images[[7]])
     assert torch.equal(torch.cat([batch for batch, _ in split.take(torch.arange(5)).batches(2)]), images[:5])
-    for other in (split.take(torch.tensor([0])), Split(images[:1].clone(), torch.tensor([0]))):
+    for other in (split.take(torch.tensor([0])), HeldSplit(images[:1].clone(), torch.tensor([0]))):
         assert torch.equal(part.joined(other).images, images[[9, 7, 0]])
         assert part.joined(other).labels.tolist() == [9, 7, 0]
 

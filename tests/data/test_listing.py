@@ -184,11 +184,11 @@ def test_one_white_for_all_splits(tmp_path: Path) -> None:
 
 
 def test_only_what_is_used_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor.data import folder
+    from compressor.data import decoded as reader
 
     decoded: list[Path] = []
-    original = folder.read_image
-    monkeypatch.setattr(folder, "read_image", lambda path, form: decoded.append(path) or original(path, form))
+    original = reader.read_image
+    monkeypatch.setattr(reader, "read_image", lambda path, form: decoded.append(path) or original(path, form))
     data = loaded(root, limit=4, validation=2, test=2)
     assert size(data) == 8
     assert len(decoded) == 8

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from compressor.data.dataset import Data, Split, unit_scale
 from compressor.data.geometry import Geometry
+from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import channel_statistics
@@ -18,7 +21,7 @@ def digits(**fields: object) -> Data:
 
 
 def split_of(images: torch.Tensor) -> Split:
-    return Split(images, torch.zeros(len(images), dtype=torch.int64))
+    return HeldSplit(images, torch.zeros(len(images), dtype=torch.int64))
 
 
 def test_the_training_split_is_normalised_to_mean_0_and_deviation_1() -> None:
@@ -110,15 +113,16 @@ def test_validation_cannot_take_everything() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "complaint"),
     [
-        (torch.zeros(2, 3, 3), torch.zeros(2, dtype=torch.int64), "images must be"),
+        (torch.zeros(()), torch.zeros(2, dtype=torch.int64), "images must be"),
         (torch.zeros(2, 1, 3, 3, dtype=torch.float64), torch.zeros(2, dtype=torch.int64), "images must be"),
-        (torch.zeros(2, 1, 3, 3), torch.zeros(2), "labels must be"),
+        (torch.zeros(2, 1, 3, 3), {"a": torch.zeros(2), "b": torch.zeros(3)}, "parts of 2 and 3 samples"),
+        ((torch.zeros(2, 1, 3, 3), torch.zeros(3)), None, "parts of 2 and 3 samples"),
         (torch.zeros(2, 1, 3, 3), torch.zeros(3, dtype=torch.int64), "2 images but 3 labels"),
     ],
 )
-def test_a_split_refuses_what_is_none(images: torch.Tensor, labels: torch.Tensor, complaint: str) -> None:
+def test_a_split_refuses_what_is_none(images: Any, labels: Any, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint):
-        Split(images, labels)
+        HeldSplit(images, labels)
 
 
 def test_normalising_leaves_its_argument_alone() -> None:

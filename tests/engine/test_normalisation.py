@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import scaling
@@ -90,7 +91,7 @@ def test_what_is_kept_with_the_model_is_believed(raw: Network) -> None:
 
 def floats(data: Data, change: Callable[[torch.Tensor], torch.Tensor]) -> Data:
     def changed(split: Split) -> Split:
-        return Split(change(split.images.float()), split.labels)
+        return HeldSplit(change(split.images.float()), split.labels)
 
     return replace(
         data, train=changed(data.train), validation=changed(data.validation), mean=(0.0,), std=(1.0,), settled=False
@@ -128,7 +129,7 @@ def test_channels_in_another_order_are_noticed() -> None:
     labels = torch.arange(300) % 3
     images = torch.randint(0, 60, (300, 3, 6, 6), generator=generator, dtype=torch.uint8)
     images[torch.arange(300), labels] += 150
-    split = Split(images, labels)
+    split = HeldSplit(images, labels)
     data = Data(
         "colours", "made up", split, split, ("r", "g", "b"), (0.0,) * 3, (1.0,) * 3, lambda: split, settled=False
     )
@@ -158,4 +159,4 @@ def test_it_is_told_in_a_formula(normalisation: Normalisation, shown: str) -> No
 
 def test_imagenet_is_for_colour() -> None:
     with pytest.raises(DataError, match="three channels"):
-        scaling("imagenet", Split(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)))
+        scaling("imagenet", HeldSplit(torch.zeros(2, 1, 3, 3, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)))

@@ -9,14 +9,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressor.data.dataset import Data, Split
+from compressor.data.dataset import Data
+from compressor.data.held import HeldSplit
 from compressor.engine.chance import Chance, chance_of, evidently_better
 from compressor.engine.trained import Glance, refuse_untrained, relabelling
 from compressor.errors import DataError
 
 
 def data_of(labels: torch.Tensor) -> Data:
-    split = Split(torch.zeros(len(labels), 1, 1, 1), labels)
+    split = HeldSplit(torch.zeros(len(labels), 1, 1, 1), labels)
     return Data("pets", "made up", split, split, ("cat", "dog", "hen"), (0.0,), (1.0,), lambda: split)
 
 

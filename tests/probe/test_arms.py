@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.errors import DataError
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
@@ -32,7 +33,7 @@ def written_in(row: int) -> Data:
         images = torch.randint(60, 196, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
         labels = torch.arange(count) % 2
         images[:, :, row::2, ::2] = (labels * 255).to(torch.uint8).view(-1, 1, 1, 1)
-        return Split(images, labels)
+        return HeldSplit(images, labels)
 
     def test() -> Split:
         raise AssertionError("the probe must not open the test split")
@@ -83,7 +84,7 @@ def test_trained_weights_are_a_start_too(network: Network) -> None:
 
 def test_sets_of_samples_are_disjoint_and_tilings_share_them() -> None:
     data = written_in(0)
-    data = replace(data, train=Split(data.train.images, data.train.labels))
+    data = replace(data, train=HeldSplit(data.train.images, data.train.labels))
     sets = [data_of(data, SPEC, Arm("DN", number, 1)).train.images.flatten(1) for number in (1, 2)]
     assert [len(part) for part in sets] == [64, 64]
     assert not (sets[0][:, None] == sets[1][None]).all(2).any()
@@ -94,7 +95,7 @@ def test_sets_of_samples_are_disjoint_and_tilings_share_them() -> None:
 
 def test_sets_of_classes_are_disjoint() -> None:
     labels = torch.arange(60) % 6
-    part = Split(torch.zeros(60, 1, 2, 2), labels)
+    part = HeldSplit(torch.zeros(60, 1, 2, 2), labels)
     data = replace(written_in(0), train=part, validation=part, classes=tuple("abcdef"))
     spec = replace(SPEC, draw="classes", limit=10)
     seen = [set(data_of(data, spec, Arm("DN", number, 1)).train.labels.tolist()) for number in (1, 2)]

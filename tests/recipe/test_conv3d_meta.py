@@ -10,6 +10,7 @@ from compressor_plugins.conv3d.layer import SameConv3d
 from compressor_plugins.meta_head.layers import MetaLinear
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.engine.apply import apply_edits
 from compressor.engine.baseline import measure_baseline
 from compressor.engine.plan import Plan
@@ -40,7 +41,7 @@ def noise() -> Data:
     generator = torch.Generator().manual_seed(0)
 
     def split(count: int) -> Split:
-        return Split(torch.rand(count, 3, 32, 32, generator=generator), torch.arange(count) % 10)
+        return HeldSplit(torch.rand(count, 3, 32, 32, generator=generator), torch.arange(count) % 10)
 
     names = tuple("abcdefghij")
     return Data("noise", "memory", split(64), split(32), names, (0.5,) * 3, (0.3,) * 3, lambda: split(32))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.engine.apply import apply_edits
 from compressor.engine.baseline import measure_baseline
 from compressor.engine.plan import Plan
@@ -77,7 +78,7 @@ def striped(count: int, seed: int) -> Split:
     bars = (torch.arange(28) // 4 % 2 * 200).float().expand(count, 1, 28, 28)
     images = torch.where(labels.view(-1, 1, 1, 1) == 1, bars, bars.transpose(2, 3))
     noise = torch.randint(0, 50, images.shape, generator=generator)
-    return Split((images + noise).to(torch.uint8), labels)
+    return HeldSplit((images + noise).to(torch.uint8), labels)
 
 
 def test_a_short_run_goes_through_both_phases_and_learns(tmp_path: Path) -> None:

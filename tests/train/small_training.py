@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.data.dataset import Data, Split
+from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.graph.leaf import Cost, Leaf, Shape
@@ -83,7 +84,7 @@ def data_of(train: int, *, classes: int = 3, shape: Shape = (1, 4, 4), validatio
     generator = torch.Generator().manual_seed(0)
 
     def split(count: int) -> Split:
-        return Split(torch.rand(count, *shape, generator=generator), torch.arange(count) % classes)
+        return HeldSplit(torch.rand(count, *shape, generator=generator), torch.arange(count) % classes)
 
     names = tuple(str(index) for index in range(classes))
     zeros, ones = (0.0,) * shape[0], (1.0,) * shape[0]

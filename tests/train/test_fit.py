@@ -159,11 +159,11 @@ def test_a_pass_shows_every_sample_once(train: int, batch: int, expected: list[i
     passes = [list(itertools.islice(stream, batches.per_pass)) for _ in range(2)]
     for one in passes:
         indices = torch.cat([part.indices for part in one])
-        assert [len(part.labels) for part in one] == expected
+        assert [len(part) for part in one] == expected
         assert len(set(indices.tolist())) == sum(expected)
         data = data_of(train)
-        assert torch.equal(torch.cat([part.images for part in one]), data.normalised(data.train.images[indices]))
-        assert torch.equal(torch.cat([part.labels for part in one]), data.train.labels[indices])
+        assert torch.equal(torch.cat([part.inputs for part in one]), data.normalised(data.train.images[indices]))
+        assert torch.equal(torch.cat([part.target for part in one]), data.train.labels[indices])
     assert not torch.equal(passes[0][0].indices, passes[1][0].indices)
 
 
