@@ -42,14 +42,18 @@ def latency_shares(network: Network, *, batch: int = 1, runs: int = 40) -> dict[
     A leaf that disappears in the file (folded, fused into another) is missing. Shares of a network that takes a few
     microseconds per node are coarse: the profiler counts whole microseconds and takes some itself.
     """
-    model = to_onnx(network)
-    events = profile(model, batch=batch, runs=runs)
-    owners = _owners(model, events)
-    times: dict[str, float] = defaultdict(float)
-    for event, owner in zip(events, owners, strict=True):
-        times[owner or OTHER] += event.microseconds
+    times = layer_times(to_onnx(network), batch=batch, runs=runs)
     total = sum(times.values())
     return {path: time / total for path, time in times.items()} if total else {OTHER: 1.0}
+
+
+def layer_times(model: bytes, *, batch: int = 1, runs: int = 40) -> dict[str, float]:
+    """Microseconds of a call that each leaf takes (by path); "other" holds the rest, see ``latency_shares``."""
+    events = profile(model, batch=batch, runs=runs)
+    times: dict[str, float] = defaultdict(float)
+    for event, owner in zip(events, _owners(model, events), strict=True):
+        times[owner or OTHER] += event.microseconds
+    return dict(times)
 
 
 def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[Event]:

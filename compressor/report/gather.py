@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from compressor.engine.baseline import check_baseline
-from compressor.engine.candidate import OUTCOME, Outcome
+from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.plan import PLAN, Plan
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
 from compressor.engine.trial import read_candidate
 from compressor.errors import DamagedFileError
 from compressor.report.layers import LayerChange, layer_changes
 from compressor.report.structure import Structure, read_structure
+from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
+from compressor.search.layer_times import LayerTimes, read_layer_times
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
-from compressor.stored import Stored, content
+from compressor.stored import content
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
@@ -33,6 +37,19 @@ class Trial:
     outcome: Outcome
     plan: Plan = field(default_factory=Plan)
     """As it was carried out; empty for one that could not even be settled."""
+
+    predicted: float | None = None
+    """The quality on validation data that was predicted before it was trained; None where nobody did."""
+
+    @property
+    def seconds(self) -> float:
+        """Of all its stages; what is no number counts as nothing."""
+        return sum(value for value in self.outcome.seconds.values() if math.isfinite(value))
+
+    @property
+    def name(self) -> str:
+        """Its number, or else the name of its folder."""
+        return self.digest if self.number is None else str(self.number)
 
 
 @dataclass(frozen=True)
@@ -52,6 +69,12 @@ class Facts:
     controls: Mapping[str, Outcome] = field(default_factory=dict)
     """How the control arms of the best candidate ended, by name."""
     sensitivities: Sensitivities = field(default_factory=Sensitivities)
+    limits: Constraints | None = None
+    """Those of the recipe; None where it cannot be read."""
+    wiring: tuple[Wiring, Wiring] = (Wiring(), Wiring())
+    """How the layers of the baseline and of the best candidate hang together."""
+    times: LayerTimes = field(default_factory=LayerTimes)
+    """Time by layer, of the same two; empty where nobody measured it."""
 
 
 def gather(run: RunFolder) -> Facts:
@@ -61,16 +84,21 @@ def gather(run: RunFolder) -> Facts:
     result is about, is not what was written. What else is damaged is left out, or shown as what it is.
     """
     result = run.final_result()
+    best = None if result.best is None else run.candidate(result.best.digest)
+    files = None if best is None else _files(run.baseline, best)
     return Facts(
         folder=run.path,
         result=result,
         environment=run.environment(),
         recipe=content(run.path / "recipe.toml").decode(errors="replace"),
         trials=tuple(sorted(_trials(run), key=lambda trial: (trial.number is None, trial.number or 0))),
-        changes=_changes(run, result),
-        structure=read_structure(run.baseline, run.candidate(result.best.digest)) if result.best else None,
+        changes=() if files is None else tuple(layer_changes(*files)),
+        structure=None if best is None else read_structure(run.baseline, best),
         controls=_controls(run, result),
-        sensitivities=_sensitivities(run),
+        sensitivities=_or_nothing(SENSITIVITIES.find, run.sensitivities) or Sensitivities(),
+        limits=_or_nothing(lambda folder: folder.recipe().constraints, run),
+        wiring=(Wiring(), Wiring()) if files is None else (wiring(files[0]), wiring(files[1])),
+        times=(files and _or_nothing(lambda both: read_layer_times(run, *both), files)) or LayerTimes(),
     )
 
 
@@ -84,38 +112,33 @@ def _trial(folder: Path) -> Trial:
         outcome = OUTCOME.read(folder / "outcome.json")
     except DamagedFileError as error:
         outcome = Outcome("failed", reason=f"{error}; resume runs it again")
-    plan = _or_none(PLAN, folder / "plan.json")  # None for one that could not even be settled
-    spec = _or_none(TRIAL, folder / "trial.json")
+    plan = _or_nothing(PLAN.find, folder / "plan.json")  # None for one that could not even be settled
+    spec = _or_nothing(TRIAL.find, folder / "trial.json")
     number = None if spec is None else spec.number
     return Trial(number, folder.name, "" if plan is None else plan.describe(), outcome, plan or Plan())
 
 
-def _or_none(stored: Stored[T], file: Path) -> T | None:
+def _or_nothing(read: Callable[[A], T | None], source: A) -> T | None:
+    """What is damaged is left out."""
     try:
-        return stored.find(file)
+        return read(source)
     except DamagedFileError:
         return None
-
-
-def _sensitivities(run: RunFolder) -> Sensitivities:
-    return _or_none(SENSITIVITIES, run.sensitivities) or Sensitivities()
 
 
 def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:
     if result.best is None:
         return {}
     digest = result.best.digest
-    ended = {name: _or_none(OUTCOME, run.control(digest, name) / "outcome.json") for name in result.controls}
+    ended = {name: _or_nothing(OUTCOME.find, run.control(digest, name) / "outcome.json") for name in result.controls}
     return {name: outcome for name, outcome in ended.items() if outcome is not None}
 
 
-def _changes(run: RunFolder, result: Result) -> tuple[LayerChange, ...]:
-    if result.best is None:
-        return ()
-    candidate = run.candidate(result.best.digest)
+def _files(baseline: Path, candidate: Path) -> tuple[bytes, bytes] | None:
+    """Both ONNX files, where they are what was written."""
     try:
-        check_baseline(run.baseline)
+        check_baseline(baseline)
         read_candidate(candidate)
-        return tuple(layer_changes(content(run.baseline / "model.onnx"), content(candidate / "model.onnx")))
+        return content(baseline / "model.onnx"), content(candidate / "model.onnx")
     except DamagedFileError:
-        return ()
+        return None

@@ -7,7 +7,7 @@ folded in the files and does not appear.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,7 +72,7 @@ class LayerChange:
 def layer_changes(before: bytes, after: bytes) -> list[LayerChange]:
     """Every leaf of either file, in the order of the first file, new ones after the leaf they follow."""
     old, new = onnx_layers(before), onnx_layers(after)
-    return [LayerChange(path, old.get(path), new.get(path)) for path in _merged(list(old), list(new))]
+    return [LayerChange(path, old.get(path), new.get(path)) for path in merged(list(old), list(new))]
 
 
 def onnx_layers(model: bytes) -> dict[str, OnnxLayer]:
@@ -120,7 +120,7 @@ def _weight(entry: onnx.TensorProto) -> Weight:
     return Weight(dtype.name, shape, stored)
 
 
-def _merged(old: list[str], new: list[str]) -> Iterator[str]:
+def merged(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
     """Both orders in one: those of ``old``, each followed by what is new behind it in ``new``."""
     known = set(old)
     last = ""

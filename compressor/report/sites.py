@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compressor.engine.sensitivity import Sensitivities, SiteSensitivity
 from compressor.report import text
 from compressor.report.table import Table, table
@@ -23,7 +25,7 @@ def sites_tables(sensitivities: Sensitivities) -> list[Table]:
 def _row(path: str, entry: SiteSensitivity) -> tuple[str, ...]:
     return (
         path,
-        f"{entry.loss_increase:+.4f}".replace("-", "−"),
+        text.signed(entry.loss_increase, 4),
         text.percent(entry.bytes_saved, 1),
         text.percent(entry.macs_saved, 1),
         text.times(entry.speedup) if entry.speedup else text.NONE,
@@ -34,3 +36,12 @@ def _efficiency(entry: SiteSensitivity) -> tuple[bool, float]:
     """As ``rank`` has it where measured sensitivity counts in full; what saves nothing comes last."""
     saves = entry.saving > 0
     return not saves, max(entry.loss_increase, 1e-4) / entry.saving if saves else entry.loss_increase
+
+
+def covered(site: str, order: Sequence[str]) -> tuple[str, ...]:
+    """The layers that a site lies over, of those in ``order``: one, or those of a span ``first..last``."""
+    first, span, last = site.partition("..")
+    last = last if span else first
+    if first not in order or last not in order:
+        return tuple(path for path in (first, last) if path in order)[:1]
+    return tuple(order[order.index(first) : order.index(last) + 1])

@@ -22,10 +22,23 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     marked: int | None = None
+    keys: tuple[str, ...] = ()
+    """What the rows are about, one each, for what points to them; empty where nothing does."""
+
+    @property
+    def width(self) -> int:
+        """Letters it takes side by side: of each column the longest cell, or the longest word of the title."""
+        cells = zip(*self.rows, strict=True) if self.rows else ([] for _ in self.columns)
+        return sum(
+            2 + max(map(len, (*column.title.split(), *shown)), default=0)
+            for column, shown in zip(self.columns, cells, strict=True)
+        )
 
 
-def table(titles: str, rows: Iterable[Sequence[str]], *, title: str = "", marked: int | None = None) -> Table:
+def table(
+    titles: str, rows: Iterable[Sequence[str]], *, title: str = "", marked: int | None = None, keys: Iterable[str] = ()
+) -> Table:
     """A table whose columns are named in one line: ``"layer, >bytes"``, with ``>`` before a column of figures."""
     names = [name.strip() for name in titles.split(",")]
     columns = tuple(Column(name.removeprefix(">"), name.startswith(">")) for name in names)
-    return Table(columns, tuple(tuple(row) for row in rows), title, marked)
+    return Table(columns, tuple(tuple(row) for row in rows), title, marked, tuple(keys))

@@ -45,7 +45,13 @@ def finalists_table(result: Result) -> Table:
         (n for n, c in enumerate(result.front, start=1) if result.best and c.digest == result.best.digest), None
     )
     columns = "trial, >validation, >test, >ONNX, >bytes, >smaller, >parameters, >MACs, >time, >speed-up, >95 %, plan"
-    return table(columns, rows, marked=marked)
+    keys = ("baseline", *(finalist(candidate) for candidate in result.front))
+    return table(columns, rows, marked=marked, keys=keys)
+
+
+def finalist(candidate: Candidate) -> str:
+    """What the row of a finalist is called, for what leads to it."""
+    return f"finalist-{_name(candidate)}"
 
 
 def _name(candidate: Candidate) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 NONE = "–"
 """Shown where there is no figure."""
+_FACTORS = {
+    "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40, "ms": 1e3,
+}  # fmt: skip
+_FIGURE = re.compile(r"([+−±-]?)(\d[\d,]*(?:\.\d+)?)[ \u202f]?(\w*)")
+_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d)")
 
 
 def count(number: int) -> str:
@@ -34,10 +40,20 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NONE if share is None else f"{100 * share:.{digits}f} %"
 
 
+def percent_mark(share: float) -> str:
+    """``97.5 %``: a round share, beside an axis."""
+    return f"{100 * share:.4g} %"
+
+
 def points(difference: float) -> str:
     """A difference of two shares in percentage points: ``+0.12``, ``−1.40``, ``±0.00``."""
     text = f"{abs(100 * difference):.2f}"
     return f"±{text}" if float(text) == 0 else f"{'+' if difference > 0 else '−'}{text}"
+
+
+def signed(number: float, digits: int) -> str:
+    """``+0.0412``, ``−0.0003``"""
+    return f"{number:+.{digits}f}".replace("-", "−")
 
 
 def times(ratio: float) -> str:
@@ -73,6 +89,20 @@ def shape(sizes: tuple[int, ...]) -> str:
 def plural(number: int, noun: str) -> str:
     """``1 trial``, ``3 trials``"""
     return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
+def value(shown: str) -> float | None:
+    """The number that a figure of this module stands for, to sort by; None for text that begins with no figure."""
+    clock = _CLOCK.fullmatch(shown)
+    if clock:
+        hours, minutes, seconds = (int(part or 0) for part in clock.groups())
+        return float(3600 * hours + 60 * minutes + seconds)
+    figure = _FIGURE.match(shown)
+    if figure is None:
+        return None
+    sign, digits, unit = figure.groups()
+    number = float(digits.replace(",", "")) * _FACTORS.get(unit, 1.0)
+    return -number if sign in ("−", "-") else number
 
 
 def clean(text: str) -> str:

@@ -19,14 +19,19 @@ def trials_table(trials: Sequence[Trial], baseline: Metrics) -> Table:
     return table(
         "trial, ended, >validation, >smaller, >speed, >seconds, plan, why",
         [_row(trial, baseline) for trial in trials],
+        keys=map(anchor, trials),
     )
+
+
+def anchor(trial: Trial) -> str:
+    """What the row of a trial is called, for what leads to it."""
+    return f"trial-{trial.name}"
 
 
 def _row(trial: Trial, baseline: Metrics) -> tuple[str, ...]:
     outcome = trial.outcome
-    number = trial.digest if trial.number is None else str(trial.number)
     seconds = f"{sum(outcome.seconds.values()):.1f}"
-    return (number, outcome.status, *_figures(outcome, baseline), seconds, trial.about, why(outcome))
+    return (trial.name, outcome.status, *_figures(outcome, baseline), seconds, trial.about, why(outcome))
 
 
 def _figures(outcome: Outcome, baseline: Metrics) -> tuple[str, str, str]:
@@ -56,8 +61,5 @@ def nearest_table(facts: Facts) -> Table | None:
     if result.best is not None or not ended:
         return None
     ended.sort(key=lambda pair: sum(max(amount, 0.0) for amount in pair[0].outcome.excess.values()))
-    rows = [
-        (trial.digest if trial.number is None else str(trial.number), trial.about, metrics, trial.outcome.excess)
-        for trial, metrics in ended[:NEAREST]
-    ]
+    rows = [(trial.name, trial.about, metrics, trial.outcome.excess) for trial, metrics in ended[:NEAREST]]
     return misses_table(rows, result.baseline)

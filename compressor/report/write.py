@@ -6,7 +6,7 @@ from pathlib import Path
 
 from compressor.files import write_atomic
 from compressor.report.gather import Facts
-from compressor.report.html import page
+from compressor.report.page.render import page
 
 
 def write_report(facts: Facts) -> Path:

@@ -16,6 +16,7 @@ from compressor.search.conclude import conclude, not_applicable, preliminary, pu
 from compressor.search.controls import run_controls
 from compressor.search.executor import Executor
 from compressor.search.interrupts import Interrupts
+from compressor.search.layer_times import record_layer_times
 from compressor.search.ledger import Ledger
 from compressor.search.local import LocalExecutor
 from compressor.search.loop import Loop
@@ -118,6 +119,7 @@ def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Ob
     result = publish(prepared, conclude(prepared, ledger, observer), {})
     if result.best is None:
         return result
+    record_layer_times(prepared.run, result.best.digest, prepared.recipe.measure.batch, observer)
     controls = dict(run_controls(prepared, result.best, executor, observer))
     return publish(prepared, result, controls) if controls else result
 

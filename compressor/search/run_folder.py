@@ -11,6 +11,7 @@
     probe.json           what the probe found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
     controls/            control arms, like candidates
+    layers.json          time per layer, of the baseline and of the best candidate
     result.json          the verdict and the figures
     report.html          the same for people
     best/                the best candidate: model.onnx, plan.json, final.json, the weights its plan needs
@@ -116,6 +117,10 @@ class RunFolder:
     @property
     def looks(self) -> Path:
         return self.path / "looks.jsonl"
+
+    @property
+    def layers(self) -> Path:
+        return self.path / "layers.json"
 
     @property
     def probe(self) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import re
-import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,13 +11,14 @@ import pytest
 from sample_run import sample_run
 
 from compressor.errors import RunFolderError
-from compressor.report.gather import gather
-from compressor.report.html import page
-from compressor.report.plots import size_plot, speed_plot
+from compressor.report.gather import Facts, gather
+from compressor.report.page.front import plots
+from compressor.report.page.network import diagram
+from compressor.report.page.render import page
 from compressor.report.write import write_report
 from compressor.search.run_folder import RunFolder
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "col", "br", "hr", "img", "link", "input"}
 
 
 class Outline(HTMLParser):
@@ -26,13 +27,20 @@ class Outline(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.names: list[str] = []
+        self.policy = ""
         self.tags: list[str] = []
         self.addresses: list[str] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        known = dict(attrs)
+        assert len(known) == len(attrs), "an attribute is given twice"
+        assert not [name for name in known if name.startswith("on")], "markup that acts"
+        self.names += [known["id"] or ""] if "id" in known else []
+        self.policy = known["content"] or "" if known.get("http-equiv") == "Content-Security-Policy" else self.policy
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset")]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -55,21 +63,16 @@ def outline(html: str) -> Outline:
     return parsed
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return sample_run(tmp_path_factory.mktemp("report") / "run")
-
-
-@pytest.fixture(scope="module")
-def html(run: RunFolder) -> str:
-    return page(gather(run))
+@pytest.fixture(scope="session")
+def html(sample: Facts) -> str:
+    return page(sample)
 
 
 def test_everything_is_there(html: str) -> None:
     text = outline(html).text
     for part in (
         "It helped", "Before and after", "Front", "What changed", "Trials", "Control arms", "How it was measured",
-        "Recipe as run", "Environment",
+        "recipe.toml, as run", "Environment", "Where the trials spent their time", "compressor optimize",
         "(pixel / 255 − 0.5) / 0.25, layout NCHW (a test)", "(pixels / 255 - 0.5) / 0.25",
         "best/model.onnx", "binarize", "scratch", "screened", "onnxruntime",
     ):  # fmt: skip
@@ -78,21 +81,68 @@ def test_everything_is_there(html: str) -> None:
 
 def test_nothing_is_fetched(html: str) -> None:
     parsed = outline(html)
-    assert "script" not in parsed.tags
     assert not [where for where in parsed.addresses if not where.startswith("#") and where != "best/model.onnx"]
+    assert "default-src 'none'" in parsed.policy
     assert not re.search(r"url\((?!#)", html)
     assert "@import" not in html
     assert "data:" not in html
 
 
-def test_text_of_others_is_escaped(html: str) -> None:
-    assert "<script" not in html
-    assert "\x1b" not in html
-    assert "&lt;script&gt;alert" in html
+def test_every_link_within_the_page_leads_somewhere(html: str) -> None:
+    parsed = outline(html)
+    assert len(set(parsed.names)) == len(parsed.names)
+    assert {where[1:] for where in parsed.addresses if where.startswith("#")} <= set(parsed.names)
 
 
-def test_the_report_is_written_whole(run: RunFolder) -> None:
-    path = write_report(gather(run))
+ATTACK = " ".join(
+    (
+        "javascript:alert(1)//",
+        "<script>alert(1)</script>",
+        '"><img src=x onerror=alert(1)>',
+        "' onmouseover='alert(1)",
+        "</style></title></table><svg onload=alert(1)>",
+        "{{ 7*7 }}{% raw %}",
+        "\x1b[31m\u202egnp.exe\u2066",
+    )
+)
+
+
+def test_no_text_of_a_run_becomes_markup(tmp_path: Path, html: str) -> None:
+    """Every string in every JSON file of the run, where its type lets it be anything, is hostile."""
+    run = sample_run(tmp_path / f"run {ATTACK.replace('/', '_')}")
+    for file in run.path.rglob("*.json"):
+        file.write_text(json.dumps(_hostile(json.loads(file.read_text()))))
+    environment = {f"key {ATTACK}": ATTACK, "model": ATTACK, "libraries": {ATTACK: ATTACK}}
+    (run.path / "environment.json").write_text(json.dumps(environment))
+    recipe = run.path / "recipe.toml"
+    recipe.write_text(f"# {ATTACK}\n" + recipe.read_text())
+    attacked = page(gather(run))
+    parsed = outline(attacked)
+    assert attacked.count("&lt;script&gt;alert(1)") > 10
+    assert parsed.tags.count("script") == 1
+    assert set(parsed.tags) <= set(outline(html).tags)
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\u2066-\u2069]", attacked)
+    assert not [where for where in parsed.addresses if ":" in where]
+    assert "7*7" in parsed.text
+
+
+FIXED = {"status", "model", "files", "digest", "kind", "rewind", "start", "draw", "layout", "plugin", "run", "folder"}
+"""What a reader checks, so that other values are damage and nothing to show."""
+
+
+def _hostile(data: object) -> object:
+    match data:
+        case dict():
+            return {name: value if name in FIXED else _hostile(value) for name, value in data.items()}
+        case list():
+            return [_hostile(value) for value in data]
+        case str():
+            return f"{data}{ATTACK}"
+    return data
+
+
+def test_the_report_is_written_whole(run: RunFolder, sample: Facts) -> None:
+    path = write_report(sample)
     assert path == run.path / "report.html"
     assert path.read_text(encoding="utf-8").endswith("</html>\n")
     assert not list(run.path.glob(".report*"))
@@ -124,23 +174,37 @@ def test_no_result_no_report(tmp_path: Path) -> None:
         gather(run)
 
 
-def test_trials_are_in_order(run: RunFolder) -> None:
-    facts = gather(run)
-    assert [trial.number for trial in facts.trials] == list(range(len(facts.trials)))
-    assert [trial.outcome.status for trial in facts.trials][-2:] == ["screened", "failed"]
+def test_trials_are_in_order(sample: Facts) -> None:
+    assert [trial.number for trial in sample.trials] == list(range(len(sample.trials)))
+    assert [trial.outcome.status for trial in sample.trials][-2:] == ["screened", "failed"]
 
 
-def test_plots_are_drawings_that_follow_the_page(run: RunFolder) -> None:
-    facts = gather(run)
-    for svg in (size_plot(facts.result, []), speed_plot(facts.result, [facts.result.baseline.metrics])):
-        root = ET.fromstring(svg)
-        assert root.tag.endswith("svg")
-        assert "width" not in root.attrib
-        assert "currentColor" in svg
-        assert "<image" not in svg
-        assert "metadata" not in svg
+def test_every_candidate_is_a_point_with_what_it_is(sample: Facts) -> None:
+    size, speed = plots(sample)
+    for plot in (size, speed):
+        assert [point.kind for point in plot.points].count("finalist") == len(sample.result.front) - 1
+        assert [point.kind for point in plot.points][-2:] == ["best", "baseline"]
+        assert {point.about for point in plot.points} >= {candidate.about for candidate in sample.result.front}
+    assert all(point.low is None for point in size.points)
+    for point in speed.points[:-1]:
+        assert point.low is not None
+        assert point.high is not None
+        assert point.low < point.x < point.high
+    baseline, best = size.points[-1], size.points[-2]
+    assert best.x < baseline.x  # smaller lies to the left
+    assert best.y > baseline.y  # less accurate lies below
 
 
-def test_every_candidate_of_the_front_is_drawn_with_its_interval(run: RunFolder) -> None:
-    result = gather(run).result
-    assert speed_plot(result, []).count("LineCollection") == len(result.front)
+def test_the_network_is_drawn_with_what_changed(sample: Facts) -> None:
+    drawn = diagram(sample)
+    assert drawn is not None
+    rows = {row.name: row for row in drawn.rows}
+    assert [row.name for row in drawn.rows] == ["conv1", "conv2", "fc1", "fc2"]
+    assert [rows[name].kind for name in ("conv1", "fc1", "fc2")] == ["changed", "changed", "changed"]
+    sizes = rows["fc1"].bytes
+    assert sizes is not None
+    assert sizes.before == 1.0
+    assert sizes.after is not None
+    assert sizes.after < 0.05
+    assert not drawn.timed
+    assert len(drawn.ways) == len(drawn.rows) - 1

@@ -14,7 +14,7 @@ from compressor.probe.arms import Arm, ArmScore, arms_of
 from compressor.probe.result import ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
 from compressor.report.gather import Facts, Trial, gather
-from compressor.report.html import page
+from compressor.report.page.render import page
 from compressor.report.redundancy import pixels_dropped, sections
 from compressor.search.result import Verdict
 
@@ -38,9 +38,9 @@ def stage(phase: str, accuracy: float) -> StageFigures:
     return StageFigures(phase, 1, accuracy, params=10, macs=20, size_bytes=30, edits=1, epochs=2)
 
 
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Facts:
-    return gather(sample_run(tmp_path_factory.mktemp("stages") / "run"))
+@pytest.fixture
+def plain(sample: Facts) -> Facts:
+    return sample
 
 
 @pytest.fixture

@@ -68,3 +68,23 @@ def test_clean_text_is_one_printable_line(raw: str) -> None:
     shown = text.clean(raw)
     assert len(shown.splitlines()) <= 1
     assert all(char.isprintable() or char == " " or ord(char) > 0x7F for char in shown)
+
+
+@given(st.floats(0.01, 1e12))
+def test_a_figure_is_sorted_by_what_it_stands_for(number: float) -> None:
+    for shown in (text.size(number), text.short_count(number), text.times(number), text.micros(number)):
+        assert text.value(shown) == pytest.approx(number, rel=6e-3, abs=0.51)
+    assert text.value(text.percent(number)) == pytest.approx(100 * number, abs=0.0051, rel=1e-9)
+    assert text.value(text.duration(number % 1e6)) == round(number % 1e6)
+
+
+@pytest.mark.parametrize(
+    ("shown", "value"), [("−0.0012", -0.0012), ("+1,234", 1234), ("±0.00", 0), ("8.1× smaller", 8.1)]
+)
+def test_signs_and_words_behind_a_figure(shown: str, value: float) -> None:
+    assert text.value(shown) == value
+
+
+@pytest.mark.parametrize("shown", ["", text.NONE, "conv1", "same", "trial"])
+def test_text_is_no_figure(shown: str) -> None:
+    assert text.value(shown) is None

@@ -1,0 +1,143 @@
+"""The search as it went: what each trial reached, the best so far, what had been predicted, where the time went."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compressor.report import text
+from compressor.report.gather import Facts, Trial
+from compressor.report.page.scales import Frame, Mark, around, axis
+from compressor.report.trials import anchor
+
+FRAME = Frame(width=440, height=372, left=62, right=428, top=12, bottom=270)
+COLUMNS = 70
+"""Height of the columns of time below the plot."""
+STAGES = ("build", "screen", "train", "measure")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A trial: where it lies, what it reached. ``predicted`` is the place of what had been predicted."""
+
+    x: float
+    y: float | None
+    outside: bool
+    status: str
+    row: str
+    name: str
+    about: str
+    figures: str
+    predicted: float | None
+    column: float
+    """Height of its column of time."""
+    width: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """Part of the time of all trials. ``number`` is that of its colour."""
+
+    name: str
+    start: float
+    share: float
+    words: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Course:
+    """``best``: the best so far among those within the limits, as the path of a line."""
+
+    steps: tuple[Step, ...]
+    rows: tuple[Mark, ...]
+    best: str
+    baseline: float
+    shares: tuple[Share, ...]
+    total: str
+    predicted: bool
+    untrained: bool
+    outside: bool
+    """Whether there are any trials with a prediction, never trained, beyond the axis."""
+    up: str
+
+
+def course(facts: Facts) -> Course | None:
+    """None where no trial ended."""
+    trials = facts.trials
+    if not trials:
+        return None
+    base = facts.result.baseline.accuracy.validation
+    reached = [_reached(trial) for trial in trials]
+    predicted = [trial.predicted for trial in trials]
+    needed = [value for trial, value in zip(trials, reached, strict=True) if value and trial.outcome.within()]
+    others = (value for value in (*reached, *predicted) if value is not None)
+    y = axis(around([base, *needed], others), text.percent_mark, log=False)
+    longest = max((trial.seconds for trial in trials), default=0.0) or 1.0
+    pitch = (FRAME.right - FRAME.left) / len(trials)
+    steps = tuple(
+        Step(
+            x=round(FRAME.left + (number + 0.5) * pitch, 1),
+            y=None if value is None else FRAME.up(y, value),
+            outside=value is not None and not y.holds(value),
+            status=trial.outcome.status,
+            row=anchor(trial),
+            name=f"trial {trial.name}",
+            about=trial.about,
+            figures=_figures(trial, value),
+            predicted=None if trial.predicted is None else FRAME.up(y, trial.predicted),
+            column=round(COLUMNS * trial.seconds / longest, 1),
+            width=round(min(pitch * 0.7, 24.0), 1),
+        )
+        for number, (trial, value) in enumerate(zip(trials, reached, strict=True))
+    )
+    return Course(
+        steps,
+        tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
+        _best_so_far(steps, trials),
+        FRAME.up(y, base),
+        _shares(trials),
+        text.duration(sum(trial.seconds for trial in trials)),
+        any(step.predicted is not None for step in steps),
+        any(step.y is None for step in steps),
+        any(step.outside for step in steps),
+        "validation accuracy",
+    )
+
+
+def _reached(trial: Trial) -> float | None:
+    """Quality on validation data; None for what was never trained."""
+    metrics = trial.outcome.metrics
+    return metrics.accuracy.validation if metrics and trial.outcome.status in ("complete", "stopped") else None
+
+
+def _figures(trial: Trial, reached: float | None) -> str:
+    parts = [trial.outcome.status, "" if reached is None else text.percent(reached)]
+    parts.append("" if trial.predicted is None else f"predicted {text.percent(trial.predicted)}")
+    return " · ".join([*filter(None, parts), text.duration(trial.seconds)])
+
+
+def _best_so_far(steps: Sequence[Step], trials: Sequence[Trial]) -> str:
+    path, highest = "", None
+    for step, trial in zip(steps, trials, strict=True):
+        if step.y is not None and trial.outcome.within() and (highest is None or step.y < highest):
+            path += f"M{step.x} {step.y}" if highest is None else f"H{step.x}V{step.y}"
+            highest = step.y
+    return f"{path}H{FRAME.right}" if path else ""
+
+
+def _shares(trials: Sequence[Trial]) -> tuple[Share, ...]:
+    sums: dict[str, float] = defaultdict(float)
+    for trial in trials:
+        for stage, seconds in trial.outcome.seconds.items():
+            sums[stage if stage in STAGES else "other"] += seconds if 0 < seconds < math.inf else 0.0
+    total = sum(sums.values())
+    shares: list[Share] = []
+    start = 0.0
+    for number, name in enumerate((*STAGES, "other")):
+        if sums[name] > 0:
+            shares.append(Share(name, start, sums[name] / total, text.duration(sums[name]), number))
+            start += sums[name] / total
+    return tuple(shares)

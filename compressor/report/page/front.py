@@ -1,0 +1,192 @@
+"""The front as two plots, quality against size and speed: where each candidate lies, what it says when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.engine.candidate import Metrics
+from compressor.report import text
+from compressor.report.gather import Facts
+from compressor.report.page.scales import Axis, Frame, Mark, around, axis
+from compressor.report.tables import finalist
+from compressor.report.trials import anchor
+
+FRAME = Frame(width=440, height=320, left=62, right=428, top=14, bottom=274)
+Kind = Literal["baseline", "best", "finalist", "other"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A candidate: where it lies, the row it leads to, and what it says."""
+
+    x: float
+    y: float
+    kind: Kind
+    row: str
+    name: str
+    about: str
+    figures: str
+    outside: bool
+    """It lies beyond the end of the axis upwards, at which it is drawn."""
+    low: float | None = None
+    high: float | None = None
+    """Ends of the interval of what is drawn across."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """``across`` and ``up`` say what the axes show."""
+
+    name: str
+    title: str
+    caption: str
+    across: str
+    up: str
+    points: tuple[Point, ...]
+    columns: tuple[Mark, ...]
+    rows: tuple[Mark, ...]
+    column_limits: tuple[Mark, ...] = ()
+    row_limits: tuple[Mark, ...] = ()
+
+    @property
+    def outside(self) -> bool:
+        """Whether any point lies beyond the axis."""
+        return any(point.outside for point in self.points)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A candidate before it is placed."""
+
+    kind: Kind
+    row: str
+    name: str
+    about: str
+    metrics: Metrics
+
+
+def plots(facts: Facts) -> tuple[Plot, ...]:
+    """Quality against bytes, and against measured speed; none where nothing was found."""
+    if not facts.result.front:
+        return ()
+    shown = list(_shown(facts))
+    return _size_plot(facts, shown), _speed_plot(facts, shown)
+
+
+def _size_plot(facts: Facts, shown: Sequence[_Shown]) -> Plot:
+    base, limits = facts.result.baseline, facts.limits
+    most = None if limits is None or limits.max_size is None else limits.max_size * base.size_bytes
+    return _plot(
+        facts,
+        shown,
+        name="size",
+        title="Accuracy on validation data against the size of the ONNX file",
+        caption="Up and to the left is better.",
+        across="size of the ONNX file",
+        figure=lambda metrics: metrics.size_bytes,
+        label=text.size,
+        limit=most,
+    )
+
+
+def _speed_plot(facts: Facts, shown: Sequence[_Shown]) -> Plot:
+    limits = facts.limits
+    least = None if limits is None or not limits.max_latency else 1 / limits.max_latency
+    return _plot(
+        facts,
+        shown,
+        name="speed",
+        title="Accuracy on validation data against measured speed-up",
+        caption="Up and to the right is better. Bars: 95 % interval of the paired ratio.",
+        across="speed-up over the baseline",
+        figure=lambda metrics: metrics.latency.speedup,
+        label=lambda speed: f"{speed:.3g}×",
+        limit=least,
+        interval=True,
+    )
+
+
+def _plot(
+    facts: Facts,
+    shown: Sequence[_Shown],
+    *,
+    name: str,
+    title: str,
+    caption: str,
+    across: str,
+    figure: Callable[[Metrics], float],
+    label: Callable[[float], str],
+    limit: float | None,
+    interval: bool = False,
+) -> Plot:
+    limits, base = facts.limits, facts.result.baseline
+    lowest = None if limits is None or limits.max_accuracy_drop is None else _quality(base.metrics)
+    floor = None if lowest is None or limits is None else lowest - (limits.max_accuracy_drop or 0.0)
+    ends = [end for each in shown if interval for end in _interval(each)]
+    x = axis([*(figure(each.metrics) for each in shown), *ends, *_known(limit)], label)
+    needed = [_quality(each.metrics) for each in shown if each.kind != "other"]
+    y = axis(
+        around([*needed, *_known(floor)], (_quality(each.metrics) for each in shown)), text.percent_mark, log=False
+    )
+    return Plot(
+        name,
+        title,
+        caption,
+        across,
+        "validation accuracy",
+        tuple(_point(each, x, y, figure(each.metrics), interval) for each in shown),
+        tuple(Mark(FRAME.across(x, tick.value), tick.label) for tick in x.ticks),
+        tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
+        tuple(Mark(FRAME.across(x, value), f"limit {label(value)}") for value in _known(limit)),
+        tuple(Mark(FRAME.up(y, value), f"limit {text.percent_mark(value)}") for value in _known(floor)),
+    )
+
+
+def _shown(facts: Facts) -> Iterator[_Shown]:
+    """What is drawn first lies below: other trials, finalists, the best, the baseline."""
+    result = facts.result
+    best = result.best.digest if result.best else ""
+    finalists = {candidate.digest for candidate in result.front}
+    for trial in facts.trials:
+        metrics = trial.outcome.metrics
+        if trial.outcome.status == "complete" and trial.digest not in finalists and metrics is not None:
+            yield _Shown("other", anchor(trial), f"trial {trial.name}", trial.about, metrics)
+    for candidate in sorted(result.front, key=lambda candidate: candidate.digest == best):
+        kind: Kind = "best" if candidate.digest == best else "finalist"
+        name = f"trial {candidate.digest if candidate.trial is None else candidate.trial}"
+        about, metrics = candidate.about, candidate.metrics
+        yield _Shown(kind, finalist(candidate), f"{name}, the best" if kind == "best" else name, about, metrics)
+    yield _Shown("baseline", "baseline", "baseline", "unchanged", result.baseline.metrics)
+
+
+def _point(shown: _Shown, x: Axis, y: Axis, figure: float, interval: bool) -> Point:
+    metrics = shown.metrics
+    low, high = _interval(shown) if interval and shown.kind != "baseline" else (None, None)
+    return Point(
+        FRAME.across(x, figure),
+        FRAME.up(y, _quality(metrics)),
+        shown.kind,
+        shown.row,
+        shown.name,
+        shown.about,
+        f"{text.percent(_quality(metrics))} · {text.size(metrics.size_bytes)} · "
+        f"{text.times(metrics.latency.speedup)} ({text.interval(metrics.latency.low, metrics.latency.high)})",
+        not y.holds(_quality(metrics)),
+        None if low is None else FRAME.across(x, low),
+        None if high is None else FRAME.across(x, high),
+    )
+
+
+def _interval(shown: _Shown) -> tuple[float, float]:
+    latency = shown.metrics.latency
+    return min(latency.low, latency.speedup), max(latency.high, latency.speedup)
+
+
+def _quality(metrics: Metrics) -> float:
+    return metrics.accuracy.validation
+
+
+def _known(value: float | None) -> tuple[float, ...]:
+    return () if value is None else (value,)

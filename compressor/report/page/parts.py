@@ -1,0 +1,223 @@
+"""The parts of the page from top to bottom, as plain data: what is shown, not how."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from compressor.report.gather import Facts
+from compressor.report.layers import changes_table
+from compressor.report.method import method
+from compressor.report.page.course import course
+from compressor.report.page.front import plots
+from compressor.report.page.network import diagram
+from compressor.report.redundancy import sections
+from compressor.report.sites import sites_tables
+from compressor.report.structure import history_table, stages_table
+from compressor.report.table import Table, table
+from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
+from compressor.report.trials import nearest_table, trials_table
+
+
+@dataclass(frozen=True)
+class Block:
+    """Something that is shown: ``content`` is what its ``kind`` takes."""
+
+    kind: Literal["text", "heading", "list", "table", "command", "link", "code", "plots", "network", "course"]
+    content: Any
+    caption: str = ""
+    sortable: bool = False
+    folded: bool = False
+    """Shown when someone asks for it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page, with the name that leads to it."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def parts(facts: Facts) -> list[Part]:
+    """Those that have anything to show."""
+    made = (
+        ("stages", "Stage by stage", _stages(facts)),
+        ("best", "Before and after", _best(facts)),
+        ("nearest", "Baseline and candidates", _nearest(facts)),
+        ("front", "Front", _front(facts)),
+        ("changes", "What changed", _changes(facts)),
+        ("structure", "Structure", _structure(facts)),
+        ("sites", "Every site alone", _sites(facts)),
+        ("search", "The search as it went", _search(facts)),
+        ("controls", "Control arms", _controls(facts)),
+        ("method", "How it was measured", (Block("text", line) for line in method(facts))),
+        ("again", "Do it again", _again(facts)),
+        ("environment", "Environment", (Block("table", _environment(facts), "Versions and machine"),)),
+    )
+    return [Part(id, title, blocks) for id, title, content in made if (blocks := tuple(content))]
+
+
+def _stages(facts: Facts) -> Iterator[Block]:
+    """One after the other what a run with a probe found."""
+    for section in sections(facts):
+        yield Block("heading", section.title)
+        yield from _texts(section.lines)
+        yield Block("table", section.content, section.title)
+
+
+def _best(facts: Facts) -> Iterator[Block]:
+    best = facts.result.best
+    if best is None:
+        return
+    yield Block("table", comparison_table(best, facts.result.baseline), "Before and after")
+    yield Block("text", f"The plan: {best.about}.")
+    yield Block("link", model_of(facts), "The model is")
+    yield Block("command", usage(facts, model_of(facts)))
+    yield from _fed(facts)
+
+
+def model_of(facts: Facts) -> str:
+    """The best candidate's file, from the run folder; empty where there is none."""
+    best = facts.result.best
+    published = (facts.folder / "best" / "model.onnx").is_file()
+    return "" if best is None else "best/model.onnx" if published else f"candidates/{best.digest}/model.onnx"
+
+
+def usage(facts: Facts, model: str) -> str:
+    """How to run the file, with the figures that its input is normalised by."""
+    known = facts.result.normalisation
+    if known is None:
+        prepared = "images  # normalised as in training"
+    else:
+        range_ = "0…255" if known.scale == 255 else "as the data have them"
+        prepared = f"{known.of_the_file().formula()}  # pixels: (N, channels, height, width), {range_}"
+    return (
+        "import numpy\nimport onnxruntime\n\n"
+        f"session = onnxruntime.InferenceSession({model!r})\n"
+        f"images = {prepared}\n"
+        "(scores,) = session.run(None, {session.get_inputs()[0].name: images.astype(numpy.float32)})"
+    )
+
+
+def _fed(facts: Facts) -> Iterator[Block]:
+    known = facts.result.normalisation
+    if known is None:
+        return
+    inside = "The file does this itself and takes pixels: " if known.folded else "The file takes normalised images: "
+    origin = f" ({known.origin})" if known.origin else ""
+    yield Block("text", f"{inside}{known.describe()}, layout {known.layout}{origin}.")
+
+
+def _nearest(facts: Facts) -> Iterator[Block]:
+    nearest = nearest_table(facts)
+    if nearest is not None:
+        yield Block("text", "No candidate keeps within the limits. These came nearest:")
+        yield Block("table", nearest, "The candidates that came nearest")
+
+
+def _front(facts: Facts) -> Iterator[Block]:
+    drawn = plots(facts)
+    if drawn:
+        yield Block("plots", drawn)
+        yield Block("table", finalists_table(facts.result), "The finalists beside the baseline", sortable=True)
+
+
+def _changes(facts: Facts) -> Iterator[Block]:
+    if facts.result.best is None:
+        return
+    drawn = diagram(facts)
+    if drawn is not None:
+        yield Block(
+            "text",
+            "From the input to the output: the line is the way that values take now, dots are where they went before. "
+            "Layers that hold nothing, take no time and are as they were are left out.",
+        )
+        yield Block("network", drawn)
+    yield Block("table", edits_table(facts.result.best.plan), "The steps of the plan", folded=True)
+    if facts.changes:
+        layers = changes_table(list(facts.changes))
+        yield Block("table", layers, "The layers before and after", sortable=True, folded=True)
+
+
+def _structure(facts: Facts) -> Iterator[Block]:
+    structure = facts.structure
+    if structure is None:
+        return
+    yield Block(
+        "text",
+        "Blocks by the size of their feature maps. |γ| is the mean of a block's weakest BatchNorm: near zero, little "
+        "of the block gets through.",
+    )
+    yield Block("table", stages_table(structure), "Blocks by the size of their feature maps")
+    if structure.history:
+        yield Block("table", history_table(structure.history), "What each edit added or removed", folded=True)
+
+
+def _sites(facts: Facts) -> Iterator[Block]:
+    found = sites_tables(facts.sensitivities)
+    if found:
+        yield Block(
+            "text",
+            "Measured before the first trial, one site at a time and without training: what the loss on calibration "
+            "images gains, what goes, and how fast the file is then.",
+        )
+    for each in found:
+        yield Block("heading", each.title)
+        yield Block("table", each, f"The sites of {each.title}", sortable=True)
+
+
+def _search(facts: Facts) -> Iterator[Block]:
+    drawn = course(facts)
+    if drawn is not None:  # None where a probe ended the run
+        yield Block("course", drawn)
+        yield Block("heading", "Trials")
+        yield Block("table", trials_table(facts.trials, facts.result.baseline.metrics), "Trials", sortable=True)
+
+
+def _controls(facts: Facts) -> Iterator[Block]:
+    controls, best = facts.result.controls, facts.result.best
+    if controls and best is not None:
+        yield Block(
+            "text", "The same budget without the method: if a control does as well, the method earned nothing there."
+        )
+        yield Block("table", controls_table(controls, best), "The control arms beside the best candidate")
+
+
+def _again(facts: Facts) -> Iterator[Block]:
+    yield Block("text", "The whole run once more, from the model and the recipe that lie in its folder:")
+    yield Block("command", "\n".join(commands(facts)))
+    yield Block("code", facts.recipe, "recipe.toml, as run")
+
+
+def commands(facts: Facts) -> list[str]:
+    """What does the run again, and what times its model again, for a shell."""
+    run = facts.folder
+    lines = [
+        _line(
+            "optimize", run / "model.pt2", "--recipe", run / "recipe.toml", "--out", run.with_name(f"{run.name}-again")
+        )
+    ]
+    if facts.result.best is not None:
+        lines.append(_line("bench", run / "baseline" / "model.onnx", run / model_of(facts)))
+    return lines
+
+
+def _line(*words: str | Path) -> str:
+    return shlex.join(["compressor", *map(str, words)])
+
+
+def _environment(facts: Facts) -> Table:
+    rows = []
+    for key, value in facts.environment.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+        rows.append((key, shown))
+    return table("what, value", rows)
+
+
+def _texts(lines: Iterable[str]) -> Iterator[Block]:
+    return (Block("text", line) for line in lines)
