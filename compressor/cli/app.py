@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from compressor import __version__
-from compressor.cli import bench, inspect, models, optimize, plugins, recipe, report, resume, train
+from compressor.cli import inspect, models, optimize, plugins, recipe, report, resume, train
+from compressor.cli.bench.command import bench
 from compressor.cli.failures import WRONG_INPUT
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app.command("optimize")(optimize.optimize)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
 app.command("inspect")(inspect.inspect)
-app.command("bench")(bench.bench)
+app.command("bench")(bench)
 app.command("train")(train.train)
 app.command("models")(models.models)
 app.add_typer(plugins.app, name="plugins")

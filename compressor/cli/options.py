@@ -42,11 +42,14 @@ Set = Annotated[
 
 def parse_shape(text: str) -> tuple[int, ...] | None:
     """``3x32x32`` as sizes; None for no text. Raises ``InputError``."""
-    if not text:
-        return None
+    return sizes(text, "--input ") if text else None
+
+
+def sizes(text: str, option: str) -> tuple[int, ...]:
+    """Sizes written as ``3x32x32``, ``3×32×32`` or ``3,32,32``. Raises ``InputError`` that begins with ``option``."""
     parts = text.lower().replace("×", "x").replace(",", "x").split("x")
     if not all(part.strip().isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
-        raise InputError(f"--input {text[:60]}: expected sizes such as 3x32x32")
+        raise InputError(f"{option}{text[:60]}: expected sizes such as 3x32x32")
     return tuple(int(part) for part in parts)
 
 

@@ -69,7 +69,9 @@ class _Archive(Table):
         with self.opened(key) as (header, stream):
             if header.nbytes > _LARGE:
                 raise DataError(f"{self.path}: {key} is {header.shape} of {header.dtype}, which is too large for it")
-            return _read(stream, header, 0, header.shape[0]) if header.shape else np.array(None)
+            if not header.shape:
+                return np.frombuffer(stream.read(), header.dtype).reshape(())
+            return _read(stream, header, 0, header.shape[0])
 
     @contextmanager
     def opened(self, key: str) -> Iterator[tuple[_Header, IO[bytes]]]:
@@ -182,6 +184,12 @@ class _InOrder:
 def read_npz(spec: DataSpec) -> Parts:
     """The parts of the archive ``spec.npz``. Raises ``DataError``."""
     return parts_of(_Archive(Path(spec.npz).expanduser()), spec)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an archive, by name. Raises ``DataError``."""
+    archive = _Archive(path)
+    return {key: archive.array(key) for key in sorted(archive.keys())}
 
 
 def _read_header(stream: IO[bytes]) -> _Header:

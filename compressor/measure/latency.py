@@ -5,6 +5,9 @@ side by side, is not. So: one thread, no spinning, bound inputs and outputs; fre
 models in random order, one untimed call, then enough calls to fill a millisecond; one ratio per round. The answer is
 the median of the ratios; its interval spans the order statistics of the rounds, those of the sessions' medians, and a
 floor of half a percent.
+
+Where others do the work (more threads, a GPU) the time of the calling thread means nothing: wall time is taken, with
+inputs and outputs on the device, from the call until the outputs are there.
 """
 
 from __future__ import annotations
@@ -13,18 +16,21 @@ import os
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import onnxruntime as ort
-
 from compressor.apart import alive
-from compressor.errors import InputError
-from compressor.measure.session import InputInfo, OnnxModel, running
+from compressor.measure.bound import COPIES, bound, fed, load, same_inputs
+from compressor.measure.inputs import Feeding
 from compressor.measure.statistics import median, median_interval, quantile
+from compressor.runtime import ONE_THREAD, Setting
 
 MEANINGFUL_US = 5.0
 """Below this a call of the runtime itself (about 2 µs) is most of the time."""
+_PROBES = 5
+"""Blocks of one call each that tell how many calls fill a block."""
+WARM_UP_CALLS = 1 + 2 * _PROBES
+"""Calls of every session before the first that counts."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,9 @@ QUICK = Protocol(sessions=1, min_rounds=21, max_rounds=21)
 class Comparison:
     """Candidate against baseline. ``speedup`` = baseline time / candidate time, 95 % within [``low``, ``high``].
 
-    Times are microseconds per call of the whole batch: thread CPU time, and wall time (median, and 90th percentile of
-    the candidate). ``load`` is the machine's load average over the last minute; ``notes`` say what limits the result.
+    Times are microseconds per call of the whole batch: thread CPU time where one thread does the work (``clock_of``),
+    and wall time (median, and 90th percentile of the candidate). ``load`` is the machine's load average over the last
+    minute; ``notes`` say what limits the result.
     """
 
     speedup: float
@@ -85,44 +92,37 @@ class _Times:
 
 
 def compare(
-    baseline: bytes | Path, candidate: bytes | Path, *, batch: int = 1, protocol: Protocol = FULL, seed: int = 0
+    baseline: bytes | Path,
+    candidate: bytes | Path,
+    *,
+    batch: int = 1,
+    protocol: Protocol = FULL,
+    seed: int = 0,
+    feeding: Feeding | None = None,
+    setting: Setting = ONE_THREAD,
 ) -> Comparison:
-    """Time two ONNX files against each other on equal random inputs.
+    """Time two ONNX files against each other on equal inputs: random ones in batches of ``batch``, or ``feeding``.
 
-    Raises ``InputError`` for a file that cannot be loaded, for files with different inputs, and for a batch size that
-    a file is not made for.
+    Raises ``InputError`` for a file that cannot be loaded, for files with different inputs, and for sizes that a file
+    is not made for.
     """
+    feeding = feeding or Feeding(batch=batch)
     rng = random.Random(seed)
     before, after = _Times(), _Times()
     ratios: list[float] = []
     medians: list[float] = []
+    in_place = True
     for session in range(protocol.sessions):
         alive()
-        pair = OnnxModel(baseline), OnnxModel(candidate)
-        _check_inputs(*pair)
-        first, second = (bound_call(model, batch, seed + session) for model in pair)
-        found = _session_ratios(first, second, before, after, protocol, rng)
+        first, second = load(baseline, setting), load(candidate, setting)
+        inputs = fed(first, feeding, seed=seed + session, turn=session)
+        calls = bound(first, inputs), bound(second, same_inputs(first, inputs, second))
+        in_place = in_place and first.in_place and second.in_place
+        found = _session_ratios(*calls, before, after, protocol, rng, _clock(setting))
         ratios += found
         medians.append(median(found))
-    return _summary(ratios, medians, before, after, protocol)
-
-
-def bound_call(model: OnnxModel, batch: int, seed: int = 0) -> Callable[[], None]:
-    """A call of the model on random inputs that stay in place, outputs written over and over into one buffer."""
-    alive()
-    feeds = model.feeds(batch, seed)
-    with running(model.title):
-        binding = model.session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-        results = model.session.run(None, feeds)
-        for entry, result in zip(model.session.get_outputs(), results, strict=True):
-            binding.bind_ortvalue_output(entry.name, ort.OrtValue.ortvalue_from_numpy(result))
-
-    def call() -> None:
-        model.session.run_with_iobinding(binding)
-
-    return call
+    summary = _summary(ratios, medians, before, after, protocol)
+    return summary if in_place else replace(summary, notes=(*summary.notes, COPIES))
 
 
 def _session_ratios(
@@ -132,13 +132,17 @@ def _session_ratios(
     after: _Times,
     protocol: Protocol,
     rng: random.Random,
+    clock: Callable[[], int],
 ) -> list[float]:
     """Ratios of one pair of sessions, one per round, until they are known well enough."""
-    pair = [(baseline, before, _repeats(baseline, protocol)), (candidate, after, _repeats(candidate, protocol))]
+    pair = [
+        (baseline, before, _repeats(baseline, protocol, clock)),
+        (candidate, after, _repeats(candidate, protocol, clock)),
+    ]
     ratios: list[float] = []
     while len(ratios) < protocol.max_rounds:
         for call, times, repeats in rng.sample(pair, 2):
-            cpu, wall = _timed(call, repeats)
+            cpu, wall = _timed(call, repeats, clock)
             times.cpu.append(cpu)
             times.wall.append(wall)
         ratios.append(before.cpu[-1] / max(after.cpu[-1], 1e-3))
@@ -152,20 +156,20 @@ def _known(ratios: list[float], target: float) -> bool:
     return (high - low) / 2 < target * median(ratios)
 
 
-def _repeats(call: Callable[[], None], protocol: Protocol) -> int:
+def _repeats(call: Callable[[], None], protocol: Protocol, clock: Callable[[], int]) -> int:
     """How many calls fill a block."""
-    fastest = min(_timed(call, 1)[0] for _ in range(5))
+    fastest = min(_timed(call, 1, clock)[0] for _ in range(_PROBES))
     return max(1, round(protocol.block_us / max(fastest, 0.1)))
 
 
-def _timed(call: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Microseconds of thread CPU and of wall time per call, after one untimed call."""
+def _timed(call: Callable[[], None], repeats: int, clock: Callable[[], int]) -> tuple[float, float]:
+    """Microseconds per call, by the clock that decides and by the wall's, after one untimed call."""
     alive()
     call()
-    cpu, wall = cpu_clock(), time.perf_counter_ns()
+    cpu, wall = clock(), time.perf_counter_ns()
     for _ in range(repeats):
         call()
-    wall_end, cpu_end = time.perf_counter_ns(), cpu_clock()
+    wall_end, cpu_end = time.perf_counter_ns(), clock()
     return (cpu_end - cpu) / repeats / 1e3, (wall_end - wall) / repeats / 1e3
 
 
@@ -182,18 +186,13 @@ COARSE = _clock_resolution_us() > 10
 cpu_clock: Callable[[], int] = time.perf_counter_ns if COARSE else time.thread_time_ns
 
 
-def _check_inputs(baseline: OnnxModel, candidate: OnnxModel) -> None:
-    def signature(entries: tuple[InputInfo, ...]) -> list[tuple[str, tuple[int, ...]]]:
-        return [(entry.dtype, entry.shape) for entry in entries]
-
-    if signature(baseline.inputs) != signature(candidate.inputs):
-        raise InputError(
-            f"the files take different inputs and cannot be compared: {_described(baseline)}; {_described(candidate)}"
-        )
+def clock_of(setting: Setting) -> str:
+    """What decides: ``thread``, the CPU time of the thread that calls, or ``wall``."""
+    return "thread" if setting.one_thread and not COARSE else "wall"
 
 
-def _described(model: OnnxModel) -> str:
-    return f"{model.title} takes " + ", ".join(f"{entry.dtype} {entry.shape}" for entry in model.inputs)
+def _clock(setting: Setting) -> Callable[[], int]:
+    return cpu_clock if clock_of(setting) == "thread" else time.perf_counter_ns
 
 
 def _summary(

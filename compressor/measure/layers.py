@@ -20,7 +20,9 @@ import onnx
 from compressor.export.builder import leaf_of
 from compressor.export.emit import to_onnx
 from compressor.graph.network import Network
-from compressor.measure.session import OnnxModel, open_session, session_options
+from compressor.measure.bound import fed, load
+from compressor.measure.inputs import Feeding
+from compressor.runtime import open_session, session_options
 
 OTHER = "other"
 """Sums, concatenations and whatever cannot be led back to a leaf."""
@@ -58,14 +60,14 @@ def layer_times(model: bytes, *, batch: int = 1, runs: int = 40) -> dict[str, fl
 
 def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[Event]:
     """Nodes of the optimised graph in order of execution, each with its mean over the faster half of the runs."""
-    feeds = OnnxModel(model).feeds(batch)
+    inputs = fed(load(model), Feeding(batch=batch))
     with tempfile.TemporaryDirectory() as folder:
         options = session_options()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = open_session(model, options)
         for _ in range(WARM_UP + runs):
-            session.run(None, feeds)
+            session.run(None, inputs)
         records = json.loads(Path(session.end_profiling()).read_text())
     return _events(records)
 

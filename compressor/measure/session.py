@@ -37,14 +37,6 @@ class InputInfo:
     batch: int | None
     shape: Shape
 
-    def sample(self, batch: int, rng: np.random.Generator) -> NDArray[Any]:
-        """Random values ``(batch, *shape)``: normal for floats, small non-negative integers otherwise."""
-        dtype = _DTYPES[self.dtype]
-        size = (batch, *self.shape)
-        if np.issubdtype(dtype, np.floating):
-            return rng.standard_normal(size).astype(dtype)
-        return rng.integers(0, 2, size).astype(dtype)
-
 
 class OnnxModel:
     """A loaded ONNX file with one image input; runs batches."""
@@ -77,16 +69,6 @@ class OnnxModel:
             feeds = {entry.name: array.astype(_DTYPES[entry.dtype], copy=False)}
             result: NDArray[Any] = self.session.run(None, feeds)[0]
         return result
-
-    def feeds(self, batch: int, seed: int = 0) -> dict[str, NDArray[Any]]:
-        """Random inputs for ``batch`` samples. Raises ``InputError`` when the file is fixed to another batch size."""
-        rng = np.random.default_rng(seed)
-        for entry in self.inputs:
-            if entry.batch not in (None, batch):
-                raise InputError(
-                    f"{self.title}: is fixed to batches of {entry.batch}: measure with that batch size, not {batch}"
-                )
-        return {entry.name: entry.sample(batch, rng) for entry in self.inputs}
 
 
 def _input_info(entry: Any, title: str) -> InputInfo:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cli_running import Run
-from onnx import TensorProto, helper
 from sample_run import sample_run
 
-from compressor.cli.bench import _names
 from compressor.cli.optimize import free_folder
 from compressor.cli.train import data_spec
 from compressor.graph.pt2 import read_pt2
@@ -137,86 +133,6 @@ def test_inspect_with_a_recipe_shows_its_plugins_alone(run: Run, model: Path, tm
         "a.binarize": ["fc1", "fc2"],
         "b.binarize": ["conv1", "conv2", "fc1", "fc2"],
     }
-
-
-def test_bench_compares_with_the_first_file(run: Run, onnx_file: Path) -> None:
-    first, second = run("bench", onnx_file, onnx_file, "--json").json
-    assert (first["speedup"], first["low"], first["high"], first["verdict"]) == (1.0, 1.0, 1.0, "first")
-    assert second["low"] <= second["speedup"] <= second["high"]
-    assert second["verdict"] in ("no difference shown", "too short to tell")
-    assert first["us"] > 0
-    assert first["size_bytes"] == onnx_file.stat().st_size
-
-
-def test_bench_at_eighty_columns_keeps_its_figures(run: Run, onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    ran = run("bench", onnx_file, onnx_file, "--batch", "8")
-    assert ran.code == 0
-    assert max(len(line) for line in ran.out.splitlines() if "─" in line) <= 80
-    assert "95 % intervals" in ran.out
-
-
-@pytest.mark.parametrize(
-    ("harm", "reason"),
-    [
-        ("memory", "ONNX Runtime cannot run it"),
-        ("endless", "running it in ONNX Runtime took longer than 1 s"),
-        ("error", "ONNX Runtime cannot run it"),
-        ("empty", "has a dimension of size 0"),
-        ("pipe", "is no file"),
-        ("device", "is no file"),
-    ],
-)
-def test_bench_says_in_one_line_what_is_wrong_with_a_hostile_file(
-    run: Run, tmp_path: Path, harm: str, reason: str
-) -> None:
-    ran = run("bench", hostile(harm, tmp_path), "--seconds", 1, "--memory", 1)
-    assert ran.code == 2
-    assert ran.err.count("\n") == 1
-    assert reason in ran.err
-
-
-def hostile(harm: str, folder: Path) -> Path:
-    """A small file that unfolds to 32 GiB, never ends, fails when it runs, has nothing to run on, or is none."""
-    path = folder / "odd.onnx"
-    whole = functools.partial(helper.make_tensor_value_info, elem_type=TensorProto.INT64, shape=[])
-    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7 if harm == "error" else 1 << 33])
-    nodes = [helper.make_node("Relu", ["x"], ["y"])]
-    match harm:
-        case "memory":
-            nodes = [
-                helper.make_node("ConstantOfShape", ["shape"], ["all"]),
-                helper.make_node("ReduceSum", ["all"], ["sum"], keepdims=0),
-                helper.make_node("Add", ["x", "sum"], ["y"]),
-            ]
-        case "endless":
-            inner = [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Sin", ["v"], ["w"])]
-            on = functools.partial(helper.make_tensor_value_info, elem_type=TensorProto.BOOL, shape=[])
-            value = functools.partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT, shape=None)
-            body = helper.make_graph(inner, "body", [whole("i"), on("go"), value("v")], [on("on"), value("w")])
-            times = helper.make_node("Constant", [], ["times"], value_int=1 << 60)
-            nodes = [times, helper.make_node("Loop", ["times", "", "x"], ["y"], body=body)]
-        case "error":
-            nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
-        case "pipe":
-            os.mkfifo(path)
-            return path
-        case "device":
-            path.symlink_to("/dev/zero")
-            return path
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 0 if harm == "empty" else 4])
-    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
-    graph = helper.make_graph(nodes, "odd", [x], [y], [shape])
-    opsets = [helper.make_opsetid("", 20)]
-    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
-    return path
-
-
-def test_bench_names_files_by_what_tells_them_apart() -> None:
-    assert _names([Path("r/a/model.onnx"), Path("r/b/model.onnx")]) == ["a", "b"]
-    assert _names([Path("a.onnx"), Path("x/a.onnx")]) == ["a.onnx", "x/a.onnx"]
-    assert _names([Path("r/a.onnx")]) == ["a.onnx"]
-    assert _names([Path("r/a.onnx"), Path("r/b.onnx"), Path("r/a.onnx")]) == ["a.onnx", "b.onnx", "a.onnx"]
 
 
 def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from compressor.export.emit import to_onnx
 from compressor.graph.network import InputSpec, Network
 from compressor.graph.shapes import propagate
 from compressor.measure import latency
-from compressor.measure.latency import FULL, QUICK, Protocol, compare
+from compressor.measure.latency import FULL, QUICK, Protocol, clock_of, compare
 from compressor.measure.statistics import median, median_interval, quantile
+from compressor.runtime import Setting
 
 FAST = Protocol(sessions=2, min_rounds=9, max_rounds=15, block_us=500)
 
@@ -112,14 +113,13 @@ def test_rounds_and_sessions_are_those_of_the_protocol() -> None:
     assert (QUICK.sessions, QUICK.min_rounds, QUICK.max_rounds) == (1, 21, 21)
 
 
-def test_order_is_random_and_every_call_is_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_is_random_and_every_call_is_paired() -> None:
     clock = iter(range(10**9))
     log: list[str] = []
-    monkeypatch.setattr(latency, "cpu_clock", lambda: next(clock))
     before, after = latency._Times(), latency._Times()
     protocol = Protocol(min_rounds=12, max_rounds=12, block_us=1e-3)
     ratios = latency._session_ratios(
-        lambda: log.append("b"), lambda: log.append("c"), before, after, protocol, random.Random(0)
+        lambda: log.append("b"), lambda: log.append("c"), before, after, protocol, random.Random(0), lambda: next(clock)
     )
     assert len(ratios) == len(before.cpu) == len(after.cpu) == 12
     rounds = "".join(log)[20:]
@@ -133,8 +133,17 @@ def test_batch_size_is_the_one_asked_for() -> None:
     assert four.baseline_us > 2 * one.baseline_us
 
 
+def test_where_others_do_the_work_wall_time_decides() -> None:
+    assert [clock_of(Setting(threads)) for threads in (1, 2)] == ["thread", "wall"]
+    assert clock_of(Setting(provider="CUDAExecutionProvider")) == "wall"
+    model = convolutions(2)
+    found = compare(model, model, protocol=FAST, setting=Setting(threads=2))
+    assert found.baseline_us == pytest.approx(found.baseline_wall_us, abs=1)
+    assert found.candidate_us == pytest.approx(found.candidate_wall_us, abs=1)
+
+
 def test_different_inputs_cannot_be_compared() -> None:
-    with pytest.raises(InputError, match=r"different inputs.*\(16, 16, 16\).*\(16, 8, 8\)"):
+    with pytest.raises(InputError, match=r"different inputs.*×16×16×16.*×16×8×8"):
         compare(convolutions(1), convolutions(1, size=8), protocol=FAST)
 
 
