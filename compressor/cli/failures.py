@@ -1,7 +1,7 @@
 """What becomes of errors: one line on standard error and an exit code that never reads as success.
 
     0     done (optimize: it helped)
-    1     done, and the answer is no (optimize: it did not help; plugins check: there are findings)
+    1     done, and the answer is no (optimize: it did not help; plugins check: there are findings; bench: too slow)
     2     the input is wrong
     70    an internal error, whose traceback is kept in a file, or the machine failed (disk full, out of memory)
     130   interrupted
