@@ -184,7 +184,7 @@ class _Folding:
                 else:
                     arguments, named = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
                     values[node] = node.target(*arguments, **named)  # type: ignore[operator]
-        return nn.Parameter(values[last].detach().clone(memory_format=torch.contiguous_format), trained)
+        return nn.Parameter(values[last].detach().clone(), trained)
 
     def _key(self, node: fx.Node) -> Hashable:
         """The same for weights that are computed by the same operations from the same tensors."""
@@ -245,7 +245,8 @@ def _tensor(network: Network, path: str) -> Tensor:
 
 def _home(path: str) -> str:
     """Path of the layer that a tensor was kept in: ``conv.parametrizations.weight.original0`` → ``conv``."""
-    return path.partition(".parametrizations.")[0] if ".parametrizations." in path else path.rpartition(".")[0]
+    home = path.partition(".parametrizations.")[0] if ".parametrizations." in path else path.rpartition(".")[0]
+    return home or path
 
 
 def _clashes(path: str, taken: set[str]) -> bool:

@@ -9,12 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from networks import make_sensitive
-from oracles import check_oracles
+from oracles import check_oracles, silence
 from torch import Tensor, nn
-from traced import traced
+from traced import images, traced
 
 from compressor.errors import Refusal
+from compressor.graph.coupling.check import failures
+from compressor.graph.coupling.groups import free_classes
+from compressor.graph.coupling.trace import trace_of
 from compressor.graph.editor import Editor
+from compressor.graph.verify import difference
 
 SHAPE = (3, 4, 4)
 
@@ -93,3 +97,56 @@ def test_operations_that_pick_channels_by_their_number_hold_them(name: str) -> N
     network = traced(Called(BY_NUMBER[name]), SHAPE)
     with pytest.raises(Refusal):
         Editor(network).drop_channels("first", [1])
+
+
+class NonLocal(nn.Module):
+    """Attention between pixels (Wang et al., CVPR 2018): products of queries and keys sum over their channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.query, self.key = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 6, 1), nn.Conv2d(8, 6, 1)
+        self.value, self.out, self.head = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1), nn.Linear(8 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        query, key, value = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        weights = torch.matmul(query.transpose(1, 2), key).softmax(-1)
+        found = torch.matmul(value, weights.transpose(1, 2)).view(-1, 8, 4, 4)
+        return self.head((x + self.out(found)).flatten(1))
+
+
+ADDING: dict[str, Callable[[], tuple[nn.Module, str]]] = {
+    "products": lambda: (NonLocal(), "query"),
+    "sum": lambda: (Called(lambda m, x: x.square().sum(1, keepdim=True).sqrt()), "first"),
+    "norm": lambda: (Called(lambda m, x: torch.linalg.vector_norm(x, 3, 1, keepdim=True)), "first"),
+}
+
+
+@pytest.mark.parametrize("name", ADDING)
+def test_channels_that_are_added_up_can_go_but_not_be_copied(name: str) -> None:
+    model, path = ADDING[name]()
+    network = traced(make_sensitive(model, SHAPE), SHAPE)
+    trace = trace_of(network)
+    groups = {where: frozenset(list(free_classes(trace, where))[1::2]) for where in trace.made if where != "head"}
+    assert not failures(network, groups)
+    silenced = network.fork()
+    silence(silenced, path, [1, 4])
+    dropped = network.fork()
+    editor = Editor(dropped)
+    editor.drop_channels(path, [1, 4])
+    editor.commit()
+    assert difference(silenced, dropped, [images(network)]) < 2e-6
+    assert difference(network, dropped, [images(network)]) > 1e-3
+    with pytest.raises(Refusal, match="would count twice"):
+        Editor(network.fork()).duplicate_channels(path, [0])
+
+
+def test_values_of_attention_lose_channels_too() -> None:
+    assert check_oracles(traced(make_sensitive(NonLocal(), SHAPE), SHAPE), "value") > 0.001
+
+
+@pytest.mark.parametrize("reduce", [torch.mean, torch.amax, torch.logsumexp, torch.std])
+def test_what_a_value_of_nothing_changes_holds_channels(reduce: Callable[..., Tensor]) -> None:
+    network = traced(make_sensitive(Called(lambda m, x: reduce(x, 1, keepdim=True)), SHAPE), SHAPE)
+    with pytest.raises(Refusal, match="reduces over channels"):
+        Editor(network).drop_channels("first", [0])

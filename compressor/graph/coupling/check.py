@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -19,6 +20,7 @@ from compressor.graph.coupling.layers import channel_dim
 from compressor.graph.coupling.plan import put_in_place, resize
 from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.values import core
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import undisturbed
@@ -65,7 +67,7 @@ def _attempt(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> d
         return {}
     try:
         layout = Replay(network, trace, Change(copies=dict.fromkeys(gone, 0))).replay()
-        path = _first_difference(network, _without(network, trace, layout), trace, layout)
+        path = _first_difference(network, _without(network, trace, layout), trace, layout, gone)
     except Refusal as refusal:
         alone = len(groups) == 1
         return dict.fromkeys(groups, refusal.reason) if alone else _halves(network, trace, groups)
@@ -99,14 +101,19 @@ def _without(network: Network, trace: Trace, layout: Layout) -> Network:
 class _Run(fx.Interpreter):
     """Runs a network and keeps what each call of a layer takes and gives.
 
-    ``silenced``: path → dimension and mask of its inputs; ``given``: call of a layer → what it gives instead.
+    ``silenced``: path → dimension and mask of its inputs; ``given``: call of a layer → what it gives instead;
+    ``summed``: node → masks of its arguments.
     """
 
     def __init__(
-        self, module: fx.GraphModule, silenced: Mapping[str, tuple[int, Tensor]], given: Mapping[str, Tensor]
+        self,
+        module: fx.GraphModule,
+        silenced: Mapping[str, tuple[int, Tensor]],
+        given: Mapping[str, Tensor],
+        summed: Mapping[str, Mapping[int, Tensor]],
     ) -> None:
         super().__init__(module)
-        self._silenced, self._given = silenced, given
+        self._silenced, self._given, self._summed = silenced, given, summed
         self.inputs: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
         self._name = ""
@@ -121,6 +128,11 @@ class _Run(fx.Interpreter):
             self.outputs[n.name] = result
         return result
 
+    def fetch_args_kwargs_from_env(self, n: fx.Node) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().fetch_args_kwargs_from_env(n)
+        masks = self._summed.get(n.name, {})
+        return tuple(arg * masks[place] if place in masks else arg for place, arg in enumerate(args)), kwargs
+
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if args and isinstance(args[0], Tensor):
             self.inputs[self._name] = args[0]
@@ -131,25 +143,27 @@ class _Run(fx.Interpreter):
         return super().call_module(target, args, kwargs)
 
 
-def _first_difference(network: Network, pruned: Network, trace: Trace, layout: Layout) -> str | None:
+def _first_difference(
+    network: Network, pruned: Network, trace: Trace, layout: Layout, gone: Sequence[int]
+) -> str | None:
     """Path of the first layer that takes channels and differs; None where all agree.
 
     Layers of plugins say themselves what they do without some inputs, which need not be what they do with zeros (a
     sign has none). What reaches them is compared, and what they give is given to what follows in both networks.
     Raises ``Refusal`` where only the network with all channels runs.
     """
-    silenced = dict(_silenced(network, trace, layout))
+    silenced, summed = dict(_silenced(network, trace, layout)), dict(_summed(network, trace, gone))
     for shape in _shapes(network):
         with undisturbed(network.module), undisturbed(pruned.module):
             torch.manual_seed(0)
             like = next(network.module.parameters())
             images = torch.randn(2, *shape, dtype=like.dtype, device=like.device)
-            whole = _Run(network.module, silenced, {})
+            whole = _Run(network.module, silenced, {}, summed)
             try:
                 whole.run(images)
             except RuntimeError:
                 continue
-            part = _Run(pruned.module, {}, dict(_of_plugins(network, whole, layout)))
+            part = _Run(pruned.module, {}, dict(_of_plugins(network, whole, layout)), {})
             try:
                 part.run(images)
             except RuntimeError as error:
@@ -165,6 +179,18 @@ def _silenced(network: Network, trace: Trace, layout: Layout) -> Iterator[tuple[
             mask = torch.zeros(len(slot.atoms), device=network.device)
             mask[torch.from_numpy(index).to(network.device)] = 1
             yield path, (channel_dim(leaf), mask)
+
+
+def _summed(network: Network, trace: Trace, gone: Sequence[int]) -> Iterator[tuple[str, Mapping[int, Tensor]]]:
+    """Nodes that add channels up, with a mask for each argument that they add up."""
+    for node in network.graph.nodes:
+        masks: dict[int, Tensor] = {}
+        for place in trace.sums.get(node.name, ()):
+            held = core(trace.values[node.args[place].name])
+            stays = torch.from_numpy(~np.isin(trace.classes_of(held), gone)).view(held.shape)
+            masks[place] = stays.to(network.device, torch.float32)
+        if masks:
+            yield node.name, masks
 
 
 def _of_plugins(network: Network, whole: _Run, layout: Layout) -> Iterator[tuple[str, Tensor]]:

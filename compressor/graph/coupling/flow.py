@@ -3,6 +3,7 @@
 Rules say for each kind of node what happens, in the words of ``Flow``; they are written once and serve two passes.
 
     unite, mix, pin     channels that must go together, or can never go
+    add_up              channels that are summed, and may go where they count for nothing
     make, take          a layer's own output channels; the channels that reach its inputs
     run                 an operation that moves values about: torch itself does it, on identities
 """
@@ -21,6 +22,8 @@ from compressor.graph.coupling.values import BATCH, collapsed, core, flat
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 
+NEIGHBOURS = "works across what lies side by side, and channels do so there"
+"""Why channels that are laid out along the height, width or length of a value go only all together."""
 Differing = Callable[[Tensor], list[int]]
 """Dimensions of a value along which identities differ by class."""
 
@@ -64,6 +67,13 @@ class Flow(ABC):
     @abstractmethod
     def take(self, path: str, vector: Tensor, *, both: bool = False) -> None:
         """A layer's inputs are these; ``both``: its parameters follow them, and its outputs are they again."""
+
+    @abstractmethod
+    def add_up(self, node: fx.Node, *places: int) -> None:
+        """A node adds up what lies along channels of these arguments: one that is gone counts for nothing there.
+
+        Copies of one would count twice, which no weight makes up for.
+        """
 
     @abstractmethod
     def constant(self, node: fx.Node, tensor: Tensor) -> Tensor:

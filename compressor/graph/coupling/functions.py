@@ -6,14 +6,15 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from compressor.graph.coupling import moves, places
-from compressor.graph.coupling.flow import Differing, Flow, is_opaque, tensors
+from compressor.graph.coupling.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors
 from compressor.graph.coupling.moves import argument_of
 from compressor.graph.coupling.values import BATCH, broadcast, core, slices
-from compressor.graph.shape_rules.functions import BINARY, UNARY, operation
+from compressor.graph.shape_rules.functions import BINARY, UNARY, argument, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 
@@ -35,6 +36,8 @@ REDUCTIONS = frozenset({
     "all", "argmax", "argmin", "nanmean", "nansum", "aminmax", "std_mean", "var_mean", "median",
     "count_nonzero", "linalg_norm",
 })  # fmt: skip
+SUMS = frozenset({"sum", "nansum", "linalg_vector_norm", "norm"})
+"""Of them, those that a value of nothing does not change."""
 PAIRED = frozenset({"std_mean", "var_mean", "aminmax"})
 SPATIAL = frozenset({
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
@@ -140,11 +143,20 @@ def _reduced(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
     listed = sorted({int(dim) % x.dim() for dim in listed})
     if 0 in listed:
         return flow.opaque(node, x, f"pass {node.name}, which reduces over samples")
+    if name in SUMS and _adds_up(node, name) and (varying := flow.varying(x)) and set(varying) <= set(listed):
+        flow.add_up(node, 0)
+        return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")
     x = flow.mix(x, listed, node, f"{node.name} reduces over channels")
     for dim in reversed(listed):
         x = x.narrow(dim, 0, 1) if keep else x.select(dim, 0)
     several = (name in ("max", "min", "median") and isinstance(dims, int)) or name in PAIRED
     return (x, x) if several else x
+
+
+def _adds_up(node: fx.Node, name: str) -> bool:
+    """Whether the reduction is a sum of what grows with a value's size, or the largest of it; not so other norms."""
+    order = argument(node, 1, "ord", 2) if name == "linalg_vector_norm" else argument(node, 1, "p", 2)
+    return name in ("sum", "nansum") or order is None or (isinstance(order, int | float) and order > 0)
 
 
 def _weighed(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -159,7 +171,7 @@ def _image(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, A
     x, shape = args[0], node.meta.get("shape")
     if shape is None or tensors([*args[1:], kwargs]):
         return flow.opaque(node, [*args, kwargs], f"pass {node.name}, which mixes them in a way that is not known")
-    x = flow.mix(x, range(2, x.dim()), node, f"{node.name} sees an image in which a channel is not the same all over")
+    x = flow.mix(x, range(2, x.dim()), node, f"{node.name} {NEIGHBOURS}")
     return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(BATCH, -1, *shape[1:])
 
 
@@ -183,15 +195,16 @@ def _product(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
         left = flow.mix(left, [dim for dim in range(left.dim()) if dim != rows], node, reason)
         right = flow.mix(right, [dim for dim in range(right.dim()) if dim != columns], node, reason)
         flow.unite(slices(left, rows), slices(right, columns), node, reason)
+        flow.add_up(node, 0, 1)
         return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")
-    shape = (BATCH, *node.meta["shape"])
-    kept = right.narrow(-2, 0, 1), left.narrow(-1, 0, 1)
-    for one, other in (kept, kept[::-1]):
+    rows, columns = left.narrow(-1, 0, 1), right.narrow(-2, 0, 1)
+    outer = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
+    for one, other in ((rows, columns), (columns, rows)):
         if flow.varying(one):
             if flow.varying(other):
                 break
             flow.pin(other, f"its channels are spread over others by {node.name}")
-            return one.expand(shape)
+            return one.expand(*outer, left.size(-2), right.size(-1))
     else:
         return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")
     return flow.opaque(node, [left, right], f"pass {node.name}, which multiplies matrices of them")

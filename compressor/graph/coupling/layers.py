@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from compressor.graph.coupling.flow import Flow
+from compressor.graph.coupling.flow import NEIGHBOURS, Flow
 from compressor.graph.coupling.kinds import (
     SPATIAL,
     is_channelwise,
@@ -25,8 +25,6 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.layers import ELEMENTWISE
 
 Rule = Callable[[Flow, fx.Node, Any, Tensor], Any]
-
-APART = "is not the same all over the image"
 
 
 def call(flow: Flow, node: fx.Node) -> Any:
@@ -56,7 +54,7 @@ def _same(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
 
 def spatial(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
     """Something is done to every channel's image alone: pooling, padding, resizing."""
-    x = flow.mix(x, range(2, x.dim()), node, f"{node.name} sees an image in which a channel {APART}")
+    x = flow.mix(x, range(2, x.dim()), node, f"{node.name} {NEIGHBOURS}")
     return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(BATCH, -1, *Network.shape(node)[1:])
 
 
@@ -67,7 +65,7 @@ def _along(flow: Flow, node: fx.Node, x: Tensor, dim: int) -> Tensor | None:
     if varying and dim not in varying:
         return None
     others = [other for other in range(x.dim()) if other != dim]
-    return slices(flow.mix(x, others, node, f"{node.target} sees an image in which a channel {APART}"), dim)
+    return slices(flow.mix(x, others, node, f"{node.target} {NEIGHBOURS}"), dim)
 
 
 def _channelwise(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
@@ -90,7 +88,7 @@ def _slopes(flow: Flow, node: fx.Node, leaf: nn.PReLU, x: Tensor) -> Tensor:
 def _groups_of_channels(flow: Flow, node: fx.Node, leaf: nn.GroupNorm, x: Tensor) -> Tensor:
     path = str(node.target)
     flow.block(path, "makes no channels of its own: name the layer that does")
-    x = flow.mix(x, range(2, x.dim()), node, f"{node.target} sees an image in which a channel {APART}")
+    x = flow.mix(x, range(2, x.dim()), node, f"{node.target} {NEIGHBOURS}")
     vector, size = slices(x, 1), leaf.num_channels // leaf.num_groups
     flow.mix(vector.view(-1, size), [1], node, f"{path} normalises {size} channels together")
     flow.take(path, vector, both=True)
@@ -119,7 +117,7 @@ def _softmax(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Any:
 
 def _convolution(flow: Flow, node: fx.Node, leaf: _ConvNd, x: Tensor) -> Tensor:
     path, groups = str(node.target), leaf.groups
-    x = flow.mix(x, range(2, x.dim()), node, f"{path} sees an image in which a channel {APART}")
+    x = flow.mix(x, range(2, x.dim()), node, f"{path} {NEIGHBOURS}")
     taken = slices(x, 1)
     if is_depthwise(leaf):
         flow.block(path, "makes no channels of its own: name the layer that does")

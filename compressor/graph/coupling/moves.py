@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from compressor.graph.coupling.flow import Flow, is_opaque, tensors
+from compressor.graph.coupling.flow import NEIGHBOURS, Flow, is_opaque, tensors
 from compressor.graph.coupling.values import BATCH, collapsed, core
 from compressor.graph.shape_rules.functions import argument, operation
 
@@ -227,7 +227,7 @@ def unflattened(flow: Flow, node: fx.Node, leaf: nn.Unflatten, x: Tensor) -> Any
 def shuffled(flow: Flow, node: fx.Node, leaf: nn.PixelShuffle, x: Tensor) -> Tensor:
     """Factor² channels become one channel of an image that is larger by the factor."""
     factor, rest = leaf.upscale_factor, range(2, x.dim())
-    x = flow.mix(x, rest, node, f"{node.target} sees an image in which a channel is not the same all over")
+    x = flow.mix(x, rest, node, f"{node.target} {NEIGHBOURS}")
     rows = core(x).expand(x.shape[:2] + (1,) * len(rest))
     rows = flow.mix(
         rows.reshape(rows.size(0), -1, factor**2, *rows.shape[2:]),
@@ -243,7 +243,7 @@ def unshuffled(flow: Flow, node: fx.Node, leaf: nn.PixelUnshuffle, x: Tensor) ->
     """Every channel becomes factor² ones, side by side."""
     factor = leaf.downscale_factor
     rest = range(2, x.dim())
-    x = flow.mix(x, rest, node, f"{node.target} sees an image in which a channel is not the same all over")
+    x = flow.mix(x, rest, node, f"{node.target} {NEIGHBOURS}")
     rows = core(x).expand(x.shape[:2] + (1,) * len(rest)).repeat_interleave(factor**2, 1)
     return rows.expand(BATCH, -1, *(x.size(dim) // factor for dim in rest))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from compressor.graph.coupling.flow import Flow, tensors
+from compressor.graph.coupling.flow import NEIGHBOURS, Flow, tensors
 from compressor.graph.coupling.moves import argument_of, perform
 from compressor.graph.coupling.values import BATCH, core
 from compressor.graph.shape_rules.functions import operation
@@ -50,7 +50,7 @@ def patches(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
     x, shape, kernel = args[0], node.meta.get("shape"), argument_of(args, kwargs, 1, "kernel_size", 1)
     if x.dim() != 4 or shape is None:
         return flow.opaque(node, x, f"pass {node.name}, which mixes them in a way that is not known")
-    x = flow.mix(x, [2, 3], node, f"{node.name} sees an image in which a channel is not the same all over")
+    x = flow.mix(x, [2, 3], node, f"{node.name} {NEIGHBOURS}")
     size = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
     rows = core(x).expand(-1, x.size(1), 1, 1)[:, :, 0].repeat_interleave(size, 1)
     return rows.expand(BATCH, -1, shape[1])
@@ -61,7 +61,7 @@ def folded(flow: Flow, node: fx.Node, args: Args, kwargs: Names) -> Any:
     x, shape, kernel = args[0], node.meta.get("shape"), argument_of(args, kwargs, 2, "kernel_size", 1)
     if x.dim() != 3 or shape is None:
         return flow.opaque(node, x, f"pass {node.name}, which mixes them in a way that is not known")
-    x = flow.mix(x, [2], node, f"{node.name} sees an image in which a channel is not the same all over")
+    x = flow.mix(x, [2], node, f"{node.name} {NEIGHBOURS}")
     size = kernel**2 if isinstance(kernel, int) else math.prod(kernel)
     rows = core(x).expand(-1, x.size(1), 1)
     rows = flow.mix(rows.reshape(rows.size(0), -1, size, 1), [2], node, f"{node.name} makes one of {size} channels")

@@ -184,6 +184,11 @@ class Replay(Flow):
         if both:
             self._note(self.layout.outputs, path, index)
 
+    def add_up(self, node: fx.Node, *places: int) -> None:
+        args, _ = self.arguments(node)
+        if any(bool((found >= COPY).any()) for found in tensors([args[place] for place in places])):
+            raise Refusal(f"its copies would count twice in {node.name}, which adds channels up")
+
     def constant(self, node: fx.Node, tensor: Tensor) -> Tensor:
         path = str(node.target)
         atoms = self._trace.constants[path]

@@ -58,6 +58,8 @@ class Trace:
     fixed: Mapping[str, Tensor]
     """By node, as what follows."""
     values: Mapping[str, Any]
+    sums: Mapping[str, tuple[int, ...]]
+    """Which arguments of a node are summed over channels."""
     decisions: Mapping[str, tuple[list[int], ...]]
     """What rules were told of each node, question by question, along which dimensions identities differ."""
 
@@ -107,6 +109,7 @@ class Tracer(Flow):
         self._slots: dict[str, Slot] = {}
         self._constants: dict[str, Tensor] = {}
         self._fixed: dict[str, Tensor] = {}
+        self._sums: dict[str, tuple[int, ...]] = {}
         self._decisions: dict[str, list[list[int]]] = {}
         self._node: fx.Node = network.input_node
         self._meeting = meeting_constants(network)
@@ -131,6 +134,7 @@ class Tracer(Flow):
             self._constants,
             self._fixed,
             {node.name: value for node, value in self.values.items()},
+            self._sums,
             {node: tuple(answers) for node, answers in self._decisions.items()},
         )
 
@@ -189,6 +193,9 @@ class Tracer(Flow):
     def take(self, path: str, vector: Tensor, *, both: bool = False) -> None:
         known = self._slots.setdefault(path, Slot(vector, both))
         self._atoms.unite(known.atoms, vector)
+
+    def add_up(self, node: fx.Node, *places: int) -> None:
+        self._sums[node.name] = places
 
     def constant(self, node: fx.Node, tensor: Tensor) -> Tensor:
         path = str(node.target)

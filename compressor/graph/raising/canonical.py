@@ -31,12 +31,14 @@ _WITH_PLACES: Final = (
     "max_pool1d_with_indices.default", "max_pool2d_with_indices.default", "max_pool3d_with_indices.default",
 )  # fmt: skip
 """Operators that return the values and the places they were found at."""
+_EXPANSIONS: Final = ("aten.expand.default", "aten.expand_as.default")
+_OF_TWO: Final = tuple(f"aten.{name}.Tensor" for name in ("add", "div", "mul", "sub"))
 
 
 def canonical(program: Program) -> Program:
     """The same program in fewer words."""
     ops = (_rewritten(_renamed(op), program) for op in _without_places(program))
-    return dataclasses.replace(program, ops=tuple(ops))
+    return _without_expansions(dataclasses.replace(program, ops=tuple(ops)))
 
 
 def _renamed(op: Op) -> Op:
@@ -72,6 +74,49 @@ def _without_places(program: Program) -> list[Op]:
         elif op.target != "operator.getitem" or not isinstance(source, Value) or source.name not in alone:
             result.append(op)
     return result
+
+
+def _without_expansions(program: Program) -> Program:
+    """What is spread to the sizes of what it meets meets it as it is: arithmetic spreads it itself.
+
+    ``x / norm.expand_as(x)`` is ``x / norm``, and no size of ``x`` is written into it.
+    """
+    readers: dict[str, list[Op]] = defaultdict(list)
+    for op in program.ops:
+        for value in op.values:
+            readers[value.name].append(op)
+    spread = {
+        op.result: op.arguments["self"]
+        for op in program.ops
+        if op.target in _EXPANSIONS
+        and op.result != program.output
+        and program.sizes.get(op.result)
+        and all(_spreads_itself(reader, op.result, program) for reader in readers[op.result])
+    }
+    if not spread:
+        return program
+    ops = [
+        dataclasses.replace(op, arguments={name: _put(value, spread) for name, value in op.arguments.items()})
+        for op in program.ops
+        if op.result not in spread
+    ]
+    return dataclasses.replace(program, ops=tuple(ops))
+
+
+def _spreads_itself(op: Op, name: str, program: Program) -> bool:
+    """Whether an operation of two values takes, beside the one of this name, one that has its sizes already."""
+    others = [value for value in op.values if value.name != name]
+    sizes = program.sizes[name]
+    return (
+        op.target in _OF_TWO
+        and UNKNOWN not in sizes
+        and len(others) == 1
+        and program.sizes.get(others[0].name) == sizes == program.sizes.get(op.result)
+    )
+
+
+def _put(value: Any, instead: Mapping[str, Any]) -> Any:
+    return instead.get(value.name, value) if isinstance(value, Value) else value
 
 
 # --- operators spelt with others ---------------------------------------------------------------------------------
