@@ -48,7 +48,7 @@ def why_no_integers(layer: nn.Module) -> str:
 def attributes(conv: _ConvNd) -> dict[str, Any]:
     """The attributes of ONNX's Conv, defaults left out."""
     axes = len(conv.kernel_size)
-    begin, end = _padding(conv)
+    begin, end = padding_of(conv)
     values: dict[str, Sequence[int]] = {
         "strides": tuple(conv.stride),
         "dilations": tuple(conv.dilation),
@@ -61,7 +61,8 @@ def attributes(conv: _ConvNd) -> dict[str, Any]:
     return {"kernel_shape": tuple(conv.kernel_size), **found}
 
 
-def _padding(conv: _ConvNd) -> tuple[list[int], list[int]]:
+def padding_of(conv: _ConvNd) -> tuple[list[int], list[int]]:
+    """Zeros before and behind each axis."""
     if conv.padding == "same":
         totals = [d * (k - 1) for d, k in zip(conv.dilation, conv.kernel_size, strict=True)]
         return [total // 2 for total in totals], [total - total // 2 for total in totals]

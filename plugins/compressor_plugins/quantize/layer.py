@@ -1,21 +1,23 @@
-"""A linear or convolutional layer whose weights are 8-bit integers, and which computes in integers where its input is.
+"""A linear or convolutional layer whose weights are integers, and which computes in integers where its input is.
 
-    ŵ = s_w ⊙ clip(round(w / s_w), −m, m)            m = 127, or 63 where pairs of products must fit 16 bits
+    ŵ = s_w ⊙ clip(round(w / s_w), −m, m)            m = 127, or 63 where pairs of products must fit 16 bits, or 7
     y = ŵ ∗ x̂ + b,    b in steps of s_x · s_w        s_x the step of the input
 
 In the file weights, input and bias are integers behind DequantizeLinear, the form that ONNX Runtime turns into
-QLinearConv, QGemm or MatMulIntegerToFloat. Where the input is not held to steps, weights are unpacked to float at load.
+QLinearConv, QGemm or MatMulIntegerToFloat; of 4 bits they lie two to a byte, and are spread to bytes at load. Where the
+input is not held to steps, weights are unpacked to float at load.
 
-Rounding weights moves the mean of an output; calibration puts that back into the bias (Nagel et al., data-free
-quantization, arXiv:1906.04721, with data in place of statistics). What the rounding of values before it moves is left:
-mended from one batch it cost more than it brought.
+Calibration looks at what the layer reads while nothing rounds. Rounding weights moves the mean of an output, which goes
+back into the bias (Nagel et al., data-free quantization, arXiv:1906.04721, with data in place of statistics); weights
+may make up for one another's rounding (``compensation``). What the rounding of values before it moves is left: mended
+from one batch it cost more than it brought.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -29,12 +31,18 @@ from compressor.graph.cost import cost_of
 from compressor.graph.coupling.select import with_inputs, with_outputs
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor.graph.shapes import shape_of
+from compressor_plugins.common.nibbles import pack_nibbles, unpack_nibbles
+from compressor_plugins.common.weight_steps import least_error_steps
+from compressor_plugins.quantize.compensation import Inputs, compensated
 from compressor_plugins.quantize.geometry import attributes, filled, output_axis, shell_of
 from compressor_plugins.quantize.rounding import RoundingLeaf, rounded
 from compressor_plugins.quantize.value import SteppedValue
 
-_FLOAT = 1
-"""``TensorProto.FLOAT``."""
+_FLOAT, _INT8 = 1, 3
+"""``TensorProto.FLOAT`` and ``TensorProto.INT8``."""
+Rounding = Literal["nearest", "compensated"]
+PACKED_BITS = 4
+"""So many bits and fewer lie two to a byte."""
 _MOST = 2.0**30
 """Steps a bias may take, well inside 32 bits."""
 
@@ -42,22 +50,28 @@ _MOST = 2.0**30
 class IntegerLayer(RoundingLeaf):
     """``weight`` and ``bias`` as in the torch layer it stands for; ``log_step`` (outputs,)."""
 
-    def __init__(self, layer: nn.Module, weight_bits: int = 8, correct: bool = True, trainable: bool = True) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        weight_bits: int = 8,
+        correct: bool = True,
+        trainable: bool = True,
+        rounding: Rounding = "nearest",
+    ) -> None:
         super().__init__()
         weight: Tensor = layer.weight  # type: ignore[assignment]
         self._shell = (shell_of(layer),)  # in a tuple: no module of this one
         outputs = weight.shape[output_axis(layer)]
         bias: Tensor | None = layer.bias  # type: ignore[assignment]
-        self.weight_bits, self.correct = weight_bits, correct
+        self.weight_bits, self.correct, self.rounding = weight_bits, correct, rounding
         self.weight = nn.Parameter(weight.detach().clone(), requires_grad=trainable)
         self.bias = nn.Parameter(torch.zeros(outputs, device=weight.device) if bias is None else bias.detach().clone())
-        self.log_step = nn.Parameter(channel_steps(self._rows(weight), self.largest).log(), requires_grad=trainable)
+        self.log_step = nn.Parameter(least_error_steps(self._rows(weight), self.largest).log(), requires_grad=trainable)
         self.reads: SteppedValue | None = None
         """At export: what holds the input to steps."""
         self.rank = 1
         """At export: dimensions of a sample of the input."""
-        self._watching = False
-        self._shift: Tensor | None = None
+        self._seen: Inputs | None = None
 
     @property
     def shell(self) -> nn.Module:
@@ -76,11 +90,9 @@ class IntegerLayer(RoundingLeaf):
     # --- the function --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self._with(self.weight if self.paused else self.effective_weight(), x)
-        if self._watching and self._shift is None:
-            lost = y - self._with(self.effective_weight(), x)
-            self._shift = lost.detach().transpose(0, self._channel_axis(y)).flatten(1).mean(1)
-        return y
+        if self._seen is not None:
+            self._seen.add(self.shell, x)
+        return self._with(self.weight if self.paused else self.effective_weight(), x)
 
     def _with(self, weight: Tensor, x: Tensor) -> Tensor:
         y: Tensor = functional_call(self.shell, {"weight": weight, "bias": self.bias}, (x,))
@@ -96,22 +108,33 @@ class IntegerLayer(RoundingLeaf):
         with torch.no_grad():
             self.weight.copy_(layer.weight)  # type: ignore[arg-type]
             self.bias.copy_(layer.bias)  # type: ignore[arg-type]
-            self.log_step.copy_(channel_steps(self._rows(self.weight), self.largest).log())
+            self.log_step.copy_(least_error_steps(self._rows(self.weight), self.largest).log())
         self.ready.fill_(False)
 
     # --- calibration ---------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        self._watching = self.correct
+        compensates = self.rounding == "compensated"
+        self._seen = Inputs(compensates) if compensates or self.correct else None
 
     def settle(self) -> None:
-        if self._shift is not None:
-            with torch.no_grad():
-                self.bias.add_(self._shift)
-        self._watching, self._shift = False, None
+        seen, self._seen = self._seen, None
+        if seen is None or seen.mean is None:
+            return
+        with torch.no_grad():
+            before = self._grouped(self.weight)
+            if seen.moments is not None:
+                steps = self._grouped(self._spread(self.step).expand_as(self.weight))[..., :1]
+                whole = compensated(before, steps, self.largest, seen.moments)
+                self.weight.copy_(whole.view_as(self.weight))
+            if self.correct:
+                lost = before - self._grouped(self.effective_weight())
+                self.bias.add_((lost @ seen.mean[..., None]).flatten())
 
-    def _channel_axis(self, y: Tensor) -> int:
-        return y.dim() - 1 if isinstance(self.shell, nn.Linear) else 1
+    def _grouped(self, weight: Tensor) -> Tensor:
+        """The weight as (groups, outputs of a group, K), a copy."""
+        groups = self.shell.groups if isinstance(self.shell, _ConvNd) else 1
+        return weight.detach().clone().view(groups, len(weight) // groups, -1)
 
     # --- contract of a leaf --------------------------------------------------------------------------------------
 
@@ -120,7 +143,7 @@ class IntegerLayer(RoundingLeaf):
 
     def cost(self, *inputs: Shape) -> Cost:
         macs = cost_of(self.shell, *inputs).mac_count
-        return Cost({32: 2 * len(self.bias), 8: self.weight.numel()}, {8: macs} if macs else {})
+        return Cost({32: 2 * len(self.bias), self.weight_bits: self.weight.numel()}, {8: macs} if macs else {})
 
     def keep_outputs(self, channels: Tensor) -> None:
         self._become(with_outputs(filled(self.shell, self.weight, self.bias), channels), self.step.detach()[channels])
@@ -185,15 +208,23 @@ class IntegerLayer(RoundingLeaf):
         if self._multiplies:
             whole, axis = np.ascontiguousarray(whole.T), 1
         zero = builder.constant(np.zeros(len(scale), np.int8), "z")
-        operands = [builder.constant(whole, "q"), builder.constant(scale, "s"), zero]
+        operands = [self._stored(builder, whole, _INT8), builder.constant(scale, "s"), zero]
         return builder.op("DequantizeLinear", operands, axis=axis)
+
+    def _stored(self, builder: OnnxBuilder, whole: NDArray[np.int8], kind: int) -> OnnxValue:
+        """The weights as the file holds them, as values of this kind."""
+        if self.weight_bits <= PACKED_BITS:
+            value = unpack_nibbles(builder, pack_nibbles(whole), whole.shape)
+            return value if kind == _FLOAT else builder.op("Cast", [value], to=kind)
+        value = builder.constant(whole, "q")
+        return value if kind == _INT8 else builder.op("Cast", [value], to=kind)
 
     def _unpacked(self, builder: OnnxBuilder) -> OnnxValue:
         scale = self._scale()
         whole, spread = self._integers(scale), self._spread(torch.from_numpy(scale))
         if self._multiplies:
             whole, spread = np.ascontiguousarray(whole.T), spread.T
-        value = builder.op("Cast", [builder.constant(whole, "q")], to=_FLOAT)
+        value = self._stored(builder, whole, _FLOAT)
         return builder.op("Mul", [value, builder.constant(spread.contiguous(), "s")])
 
     def _float_bias(self, builder: OnnxBuilder) -> OnnxValue:
@@ -231,11 +262,3 @@ def _past_vanishing(node: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> fx.N
     while isinstance(modules.get(node), nn.Identity | _DropoutNd) and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
-
-
-def channel_steps(rows: Tensor, largest: int) -> Tensor:
-    """Steps (N,) of weights (N, K): the largest weight is the largest integer; dead channels take the usual step."""
-    step = rows.abs().amax(1) / largest
-    alive = step > 1e-12
-    usual = step[alive].median() if bool(alive.any()) else torch.tensor(1.0, device=rows.device)
-    return torch.where(alive, step, usual)

@@ -30,16 +30,20 @@ from compressor.errors import Refusal
 from compressor.export.fold import affine_of, fold_affine
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
-from compressor.knobs import Choices
+from compressor.knobs import Choice, Choices, Knob
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.common.neighbours import is_batch_norm, leaf_at, only_user
 from compressor_plugins.common.replaceable import foreign_layers
 from compressor_plugins.quantize.geometry import KINDS, why_no_integers
-from compressor_plugins.quantize.layer import IntegerLayer
+from compressor_plugins.quantize.layer import PACKED_BITS, IntegerLayer, Rounding
 from compressor_plugins.quantize.processor import saturates
 from compressor_plugins.quantize.ranges import Method
 from compressor_plugins.quantize.regions import settle
 from compressor_plugins.quantize.value import SteppedValue
+
+KNOB = "bits"
+PACKED_FROM = 512
+"""Weights of a layer from which halves of bytes are worth the nodes that unpack them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Quantize(Plugin):
     """How the range of a value is found."""
     weight_bits: Literal[8, 7] = 8
     """7 where the processor adds pairs of products in 16 bits (x86 without VNNI), which 8 bits would saturate."""
+    rounding: Rounding = "nearest"
+    """How calibration rounds weights: to the nearest step, or so that they make up for one another's errors."""
     correct_bias: bool = True
     """Whether calibration mends the mean error that rounding leaves in each output."""
     trainable: bool = True
@@ -68,7 +74,7 @@ class Quantize(Plugin):
             elif type(leaf) in KINDS:
                 why = shared.get(path) or why_no_integers(leaf) or self._saturated()
                 nodes = tuple(node.name for node in network.calls_of(path))
-                yield Refused(path, why) if why else Site(path, {}, nodes, "in 8-bit integers")
+                yield Refused(path, why) if why else Site(path, self._knobs(leaf), nodes, "in 8-bit integers")
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         network = editor.network
@@ -79,17 +85,22 @@ class Quantize(Plugin):
         norm = None if more else _folding_norm(network, call)
         with torch.no_grad():
             layer = leaf if norm is None else _folded(network, leaf, call, norm)
-        editor.replace(site.path, self._integer(layer, self.trainable))
+        editor.replace(site.path, self._integer(layer, int(choice.get(KNOB, self.weight_bits)), self.trainable))
         if norm is not None:
             editor.remove_span(network.calls_of(site.path)[0], norm, [])
         settle(
             editor,
             lambda gain: SteppedValue(self.range, self.trainable, gain),
-            lambda layer, learns: self._integer(layer, self.trainable and learns),
+            lambda layer, learns: self._integer(layer, self.weight_bits, self.trainable and learns),
         )
 
-    def _integer(self, layer: nn.Module, trainable: bool) -> IntegerLayer:
-        return IntegerLayer(layer, self.weight_bits, self.correct_bias, trainable)
+    def _integer(self, layer: nn.Module, bits: int, trainable: bool) -> IntegerLayer:
+        return IntegerLayer(layer, bits, self.correct_bias, trainable, self.rounding)
+
+    def _knobs(self, layer: nn.Module) -> dict[str, Knob]:
+        """The bits a weight takes in the file; products are of 8 bits either way."""
+        small = layer.weight.numel() < PACKED_FROM  # type: ignore[operator]
+        return {} if small else {KNOB: Choice((self.weight_bits, PACKED_BITS))}
 
     def _saturated(self) -> str:
         if self.weight_bits == 8 and saturates():

@@ -22,13 +22,12 @@ from torch.nn.modules.conv import _ConvNd
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor_plugins.common.geometry import Geometry
+from compressor_plugins.common.nibbles import pack_nibbles, unpack_nibbles
+from compressor_plugins.common.weight_steps import integers, least_error_steps, whole_range_steps
 from compressor_plugins.common.weighted import WeightedLayer, output_rows
-from compressor_plugins.quantize_weights.nibbles import pack_nibbles, unpack_nibbles
 
 _FLOAT = 1
 """``TensorProto.FLOAT``."""
-CLIPS = torch.linspace(0.4, 1.0, 49).tolist()
-"""Shares of max|w| tried as the range of a channel."""
 
 
 class _Rounded(torch.autograd.Function):
@@ -41,11 +40,6 @@ class _Rounded(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         step: Tensor = ctx.saved_tensors[0]
         return grad / step, None, None
-
-
-def integers(w: Tensor, step: Tensor, largest: int) -> Tensor:
-    """Whole numbers −largest…largest, as floats; ``step`` broadcasts to ``w``."""
-    return (w / step).round().clamp(-largest, largest)
 
 
 class QuantizedLayer(WeightedLayer):
@@ -126,17 +120,8 @@ def quantized_layer(
 
 def channel_steps(rows: Tensor, bits: int, *, optimal_clip: bool) -> Tensor:
     """The step (N,) of each row of weights (N, …): max|w| / m, or the clipped range of least error."""
-    rows = rows.detach().flatten(1)
-    full = rows.abs().amax(1).clamp_min(1e-12) / _largest(bits)
-    if not optimal_clip:
-        return full
-    best, least = full, torch.full_like(full, torch.inf)
-    for share in CLIPS:
-        step = full * share
-        error = (integers(rows, step[:, None], _largest(bits)) * step[:, None] - rows).square().sum(1)
-        best = torch.where(error <= least, step, best)
-        least = torch.minimum(error, least)
-    return best
+    steps = least_error_steps if optimal_clip else whole_range_steps
+    return steps(rows, _largest(bits))
 
 
 def _largest(bits: int) -> int:
