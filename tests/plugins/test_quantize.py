@@ -14,7 +14,8 @@ import onnxruntime as ort
 import pytest
 import torch
 from compressor_plugins.quantize import plugin as quantize_plugin
-from compressor_plugins.quantize.layer import IntegerLayer
+from compressor_plugins.quantize.compensation import input_rows, mean_row
+from compressor_plugins.quantize.layer import IntegerLayer, Rounding
 from compressor_plugins.quantize.plugin import Quantize
 from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of
 from compressor_plugins.quantize.value import SteppedValue
@@ -199,7 +200,8 @@ def test_bias_correction_gives_every_output_its_mean_back() -> None:
         moved = after(data.batches[0][0]).mean((0, 2, 3)) - before(data.batches[0][0]).mean((0, 2, 3))
         return float(moved.abs().max())
 
-    assert shift(PLUGIN) < 0.5 * shift(Quantize(correct_bias=False))
+    nearest = Quantize(rounding="nearest")
+    assert shift(nearest) < 0.5 * shift(Quantize(rounding="nearest", correct_bias=False))
 
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -290,6 +292,62 @@ def test_what_has_no_integer_kernel_is_refused_with_the_reason(monkeypatch: pyte
     narrow = apply(Quantize(weight_bits=7), image_chain(nn.Conv2d(3, 8, 3)), "0").leaf("0")
     assert isinstance(narrow, IntegerLayer)
     assert narrow.largest == 63
+
+
+ROWS: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
+    "grouped, strided, dilated": (nn.Conv2d(4, 6, 3, 2, 1, dilation=2, groups=2), (4, 9, 9)),
+    "padded to the same size": (nn.Conv1d(4, 6, 4, padding="same"), (4, 9)),
+    "a volume, depthwise": (nn.Conv3d(4, 4, (1, 2, 3), groups=4, padding=1), (4, 5, 6, 7)),
+    "tokens": (nn.Linear(5, 3), (7, 5)),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_rows_that_a_layer_reads_times_its_weight_are_what_it_computes(name: str) -> None:
+    layer, shape = ROWS[name]
+    x = torch.randn(3, *shape)
+    with torch.no_grad():
+        expected = layer(x) - layer(torch.zeros_like(x))
+        rows = input_rows(layer, x, 10**6)
+        found = rows @ layer.weight.view(len(rows), -1, rows.shape[2]).mT  # groups, rows, outputs of a group
+    expected = expected if isinstance(layer, nn.Linear) else expected.movedim(1, -1)
+    assert torch.allclose(found.movedim(0, 1).reshape(expected.shape), expected, atol=1e-5)
+    assert torch.allclose(mean_row(layer, x), rows.mean(1), atol=1e-5)
+
+
+def _pass(layer: nn.Module, x: Tensor) -> None:
+    with torch.no_grad():
+        layer(x)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_rounding_makes_up_for_its_errors_where_inputs_go_together(bits: int) -> None:
+    draw = torch.Generator().manual_seed(0)
+    layer, x = nn.Linear(64, 32), torch.randn(4096, 8, generator=draw) @ torch.randn(8, 64, generator=draw)
+    x += 0.3 * torch.randn(x.shape, generator=draw)
+
+    def error(rounding: Rounding) -> float:
+        rounded = IntegerLayer(layer, bits, rounding=rounding)
+        IntegerLayer.calibrate([rounded], lambda: _pass(rounded, x))
+        assert torch.equal(rounded.weight, rounded.effective_weight()) == (rounding == "compensated")
+        return float((rounded(x) - layer(x)).detach().square().mean())
+
+    assert error("compensated") < 0.2 * error("nearest")
+
+
+def test_weights_of_four_bits_lie_two_to_a_byte_and_compute_in_integers(tmp_path: Path) -> None:
+    before = image_chain(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    data = evidence(before)
+    files = []
+    for bits in (8, 4):
+        after = before.fork()
+        for found in sites_of(PLUGIN, after):
+            apply(PLUGIN, after, found.path, choice={"bits": bits})
+        data.calibrate(after)
+        assert not FLOAT_KERNELS & set(kernels(after, tmp_path))
+        assert parity(after, data).ok
+        files.append(len(to_onnx(after)))
+    assert files[0] - files[1] > 0.9 * 64 * 32 * 9 / 2
 
 
 def test_lenet_takes_a_quarter_of_its_bytes() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.quantize_weights.layer import QuantizedLayer, channel_steps, quantized_layer
 from compressor_plugins.common.nibbles import pack_nibbles, unpack_nibbles
+from compressor_plugins.quantize_weights.layer import QuantizedLayer, channel_steps, quantized_layer
 from rewriting import chain
 from torch import nn
 from weighted_layers import CONVOLUTIONS, alone, dense, layer_bytes, optimised, with_leaf

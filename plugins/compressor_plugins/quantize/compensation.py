@@ -26,8 +26,8 @@ DAMPING = 0.01
 """What is added to the diagonal of H, as a share of its mean."""
 ROWS = 2048
 """Rows of one batch that count towards H, evenly spread; the mean is that of all."""
-MOST_INPUTS = 4608
-"""Layers with more inputs per output are rounded to the nearest: H would take too much memory."""
+MOST_INPUTS = 2304
+"""Layers with more inputs per output are rounded to the nearest: H would take too long."""
 
 
 class Inputs:

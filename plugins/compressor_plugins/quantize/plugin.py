@@ -56,7 +56,7 @@ class Quantize(Plugin):
     """How the range of a value is found."""
     weight_bits: Literal[8, 7] = 8
     """7 where the processor adds pairs of products in 16 bits (x86 without VNNI), which 8 bits would saturate."""
-    rounding: Rounding = "nearest"
+    rounding: Rounding = "compensated"
     """How calibration rounds weights: to the nearest step, or so that they make up for one another's errors."""
     correct_bias: bool = True
     """Whether calibration mends the mean error that rounding leaves in each output."""

@@ -1,0 +1,78 @@
+"""Who quantizes in the benchmarks: the plugin, ONNX Runtime's ``quantize_static``, NNCF; float network in, file out.
+
+All take the same images to calibrate. NNCF lives in an environment of its own, whose Python ``nncf_file`` is given.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from compressor_plugins.quantize import Quantize
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from torch import Tensor
+
+from compressor.evidence import Evidence
+from compressor.export.emit import to_onnx
+from compressor.graph.editor import Editor
+from compressor.graph.network import Network
+from compressor.plugin import sites_of
+
+STATIC = {
+    "ONNX Runtime, QDQ, min-max": (QuantFormat.QDQ, CalibrationMethod.MinMax),
+    "ONNX Runtime, QOperator, percentile": (QuantFormat.QOperator, CalibrationMethod.Percentile),
+}
+"""Forms of ``quantize_static`` that are fast here."""
+NNCF = "NNCF"
+
+
+def integers(network: Network, images: Tensor, plugin: Quantize | None = None, bits: int = 8, skip: int = 0) -> Network:
+    """Every layer that has an integer form in integers, but for the ``skip`` first; nothing is trained."""
+    plugin, fork = plugin or Quantize(), network.fork()
+    for site in sites_of(plugin, network)[skip:]:
+        editor = Editor(fork)
+        plugin.rewrite(editor, site, {"bits": bits} if "bits" in site.knobs else {})
+        editor.commit()
+    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in images.split(50)]).calibrate(fork)
+    return fork
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, name: str, images: Tensor) -> None:
+        self._feeds: Iterator[dict[str, Any]] = iter([{name: image[None].numpy()} for image in images])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+def static_file(network: Network, images: Tensor, form: QuantFormat, method: CalibrationMethod) -> bytes:
+    """``quantize_static`` with its faster settings here: uint8 activations, int8 weights per channel."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        source.write_bytes(to_onnx(network))
+        quantize_static(
+            source, target, _Reader(network.input_node.name, images), quant_format=form, per_channel=True,
+            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=method,
+        )  # fmt: skip
+        return target.read_bytes()
+
+
+def nncf_file(network: Network, images: Tensor, python: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        source, samples, target = Path(folder, "float.onnx"), Path(folder, "samples.npy"), Path(folder, "int8.onnx")
+        source.write_bytes(to_onnx(network))
+        np.save(samples, images.numpy())
+        script = Path(__file__).with_name("_nncf.py")
+        subprocess.run([python, script, source, samples, target], check=True, capture_output=True)
+        return target.read_bytes()
+
+
+def peers(network: Network, images: Tensor, nncf: Path | None) -> dict[str, bytes]:
+    """The files of everybody else."""
+    files = {name: static_file(network, images, *settings) for name, settings in STATIC.items()}
+    return files if nncf is None else {**files, NNCF: nncf_file(network, images, nncf)}
