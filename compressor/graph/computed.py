@@ -37,6 +37,12 @@ _SMOOTH: Final = frozenset({
 which training must keep."""
 
 
+_MOVED: Final = frozenset({
+    "clone", "contiguous", "flatten", "permute", "reshape", "squeeze", "t", "transpose", "unsqueeze", "view",
+})  # fmt: skip
+"""What leaves every number as it is: such a weight trains as it did."""
+
+
 @dataclass(frozen=True)
 class Computed:
     """A call of a layer whose weight or bias is computed from trained tensors alone."""
@@ -96,6 +102,9 @@ def fold_weights(network: Network) -> Network:
     if not found:
         return network
     folding.settle()
+    found = [computed for computed in found if not _MOVED.issuperset(computed.by)]
+    if not found:
+        return network
     paths = list(dict.fromkeys(computed.path for computed in found))
     named = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")
     by = ", ".join(dict.fromkeys(name for computed in found for name in computed.by))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 from typing import Final
 
@@ -72,7 +73,9 @@ def write_pt2(network: Network, path: Path) -> None:
         extra[_TRAINING] = json.dumps({"notes": network.notes, "frozen": frozen})
 
     archive = io.BytesIO()  # torch's own writer ends the process where it meets a full disk
-    torch.export.save(exported, archive, extra_files=extra)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights that lie turned in memory, which are kept as they are
+        torch.export.save(exported, archive, extra_files=extra)
     write_atomic(path, archive.getvalue())
 
 

@@ -111,6 +111,26 @@ def test_folded_weights_are_plain_layers_that_compute_the_same(kind: Callable[[n
     assert not torch.equal(folded(images), network(images))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_weight_that_is_only_turned_needs_no_note_and_is_kept_as_it_lies(tmp_path: Path) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.mix = nn.Conv2d(3, 12, 3), nn.Parameter(torch.randn(12, 5))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(self.conv(x).mean((2, 3)), self.mix.t())
+
+    module = Turned().eval()
+    network = capture(module, (3, 8, 8))
+    write_pt2(network, tmp_path / "model.pt2")
+    images = torch.randn(5, 3, 8, 8)
+    for either in (network, load_model(str(tmp_path / "model.pt2"))):
+        assert torch.equal(either(images), module(images))
+        assert kinds(either) == {"conv": "Conv2d", "mix": "Linear"}
+        assert not either.notes
+
+
 def test_what_is_not_folded_trains_as_the_source_and_every_plugin_says_why_it_passes_by() -> None:
     module = model(weight_norm)
     network = capture(module, (3, 8, 8), fold=False)
