@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compressor import __version__
-from compressor.cli import inspect, models, optimize, plugins, recipe, report, resume, train
+from compressor.cli import compare, explain, inspect, models, optimize, plugins, recipe, report, resume, train
 from compressor.cli.bench.command import bench
 from compressor.cli.failures import WRONG_INPUT
 
@@ -21,6 +21,8 @@ app = typer.Typer(
 app.command("optimize")(optimize.optimize)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
+app.command("explain")(explain.explain)
+app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("bench")(bench)
 app.command("train")(train.train)

@@ -10,6 +10,7 @@ from compressor.report import text
 from compressor.report.gather import Facts, gather
 from compressor.report.layers import changes_table
 from compressor.report.redundancy import sections
+from compressor.report.section import Section
 from compressor.report.tables import comparison_table, front_table
 from compressor.report.trials import nearest_table
 from compressor.report.verdict import headline, sentences
@@ -32,6 +33,17 @@ def conclude(run: RunFolder, result: Result, out: Output) -> None:
         _show(facts, report, out)
 
 
+def tell(section: Section, out: Output) -> None:
+    """A section in the terminal."""
+    out.results.print(section.title, style="bold")
+    for line in section.lines:
+        out.paragraph(line)
+    if section.content is not None:
+        draw(out.results, section.content)
+    else:
+        out.line()
+
+
 def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, object]:
     """``result.json``, and where the files are."""
     model = run.best / "model.onnx"
@@ -47,10 +59,7 @@ def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, o
 def _show(facts: Facts, report: Path | None, out: Output) -> None:
     result = facts.result
     for section in sections(facts):
-        out.results.print(section.title, style="bold")
-        for line in section.lines:
-            out.paragraph(line)
-        draw(out.results, section.content)
+        tell(section, out)
     if result.front:
         best = result.best.digest if result.best is not None else ""
         draw(out.results, front_table(result.front, result.baseline, title="front", best=best))

@@ -18,9 +18,11 @@ from compressor.report.layers import LayerChange, layer_changes
 from compressor.report.structure import Structure, read_structure
 from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
+from compressor.search.forecasts import read_forecasts
 from compressor.search.layer_times import LayerTimes, read_layer_times
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
+from compressor.search.surrogate.proposer import Forecast
 from compressor.stored import content
 
 A = TypeVar("A")
@@ -38,8 +40,8 @@ class Trial:
     plan: Plan = field(default_factory=Plan)
     """As it was carried out; empty for one that could not even be settled."""
 
-    predicted: float | None = None
-    """The quality on validation data that was predicted before it was trained; None where nobody did."""
+    forecast: Forecast | None = None
+    """What had been predicted of it; None where nobody did."""
 
     @property
     def seconds(self) -> float:
@@ -104,10 +106,11 @@ def gather(run: RunFolder) -> Facts:
 
 def _trials(run: RunFolder) -> list[Trial]:
     """Every candidate whose trial ended."""
-    return [_trial(file.parent) for file in sorted(run.path.glob("candidates/*/outcome.json"))]
+    forecasts = read_forecasts(run.study)
+    return [_trial(file.parent, forecasts) for file in sorted(run.path.glob("candidates/*/outcome.json"))]
 
 
-def _trial(folder: Path) -> Trial:
+def _trial(folder: Path, forecasts: Mapping[int, Forecast]) -> Trial:
     try:
         outcome = OUTCOME.read(folder / "outcome.json")
     except DamagedFileError as error:
@@ -115,7 +118,8 @@ def _trial(folder: Path) -> Trial:
     plan = _or_nothing(PLAN.find, folder / "plan.json")  # None for one that could not even be settled
     spec = _or_nothing(TRIAL.find, folder / "trial.json")
     number = None if spec is None else spec.number
-    return Trial(number, folder.name, "" if plan is None else plan.describe(), outcome, plan or Plan())
+    about = "" if plan is None else plan.describe()
+    return Trial(number, folder.name, about, outcome, plan or Plan(), forecasts.get(-1 if number is None else number))
 
 
 def _or_nothing(read: Callable[[A], T | None], source: A) -> T | None:
@@ -132,6 +136,12 @@ def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:
     digest = result.best.digest
     ended = {name: _or_nothing(OUTCOME.find, run.control(digest, name) / "outcome.json") for name in result.controls}
     return {name: outcome for name, outcome in ended.items() if outcome is not None}
+
+
+def changes_of(run: RunFolder, digest: str) -> tuple[LayerChange, ...]:
+    """The baseline against a candidate, layer by layer; empty where either file is missing or damaged."""
+    files = _files(run.baseline, run.candidate(digest))
+    return () if files is None else tuple(layer_changes(*files))
 
 
 def _files(baseline: Path, candidate: Path) -> tuple[bytes, bytes] | None:

@@ -7,7 +7,6 @@ beside its control arms. The masks are marked by what the probe found; it does n
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from compressor.engine.candidate import Accuracy, StageFigures
 from compressor.engine.plan import Edit
@@ -15,6 +14,7 @@ from compressor.probe.result import ProbeResult, Variant
 from compressor.probe.tilings import REFERENCE
 from compressor.report import text
 from compressor.report.gather import Facts, Trial
+from compressor.report.section import Section
 from compressor.report.table import Table, table
 from compressor.search.result import Candidate
 
@@ -27,15 +27,6 @@ _ARMS = {
     "unchanged": "teacher, longer",
     "random": "edits at random",
 }
-
-
-@dataclass(frozen=True)
-class Section:
-    """One stage: its title, what it says in words, its table."""
-
-    title: str
-    lines: tuple[str, ...]
-    content: Table
 
 
 def sections(facts: Facts) -> list[Section]:

@@ -29,7 +29,8 @@ from compressor.recipe.model import Recipe, Sampler
 from compressor.search.front import objective_values
 from compressor.search.storage import is_damaged, open_storage, set_aside, storage_errors
 
-_NAME = "compressor"
+NAME = "compressor"
+"""What the study is called in its file."""
 _STRIDE, _SEEDS = 1_000_003, 1 << 32
 _FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
 """Samplers that combine only parameters that every trial has: they choose all of them, those switched off too."""
@@ -69,7 +70,7 @@ class Study:
         with self.errors():
             self._storage = open_storage(file)
             self._study = optuna.create_study(
-                study_name=_NAME,
+                study_name=NAME,
                 storage=self._storage,
                 directions=["maximize" if name == "accuracy" else "minimize" for name in self._objectives],
                 load_if_exists=True,

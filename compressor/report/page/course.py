@@ -20,7 +20,7 @@ STAGES = ("build", "screen", "train", "measure")
 
 @dataclass(frozen=True)
 class Step:
-    """A trial: where it lies, what it reached. ``predicted`` is the place of what had been predicted."""
+    """A trial: where it lies, what it reached, where that had been predicted to lie."""
 
     x: float
     y: float | None
@@ -31,6 +31,9 @@ class Step:
     about: str
     figures: str
     predicted: float | None
+    low: float | None
+    high: float | None
+    """Ends of the interval in which two in three were predicted to lie."""
     column: float
     """Height of its column of time."""
     width: float
@@ -57,6 +60,8 @@ class Course:
     baseline: float
     shares: tuple[Share, ...]
     total: str
+    predictions: str
+    """How good they were; empty where there were none."""
     predicted: bool
     untrained: bool
     outside: bool
@@ -71,9 +76,10 @@ def course(facts: Facts) -> Course | None:
         return None
     base = facts.result.baseline.accuracy.validation
     reached = [_reached(trial) for trial in trials]
-    predicted = [trial.predicted for trial in trials]
+    predicted = [_predicted(trial, base) for trial in trials]
     needed = [value for trial, value in zip(trials, reached, strict=True) if value and trial.outcome.within()]
-    others = (value for value in (*reached, *predicted) if value is not None)
+    others = [value for value in reached if value is not None]
+    others += [expected.middle for expected in predicted if expected is not None]
     y = axis(around([base, *needed], others), text.percent_mark, log=False)
     longest = max((trial.seconds for trial in trials), default=0.0) or 1.0
     pitch = (FRAME.right - FRAME.left) / len(trials)
@@ -86,12 +92,14 @@ def course(facts: Facts) -> Course | None:
             row=anchor(trial),
             name=f"trial {trial.name}",
             about=trial.about,
-            figures=_figures(trial, value),
-            predicted=None if trial.predicted is None else FRAME.up(y, trial.predicted),
+            figures=_figures(trial, value, expected),
+            predicted=None if expected is None else FRAME.up(y, expected.middle),
+            low=None if expected is None else FRAME.up(y, expected.low),
+            high=None if expected is None else FRAME.up(y, expected.high),
             column=round(COLUMNS * trial.seconds / longest, 1),
             width=round(min(pitch * 0.7, 24.0), 1),
         )
-        for number, (trial, value) in enumerate(zip(trials, reached, strict=True))
+        for number, (trial, value, expected) in enumerate(zip(trials, reached, predicted, strict=True))
     )
     return Course(
         steps,
@@ -100,6 +108,7 @@ def course(facts: Facts) -> Course | None:
         FRAME.up(y, base),
         _shares(trials),
         text.duration(sum(trial.seconds for trial in trials)),
+        _told(predicted, reached),
         any(step.predicted is not None for step in steps),
         any(step.y is None for step in steps),
         any(step.outside for step in steps),
@@ -113,9 +122,38 @@ def _reached(trial: Trial) -> float | None:
     return metrics.accuracy.validation if metrics and trial.outcome.status in ("complete", "stopped") else None
 
 
-def _figures(trial: Trial, reached: float | None) -> str:
+@dataclass(frozen=True)
+class _Expected:
+    """Quality on validation data as it was predicted, with the bounds of two times in three."""
+
+    middle: float
+    low: float
+    high: float
+
+
+def _predicted(trial: Trial, base: float) -> _Expected | None:
+    known = trial.forecast
+    if known is None:
+        return None
+    return _Expected(base - known.regret, base - known.high, base - known.low)
+
+
+def _told(predicted: Sequence[_Expected | None], reached: Sequence[float | None]) -> str:
+    """How good the predictions were, in a sentence; empty where nothing was predicted and then trained."""
+    pairs = [(e, v) for e, v in zip(predicted, reached, strict=True) if e is not None and v is not None]
+    if not pairs:
+        return ""
+    held = sum(expected.low <= value <= expected.high for expected, value in pairs)
+    errors = sorted(abs(expected.middle - value) for expected, value in pairs)
+    return (
+        f"{text.plural(len(pairs), 'prediction')}: {held} of them held what was reached between their bounds of two "
+        f"times in three; the median error is {100 * errors[len(errors) // 2]:.2f} points."
+    )
+
+
+def _figures(trial: Trial, reached: float | None, expected: _Expected | None) -> str:
     parts = [trial.outcome.status, "" if reached is None else text.percent(reached)]
-    parts.append("" if trial.predicted is None else f"predicted {text.percent(trial.predicted)}")
+    parts.append("" if expected is None else f"predicted {text.percent(expected.middle)}")
     return " · ".join([*filter(None, parts), text.duration(trial.seconds)])
 
 

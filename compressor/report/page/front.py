@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compressor.engine.candidate import Metrics
+from compressor.engine.candidate import Constraints, Metrics
 from compressor.report import text
+from compressor.report.compare import key as run_key
 from compressor.report.gather import Facts
 from compressor.report.page.scales import Axis, Frame, Mark, around, axis
 from compressor.report.tables import finalist
 from compressor.report.trials import anchor
+from compressor.search.result import Candidate
 
 FRAME = Frame(width=440, height=320, left=62, right=428, top=14, bottom=274)
-Kind = Literal["baseline", "best", "finalist", "other"]
+Kind = Literal["baseline", "best", "finalist", "other", "run0", "run1", "run2", "run3", "run4"]
+"""The last ones are finalists of one of several runs."""
+RUNS: tuple[Kind, ...] = ("run0", "run1", "run2", "run3", "run4")
 
 
 @dataclass(frozen=True)
@@ -67,79 +71,82 @@ class _Shown:
     metrics: Metrics
 
 
+@dataclass(frozen=True)
+class _Across:
+    """What a plot shows from left to right."""
+
+    name: str
+    title: str
+    caption: str
+    axis: str
+    figure: Callable[[Metrics], float]
+    label: Callable[[float], str]
+    interval: bool = False
+
+
+_SIZE = _Across(
+    "size",
+    "Accuracy on validation data against the size of the ONNX file",
+    "Up and to the left is better.",
+    "size of the ONNX file",
+    lambda metrics: metrics.size_bytes,
+    text.size,
+)
+_SPEED = _Across(
+    "speed",
+    "Accuracy on validation data against measured speed-up",
+    "Up and to the right is better. Bars: 95 % interval of the paired ratio.",
+    "speed-up over the baseline",
+    lambda metrics: metrics.latency.speedup,
+    lambda speed: f"{speed:.3g}×",
+    interval=True,
+)
+
+
 def plots(facts: Facts) -> tuple[Plot, ...]:
     """Quality against bytes, and against measured speed; none where nothing was found."""
     if not facts.result.front:
         return ()
-    shown = list(_shown(facts))
-    return _size_plot(facts, shown), _speed_plot(facts, shown)
+    shown, base, limits = list(_shown(facts)), facts.result.baseline.metrics, facts.limits or Constraints()
+    floor = None if limits.max_accuracy_drop is None else _quality(base) - limits.max_accuracy_drop
+    most = None if limits.max_size is None else limits.max_size * base.size_bytes
+    least = 1 / limits.max_latency if limits.max_latency else None
+    return _plot(_SIZE, shown, most, floor), _plot(_SPEED, shown, least, floor)
 
 
-def _size_plot(facts: Facts, shown: Sequence[_Shown]) -> Plot:
-    base, limits = facts.result.baseline, facts.limits
-    most = None if limits is None or limits.max_size is None else limits.max_size * base.size_bytes
-    return _plot(
-        facts,
-        shown,
-        name="size",
-        title="Accuracy on validation data against the size of the ONNX file",
-        caption="Up and to the left is better.",
-        across="size of the ONNX file",
-        figure=lambda metrics: metrics.size_bytes,
-        label=text.size,
-        limit=most,
-    )
+def comparison(runs: Mapping[str, Facts]) -> tuple[Plot, ...]:
+    """The finalists of several runs in the same two plots, each leading to the row of its run."""
+    shown = [
+        _Shown(
+            RUNS[number % len(RUNS)],
+            run_key(number),
+            f"{name}, trial {_name(candidate)}",
+            candidate.about,
+            candidate.metrics,
+        )
+        for number, (name, facts) in enumerate(runs.items())
+        for candidate in facts.result.front
+    ]
+    return (_plot(_SIZE, shown), _plot(_SPEED, shown)) if shown else ()
 
 
-def _speed_plot(facts: Facts, shown: Sequence[_Shown]) -> Plot:
-    limits = facts.limits
-    least = None if limits is None or not limits.max_latency else 1 / limits.max_latency
-    return _plot(
-        facts,
-        shown,
-        name="speed",
-        title="Accuracy on validation data against measured speed-up",
-        caption="Up and to the right is better. Bars: 95 % interval of the paired ratio.",
-        across="speed-up over the baseline",
-        figure=lambda metrics: metrics.latency.speedup,
-        label=lambda speed: f"{speed:.3g}×",
-        limit=least,
-        interval=True,
-    )
-
-
-def _plot(
-    facts: Facts,
-    shown: Sequence[_Shown],
-    *,
-    name: str,
-    title: str,
-    caption: str,
-    across: str,
-    figure: Callable[[Metrics], float],
-    label: Callable[[float], str],
-    limit: float | None,
-    interval: bool = False,
-) -> Plot:
-    limits, base = facts.limits, facts.result.baseline
-    lowest = None if limits is None or limits.max_accuracy_drop is None else _quality(base.metrics)
-    floor = None if lowest is None or limits is None else lowest - (limits.max_accuracy_drop or 0.0)
-    ends = [end for each in shown if interval for end in _interval(each)]
-    x = axis([*(figure(each.metrics) for each in shown), *ends, *_known(limit)], label)
+def _plot(across: _Across, shown: Sequence[_Shown], limit: float | None = None, floor: float | None = None) -> Plot:
+    """``limit`` and ``floor``: where the limits lie across and up."""
+    ends = [end for each in shown if across.interval for end in _interval(each)]
+    x = axis([*(across.figure(each.metrics) for each in shown), *ends, *_known(limit)], across.label)
     needed = [_quality(each.metrics) for each in shown if each.kind != "other"]
-    y = axis(
-        around([*needed, *_known(floor)], (_quality(each.metrics) for each in shown)), text.percent_mark, log=False
-    )
+    others = [_quality(each.metrics) for each in shown if each.kind == "other"]
+    y = axis(around([*needed, *_known(floor)], others), text.percent_mark, log=False)
     return Plot(
-        name,
-        title,
-        caption,
-        across,
+        across.name,
+        across.title,
+        across.caption,
+        across.axis,
         "validation accuracy",
-        tuple(_point(each, x, y, figure(each.metrics), interval) for each in shown),
+        tuple(_point(each, x, y, across.figure(each.metrics), across.interval) for each in shown),
         tuple(Mark(FRAME.across(x, tick.value), tick.label) for tick in x.ticks),
         tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
-        tuple(Mark(FRAME.across(x, value), f"limit {label(value)}") for value in _known(limit)),
+        tuple(Mark(FRAME.across(x, value), f"limit {across.label(value)}") for value in _known(limit)),
         tuple(Mark(FRAME.up(y, value), f"limit {text.percent_mark(value)}") for value in _known(floor)),
     )
 
@@ -155,10 +162,14 @@ def _shown(facts: Facts) -> Iterator[_Shown]:
             yield _Shown("other", anchor(trial), f"trial {trial.name}", trial.about, metrics)
     for candidate in sorted(result.front, key=lambda candidate: candidate.digest == best):
         kind: Kind = "best" if candidate.digest == best else "finalist"
-        name = f"trial {candidate.digest if candidate.trial is None else candidate.trial}"
+        name = f"trial {_name(candidate)}"
         about, metrics = candidate.about, candidate.metrics
         yield _Shown(kind, finalist(candidate), f"{name}, the best" if kind == "best" else name, about, metrics)
     yield _Shown("baseline", "baseline", "baseline", "unchanged", result.baseline.metrics)
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.digest if candidate.trial is None else str(candidate.trial)
 
 
 def _point(shown: _Shown, x: Axis, y: Axis, figure: float, interval: bool) -> Point:

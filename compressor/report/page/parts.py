@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from compressor.report.explain import FIGURES, chosen, explain
 from compressor.report.gather import Facts
 from compressor.report.layers import changes_table
 from compressor.report.method import method
@@ -15,11 +16,15 @@ from compressor.report.page.course import course
 from compressor.report.page.front import plots
 from compressor.report.page.network import diagram
 from compressor.report.redundancy import sections
+from compressor.report.section import Section
 from compressor.report.sites import sites_tables
 from compressor.report.structure import history_table, stages_table
 from compressor.report.table import Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
 from compressor.report.trials import nearest_table, trials_table
+
+SENTENCES = 4
+"""More than that are a list."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Block:
     sortable: bool = False
     folded: bool = False
     """Shown when someone asks for it."""
+    key: tuple[tuple[str, str], ...] = ()
+    """Of plots: the kinds of points and what they mean."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def parts(facts: Facts) -> list[Part]:
         ("nearest", "Baseline and candidates", _nearest(facts)),
         ("front", "Front", _front(facts)),
         ("changes", "What changed", _changes(facts)),
+        ("why", "Why this one", _why(facts)),
         ("structure", "Structure", _structure(facts)),
         ("sites", "Every site alone", _sites(facts)),
         ("search", "The search as it went", _search(facts)),
@@ -65,9 +73,7 @@ def parts(facts: Facts) -> list[Part]:
 def _stages(facts: Facts) -> Iterator[Block]:
     """One after the other what a run with a probe found."""
     for section in sections(facts):
-        yield Block("heading", section.title)
-        yield from _texts(section.lines)
-        yield Block("table", section.content, section.title)
+        yield from told(section)
 
 
 def _best(facts: Facts) -> Iterator[Block]:
@@ -120,10 +126,18 @@ def _nearest(facts: Facts) -> Iterator[Block]:
         yield Block("table", nearest, "The candidates that came nearest")
 
 
+_KINDS = (
+    ("best", "the best"),
+    ("finalist", "finalist"),
+    ("other", "complete, no finalist"),
+    ("baseline", "baseline"),
+)
+
+
 def _front(facts: Facts) -> Iterator[Block]:
     drawn = plots(facts)
     if drawn:
-        yield Block("plots", drawn)
+        yield Block("plots", drawn, key=_KINDS)
         yield Block("table", finalists_table(facts.result), "The finalists beside the baseline", sortable=True)
 
 
@@ -142,6 +156,13 @@ def _changes(facts: Facts) -> Iterator[Block]:
     if facts.changes:
         layers = changes_table(list(facts.changes))
         yield Block("table", layers, "The layers before and after", sortable=True, folded=True)
+
+
+def _why(facts: Facts) -> Iterator[Block]:
+    """What ``compressor explain`` tells of the best candidate, but for what is shown elsewhere."""
+    if facts.result.best is not None and any(trial.digest == facts.result.best.digest for trial in facts.trials):
+        for section in explain(facts, chosen(facts), facts.changes):
+            yield from told(replace(section, content=None) if section.title == FIGURES else section)
 
 
 def _structure(facts: Facts) -> Iterator[Block]:
@@ -219,5 +240,12 @@ def _environment(facts: Facts) -> Table:
     return table("what, value", rows)
 
 
-def _texts(lines: Iterable[str]) -> Iterator[Block]:
-    return (Block("text", line) for line in lines)
+def told(section: Section) -> Iterator[Block]:
+    """A section as it is told."""
+    yield Block("heading", section.title)
+    if len(section.lines) > SENTENCES:
+        yield Block("list", section.lines)
+    else:
+        yield from (Block("text", line) for line in section.lines)
+    if section.content is not None:
+        yield Block("table", section.content, section.title)
