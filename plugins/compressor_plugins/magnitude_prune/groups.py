@@ -73,11 +73,12 @@ def find_groups(network: Network) -> Iterator[Group | Refused]:
 
 def find_group(network: Network, path: str) -> Group:
     """The group named after the layer at ``path``. Raises ``Refusal`` where there is none."""
-    for place in _traced(network):
-        if place.path == path:
-            if isinstance(place, Refused):
-                raise Refusal(place.reason, path=path)
-            return place
+    trace, makers = trace_of(network), _makers(network)
+    if makers.get(path):
+        if reason := why_not_free(trace, path):
+            raise Refusal(reason, path=path)
+        if units := _own_units(trace, makers, path):
+            return _group(trace, makers, path, units)
     raise Refusal("makes no channels that could be dropped, or another layer names their group", path=path)
 
 
@@ -192,24 +193,38 @@ def _traced(network: Network) -> _Found:
     """What the trace says, in order of execution."""
     trace = trace_of(network)
     if trace not in _FOUND:
-        _FOUND[trace] = _Found(_search(trace, {path: makes_channels(leaf) for path, leaf in network.leaves()}))
+        _FOUND[trace] = _Found(_search(trace, _makers(network)))
     return _FOUND[trace]
 
 
+def _makers(network: Network) -> dict[str, bool]:
+    """Layers in order of execution, and whether each makes channels of its own."""
+    return {path: makes_channels(leaf) for path, leaf in network.leaves()}
+
+
 def _search(trace: Trace, makers: dict[str, bool]) -> Iterator[Group | Refused]:
-    """``makers``: layers in order of execution, and whether each makes channels of its own."""
-    covered: set[int] = set()
     for path in makers:
         if not makers[path]:
             continue
-        reason = why_not_free(trace, path)
-        if reason:
+        if reason := why_not_free(trace, path):
             yield Refused(path, reason)
-            continue
-        units = {name: unit for name, unit in free_classes(trace, path).items() if name not in covered}
-        if units:
-            covered.update(units)
+        elif units := _own_units(trace, makers, path):
             yield _group(trace, makers, path, units)
+
+
+def _own_units(trace: Trace, makers: dict[str, bool], path: str) -> dict[int, list[int]]:
+    """The units of a layer, by class, that no layer before it makes too: their group would be named after that one."""
+    before = set(itertools.takewhile(lambda other: other != path, makers))
+    free: dict[str, bool] = {}
+
+    def named_before(name: int) -> bool:
+        earlier = [other for other in trace.makers.get(name, ()) if other in before and makers[other]]
+        for other in earlier:
+            if other not in free:
+                free[other] = not why_not_free(trace, other)
+        return any(free[other] for other in earlier)
+
+    return {name: unit for name, unit in free_classes(trace, path).items() if not named_before(name)}
 
 
 def _group(trace: Trace, layers: dict[str, bool], path: str, units: dict[int, list[int]]) -> Group:
