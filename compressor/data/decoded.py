@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compressor.data.image_file import Format, header, largest_value, read_image, white_of
+from compressor.data.image_file import Format, header, largest_value, read_sized, white_of
 from compressor.data.pool import Block, Pool, rows_per_block
 from compressor.data.reading import Reader
+from compressor.data.spec import DataSpec
 from compressor.data.split import Target
 from compressor.data.streamed import StreamedSplit
 from compressor.errors import DataError
@@ -71,12 +72,21 @@ class Decoded(Pool):
 
     def sample(self, row: int) -> tuple[Tensor, ...]:
         """The image ``(C, H, W)`` of uint8; behind it what is read along. Raises ``DataError`` that names a file."""
-        return (decoded(self.files[row], self.form),)
+        return (self.image(row)[0],)
+
+    def image(self, row: int) -> tuple[Tensor, tuple[int, int]]:
+        """The image ``(C, H, W)`` of uint8 as it is wanted, and the width and height that it has in its file."""
+        pixels, size = read_sized(self.files[row], self.form)
+        return torch.from_numpy(pixels).permute(2, 0, 1), size
+
+    def _settle(self, rows: Sequence[int]) -> None:
+        """Find out what the form leaves open, from the samples that are read first."""
+        self._form = completed(self._form, [self.files[row] for row in rows])
 
     def blocks(self, rows: Tensor) -> Iterator[Block]:
         wanted = rows.tolist()
         if not self._settled:
-            self._form = completed(self._form, [self.files[row] for row in wanted])
+            self._settle(wanted)
             self._settled = True
         block: list[tuple[Tensor, ...]] = []
         first: tuple[int, torch.Size] | None = None
@@ -130,6 +140,11 @@ def _together(samples: list[tuple[Tensor, ...]]) -> tuple[Tensor, Target]:
     return image, read[0] if read else None
 
 
+def form_of(spec: DataSpec) -> Format:
+    """What every image of a set becomes."""
+    return Format(0, spec.channels, spec.white, spec.background, spec.geometry)
+
+
 def completed(form: Format, files: Sequence[Path]) -> Format:
     """``form`` with what it leaves open as ``files`` have it: grey where every one is grey, and what white is.
 
@@ -147,11 +162,6 @@ def completed(form: Format, files: Sequence[Path]) -> Format:
         largest, kind, example = max(found, key=lambda entry: entry[0])
         form = replace(form, white=white_of(largest, kind, example))
     return form
-
-
-def decoded(path: Path, form: Format) -> Tensor:
-    """``(C, H, W)`` of uint8. Raises ``DataError`` that names the file."""
-    return torch.from_numpy(read_image(path, form)).permute(2, 0, 1)
 
 
 def _sides(shape: torch.Size) -> str:

@@ -1,77 +1,69 @@
-"""Folders of images, one subfolder per class (the ImageFolder layout of torchvision, and that of Caltech-256).
-
-The class folders stand directly in the root, or under ``train`` with ``val`` and ``test`` beside it. What is missing is
-drawn from the rest: the test split once and for all, the validation split by seed. A folder with the four IDX files of
-MNIST's format is read as such.
-"""
+"""A folder of images: what kind of set it is, by what lies in it, or as ``data.kind`` says."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from compressor.data.decoded import Decoded
-from compressor.data.divide import divided
+from compressor.data.class_folders import read_class_folders
+from compressor.data.coco import find_annotations, read_boxes
 from compressor.data.idx import IDX_FILES, find_idx, read_idx_split
-from compressor.data.image_file import Format
-from compressor.data.listing import Listing, class_names, layout_of, listing_of
+from compressor.data.listing import SPLITS, folders_in, is_sample, visible
+from compressor.data.masks import find_masks, read_masks
 from compressor.data.parts import Parts
+from compressor.data.plain_images import read_plain_images
 from compressor.data.pool import Held, Pool
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError
 
 
 def read_folder(spec: DataSpec) -> Parts:
-    """The parts of the folder ``spec.folder``. Raises ``DataError``."""
+    """The parts of the folder ``spec.folder``. Raises ``DataError``.
+
+    The four IDX files of MNIST's format; COCO's annotations; a folder of images beside one of masks; images without
+    any folders for classes; else class folders.
+    """
     root = Path(spec.folder).expanduser()
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
+    match spec.kind if spec.kind != "auto" else _kind(root):
+        case "idx":
+            return _read_idx(root)
+        case "boxes":
+            return read_boxes(root, spec)
+        case "masks":
+            return read_masks(root, spec)
+        case "images":
+            return read_plain_images(root, spec)
+    return read_class_folders(root, spec)
+
+
+def _kind(root: Path) -> str:
     if find_idx(root, IDX_FILES["train"][0]) is not None:
-        return _read_idx_folder(root)
-    layout = layout_of(root)
-    classes = class_names(layout.train, spec.classes)
-    train = listing_of(layout.train, classes, every_class=True)
-    notes = _notes(train)
-    images = _pool(train, root, form_of(spec))
-    remaining: Pool = images
-    if layout.test is None:
-        remaining, test = divided(images, spec, str(root), "images")
-    else:
-        listing = listing_of(layout.test, classes)
-        test = partial(_pool, listing, root, images)
-    return Parts(
-        name=root.resolve().name,
-        source=str(root),
-        classes=classes,
-        train=remaining,
-        validation=_pool(listing_of(layout.validation, classes), root, images) if layout.validation else None,
-        test=test,
-        notes=notes,
-    )
+        return "idx"
+    if find_annotations(root):
+        return "boxes"
+    if find_masks(root):
+        return "masks"
+    folders = [folder for folder in folders_in(root) if _holds_anything(folder)]
+    only_splits = folders and all(folder.name.casefold() in SPLITS and not folders_in(folder) for folder in folders)
+    if (not folders and _holds_images(root)) or (only_splits and len(folders) > 1):
+        return "images"
+    return "classes"
 
 
-def form_of(spec: DataSpec) -> Format:
-    """What every image of a set becomes."""
-    return Format(0, spec.channels, spec.white, spec.background, spec.geometry)
+def _holds_anything(folder: Path) -> bool:
+    return _holds_images(folder) or any(map(_holds_anything, folders_in(folder)))
 
 
-def _pool(listing: Listing, root: Path, form: Format | Decoded) -> Decoded:
-    return Decoded(listing.files, torch.tensor(listing.labels, dtype=torch.int64), root, form)
+def _holds_images(folder: Path) -> bool:
+    return any(not entry.is_dir() and is_sample(entry) for entry in visible(folder))
 
 
-def _read_idx_folder(root: Path) -> Parts:
+def _read_idx(root: Path) -> Parts:
     train = Held(read_idx_split(root, "train"), f"{root}: the training files")
     return Parts(root.resolve().name, str(root), (), train, None, partial(_idx_test, root))
 
 
 def _idx_test(root: Path) -> Pool:
     return Held(read_idx_split(root, "test"), f"{root}: the test files")
-
-
-def _notes(listing: Listing) -> tuple[str, ...]:
-    if not listing.strays:
-        return ()
-    what = "files that are no samples" if len(listing.strays) > 1 else "file that is no sample"
-    return (f"{len(listing.strays)} {what} left out, {listing.strays[0]} first",)

@@ -66,6 +66,17 @@ class Geometry:
         found = nearest.of_tensor(plain.float()).to(maps.dtype)
         return found.reshape(*maps.shape[:-2], *found.shape[-2:])
 
+    def of_boxes(self, boxes: Tensor, height: int, width: int) -> Tensor:
+        """The same for boxes ``(k, 4)``, left, top, right, bottom in pixels of an image of that size; what the crop
+        cuts off is gone, and a box that lies outside has no area.
+        """
+        tall, wide = self._sides(height, width)
+        scaled = boxes * boxes.new_tensor([wide / width, tall / height] * 2)
+        if not self.crop:
+            return scaled
+        top, left = self._corner(tall, wide)
+        return (scaled - boxes.new_tensor([left, top] * 2)).clamp_(0, self.crop)
+
     def _sides(self, height: int, width: int) -> tuple[int, int]:
         if self.size:
             return self.size, self.size

@@ -100,18 +100,40 @@ def white_of(largest: float, floating: bool, example: Path) -> float:
 
 def read_image(path: Path, form: Format) -> NDArray[np.uint8]:
     """Pixels ``(H, W, C)``. Raises ``DataError`` that names the file."""
+    return read_sized(path, form)[0]
+
+
+def read_values(path: Path) -> NDArray[Any]:
+    """The values of a map ``(H, W)`` as they are stored, of a palette image its indices; ``(H, W, C)`` where it is in
+    colour. Raises ``DataError`` that names the file.
+    """
+    with _opened(path) as image:
+        _refuse_frames(path, image)
+        values = _values(path, image)
+    if values.ndim == 3 and (values[..., :1] == values[..., :3]).all() and values.shape[2] == 3:
+        values = values[..., 0]
+    return values.astype(np.uint8) if values.dtype == np.bool_ else values
+
+
+def read_sized(path: Path, form: Format) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Pixels ``(H, W, C)``, and the width and height of the upright image in its file. Raises ``DataError`` that names
+    the file.
+    """
     try:
         with _opened(path) as image:
             _refuse_frames(path, image)
+            stored = image.size
             if form.size:
                 image.draft("L" if form.channels == 1 else "RGB", (2 * form.size, 2 * form.size))
+            drafted = image.size
             plain = _plain(path, image, form)
+        size = stored if plain.size == drafted else stored[::-1]
         plain = (form.geometry or Geometry(form.size)).of_image(plain)
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path}: {error}") from None
     except Exception as error:  # a decoder that meets a damaged file: anything may come out
         raise _unreadable(path, error) from None
-    return np.array(plain, dtype=np.uint8).reshape(plain.height, plain.width, form.channels)
+    return np.array(plain, dtype=np.uint8).reshape(plain.height, plain.width, form.channels), size
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ _TEXTS: Final = frozenset({".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".ym
 _NO_CLASSES: Final = frozenset(
     {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 )
-_SPLITS: Final = {
+SPLITS: Final = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
@@ -55,13 +55,21 @@ class Layout:
     test: Path | None = None
 
 
+def stray_notes(strays: Sequence[Path]) -> tuple[str, ...]:
+    """A note on files that lay among the samples and were left out."""
+    if not strays:
+        return ()
+    what = "files that are no samples" if len(strays) > 1 else "file that is no sample"
+    return (f"{len(strays)} {what} left out, {strays[0]} first",)
+
+
 def layout_of(root: Path) -> Layout:
     """Class folders directly in ``root``, or below folders of splits. Raises ``DataError`` where it might be both."""
-    folders = _folders(root)
+    folders = folders_in(root)
     found: dict[str, Path] = {}
     for folder in folders:
-        split = _SPLITS.get(folder.name.casefold())
-        if split is None or not _folders(folder):  # "train" may be a class too: its images lie directly in it
+        split = SPLITS.get(folder.name.casefold())
+        if split is None or not folders_in(folder):  # "train" may be a class too: its images lie directly in it
             continue
         if split in found:
             raise DataError(
@@ -74,8 +82,8 @@ def layout_of(root: Path) -> Layout:
         names = ", ".join(f"{path.name}/" for path in found.values())
         raise DataError(f"{root}: {names} and no train/; put the training images into train/")
     for folder in folders:
-        if folder not in found.values() and next(_images(folder, root, []), None) is not None:
-            split = _SPLITS.get(folder.name.casefold())
+        if folder not in found.values() and next(images_below(folder, root, []), None) is not None:
+            split = SPLITS.get(folder.name.casefold())
             remedy = "sort its images into class folders" if split else "it is neither train, val nor test"
             raise DataError(f"{folder} holds images beside {found['train'].name}/: {remedy}, or move it away")
     return Layout(found["train"], found.get("validation"), found.get("test"))
@@ -83,7 +91,7 @@ def layout_of(root: Path) -> Layout:
 
 def class_names(folder: Path, order: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The names of the class folders, alphabetically, or in the ``order`` given. Raises ``DataError``."""
-    names = tuple(sorted(_plain(entry.name) for entry in _folders(folder)))
+    names = tuple(sorted(_plain(entry.name) for entry in folders_in(folder)))
     if len(names) < 2:
         raise DataError(
             f"{folder}: {len(names)} class folders; it needs one subfolder of images per class, at least two"
@@ -107,15 +115,15 @@ def listing_of(folder: Path, classes: tuple[str, ...], *, every_class: bool = Fa
     Raises ``DataError`` for a class that is not among ``classes``, for a file that cannot be a sample, and, where
     ``every_class`` is wanted, for a class folder without images.
     """
-    folders = {_plain(entry.name): entry for entry in _folders(folder)}
+    folders = {_plain(entry.name): entry for entry in folders_in(folder)}
     unknown = sorted(folders.keys() - set(classes))
     if unknown:
         raise DataError(f"{folder}: class {unknown[0]!r} is not among the classes of the training images")
     files: list[Path] = []
     labels: list[int] = []
-    strays = [entry for entry in _visible(folder) if not entry.is_dir() and _is_sample(entry)]
+    strays = [entry for entry in visible(folder) if not entry.is_dir() and is_sample(entry)]
     for label, name in enumerate(classes):
-        found = list(_images(folders[name], folder, strays)) if name in folders else []
+        found = list(images_below(folders[name], folder, strays)) if name in folders else []
         if every_class and not found:
             raise DataError(f"{folders[name]} holds no images; a class needs some: fill the folder or move it away")
         files += found
@@ -125,17 +133,17 @@ def listing_of(folder: Path, classes: tuple[str, ...], *, every_class: bool = Fa
     return Listing(tuple(files), tuple(labels), tuple(strays))
 
 
-def _images(folder: Path, root: Path, strays: list[Path], inside: frozenset[str] = frozenset()) -> Iterator[Path]:
+def images_below(folder: Path, root: Path, strays: list[Path], inside: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Image files anywhere below ``folder``, in the order of their names; other files go to ``strays``."""
     inside |= {os.path.realpath(folder)}
-    for entry in _visible(folder):
+    for entry in visible(folder):
         if not entry.is_dir():
-            if _is_sample(entry):
+            if is_sample(entry):
                 yield entry
             elif entry.suffix.lower() not in _TEXTS:
                 strays.append(entry)
         elif not entry.is_symlink() or _leads_elsewhere(entry, root, inside):
-            yield from _images(entry, root, strays, inside)
+            yield from images_below(entry, root, strays, inside)
 
 
 def _leads_elsewhere(link: Path, root: Path, inside: frozenset[str]) -> bool:
@@ -147,7 +155,7 @@ def _leads_elsewhere(link: Path, root: Path, inside: frozenset[str]) -> bool:
     return not target.is_relative_to(top) and str(target) not in inside
 
 
-def _is_sample(path: Path) -> bool:
+def is_sample(path: Path) -> bool:
     """Whether a file is an image. Raises ``DataError`` where it might be meant as one and cannot be read."""
     suffix = path.suffix.lower()
     if suffix in _TEXTS:
@@ -165,12 +173,13 @@ def _is_sample(path: Path) -> bool:
     return is_image(path)
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     """The folders in ``folder``, by name, that may be classes or splits."""
-    return [entry for entry in _visible(folder) if entry.is_dir()]
+    return [entry for entry in visible(folder) if entry.is_dir()]
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """What a person put into ``folder``, by name. Raises ``DataError``."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:

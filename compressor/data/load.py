@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.checks import checked, class_indices_of, numbered
+from compressor.data.columns import read_table
 from compressor.data.dataset import Data, check_alike
 from compressor.data.divide import drawn
 from compressor.data.folder import read_folder
@@ -78,6 +79,8 @@ def _read(spec: DataSpec) -> Parts | Data:
         return read_folder(spec)
     if spec.npz:
         return read_npz(spec)
+    if spec.table:
+        return read_table(spec)
     return read_function(spec)
 
 

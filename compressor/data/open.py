@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from compressor.data.columns import TABLES
 from compressor.data.dataset import Data
 from compressor.data.function import parts_from
 from compressor.data.live_parts import live_parts
@@ -26,6 +27,8 @@ def spec_of(where: str | Path, spec: DataSpec | None = None) -> DataSpec:
     text = str(where)
     if path.is_dir():
         return _with_source(spec, folder=str(path))
+    if path.suffix.lower() in TABLES:
+        return _with_source(spec, table=str(path))
     if path.suffix == ".npz" or path.is_file():
         return _with_source(spec, npz=str(path))
     return _with_source(spec, function=text) if ":" in text else _with_source(spec, name=text)

@@ -11,12 +11,12 @@ from compressor.data.labels import Targets
 from compressor.errors import DataError
 
 Scaling = Literal["auto", "none", "dataset", "imagenet", "symmetric", "raw"]
-SOURCES = ("name", "folder", "npz", "function")
+SOURCES = ("name", "folder", "npz", "table", "function")
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """One data set. Exactly one of ``name``, ``folder``, ``npz`` and ``function`` is given.
+    """One data set. Exactly one of ``name``, ``folder``, ``npz``, ``table`` and ``function`` is given.
 
     Raises ``DataError`` for a contradiction.
     """
@@ -24,11 +24,22 @@ class DataSpec:
     name: str = ""
     """A set known by name: fashion-mnist, mnist, cifar-10, cifar-100, digits."""
     folder: str = ""
-    """A folder with one subfolder of images per class, directly or under ``train/``, ``val/``, ``test/``."""
+    """A folder of images: one subfolder per class, directly or under ``train/``, ``val/``, ``test/``; or images with
+    masks, with COCO's boxes, or alone."""
     npz: str = ""
     """A NumPy archive with x_train, y_train[, x_val, y_val], x_test, y_test, or x, y."""
+    table: str = ""
+    """A CSV or Parquet file with a column of image files."""
     function: str = ""
-    """``package.module:function`` that returns a mapping with the arrays of an npz, or a ``Data``."""
+    """``package.module:function`` that returns a mapping with the arrays of an npz, a ``Dataset`` or ``DataLoader``,
+    one of these per split, or a ``Data``."""
+    kind: Literal["auto", "classes", "images", "masks", "boxes"] = "auto"
+    """For folders: class folders, images of which nothing is known, images with masks, or boxes in COCO's format;
+    ``auto`` goes by what is there."""
+    image: str = ""
+    """For tables: the column of image files; empty finds it."""
+    target: tuple[str, ...] = ()
+    """For tables: the columns to be learned; empty takes the one there is beside the images and their split."""
     validation: int | float = 0.1
     """Samples (int) or share (float) of the training split held out for validation, where the set has no such split."""
     test: int | float = 0.15
@@ -98,9 +109,14 @@ class DataSpec:
             raise DataError("data.calibration: at least one sample is needed")
         if self.size and (self.resize or self.crop):
             raise DataError("data.size contradicts data.resize and data.crop: give one way to bring images to a size")
-        for key in ("classes", "white", "background"):
-            if getattr(self, key) and not self.folder:
-                raise DataError(f"data.{key} is for folders of images")
+        if self.classes and self.name:
+            raise DataError(f"data.classes: {self.name} has classes of its own")
+        for key in ("white", "background"):
+            if getattr(self, key) and not (self.folder or self.table):
+                raise DataError(f"data.{key} is for images in files")
+        for key in ("image", "target"):
+            if getattr(self, key) and not self.table:
+                raise DataError(f"data.{key} is for tables of image files")
         self._check_normalisation()
 
     def _check_normalisation(self) -> None:
@@ -124,7 +140,7 @@ class DataSpec:
     @property
     def title(self) -> str:
         """The set in a few characters, for people."""
-        return self.name or self.folder or self.npz or self.function
+        return self.name or self.folder or self.npz or self.table or self.function
 
 
 def _check_share(key: str, value: int | float, unit: str) -> None:

@@ -26,7 +26,7 @@ from compressor.recipe.shorthand import expand
 from compressor.recipe.toml import to_toml
 
 _LARGEST = 1 << 20
-_PATHS = ("folder", "npz")
+_PATHS = ("folder", "npz", "table")
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

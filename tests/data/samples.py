@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from compressor.data.dataset import Data
+
 
 def idx_bytes(array: NDArray[np.uint8]) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
@@ -41,3 +43,15 @@ def write_classes(root: Path, names: tuple[str, ...], count: int, size: tuple[in
     for label, name in enumerate(names):
         for index in range(count):
             write_image(root / name / f"{index:03d}.png", (20 * (label + 1), index, 0), size)
+
+
+def write_numbered(folder: Path, count: int, first: int = 0, size: tuple[int, int] = (8, 8)) -> None:
+    """Plain images whose green is their number."""
+    for index in range(first, first + count):
+        write_image(folder / f"{index:03d}.png", (50, index, 90), size)
+
+
+def numbers_of(data: Data) -> list[list[int]]:
+    """The green of every image, split by split: its number."""
+    splits = (data.train, data.validation, data.open_test())
+    return [sorted(split.images[:, 1, 0, 0].tolist()) for split in splits]

@@ -11,7 +11,7 @@ from compressor.errors import DataError
 @pytest.mark.parametrize(
     ("fields", "complaint"),
     [
-        ({}, "exactly one of name, folder, npz, function; given: none"),
+        ({}, "exactly one of name, folder, npz, table, function; given: none"),
         ({"name": "digits", "npz": "a.npz"}, "given: name, npz"),
         ({"name": "digits", "validation": 1.5}, "data.validation: a share lies between 0 and 1, not 1.5"),
         ({"name": "digits", "validation": 0}, "data.validation: at least one sample"),

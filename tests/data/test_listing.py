@@ -187,8 +187,8 @@ def test_only_what_is_used_is_decoded(root: Path, monkeypatch: pytest.MonkeyPatc
     from compressor.data import decoded as reader
 
     decoded: list[Path] = []
-    original = reader.read_image
-    monkeypatch.setattr(reader, "read_image", lambda path, form: decoded.append(path) or original(path, form))
+    original = reader.read_sized
+    monkeypatch.setattr(reader, "read_sized", lambda path, form: decoded.append(path) or original(path, form))
     data = loaded(root, limit=4, validation=2, test=2)
     assert size(data) == 8
     assert len(decoded) == 8
