@@ -10,6 +10,7 @@ from pathlib import Path
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
 from compressor.data.load import load_data
+from compressor.data.open import suited
 from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
@@ -55,20 +56,23 @@ def prepare(
     takes what the data set has.
     """
     read = read_recipe(recipe, overrides)
-    data = cache(lambda: load_data(read.data))
+    early = cache(lambda: load_data(read.data))
     network = load_model(
-        model, weights=weights, trust=trust, input_shape=input_shape, otherwise=lambda: data().input_shape
+        model, weights=weights, trust=trust, input_shape=input_shape, otherwise=lambda: early().input_shape
     )
     to_onnx(network)
-    check_fit(network, data())
+    asked = early.cache_info().currsize > 0
+    spec = read.data if asked else suited(read.data, (network.spec.shape,))
+    data = early() if asked else load_data(spec)
+    check_fit(network, data)
     untrained = read.search.allow_untrained
-    chosen = choose_normalisation(network, data(), read.data, untrained=untrained)
+    chosen = choose_normalisation(network, data, spec, untrained=untrained)
     network.know(replace(chosen.normalisation, folded=read.export.fold_normalisation))
     seen = glance(network, chosen.data)
     if not untrained:
         fresh = weights is None and not Path(model).is_file()
         refuse_untrained(seen, chosen.data, weights=_FRESH if fresh else "its weights")
-    settled = replace(read, data=replace(read.data, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
+    settled = replace(read, data=replace(spec, normalise="auto", mean=chosen.data.mean, std=chosen.data.std))
     space = build_space(read.phases, surveyor(network, read.limits.plugin_seconds), read.training)
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
     notes = (*network.notes, *chosen.data.notes, *chosen.notes, *counts)

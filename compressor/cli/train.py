@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +57,7 @@ def train(
         typer.Option(
             "--data",
             metavar="D",
-            help="A named set, a folder of class folders, an .npz file, or package.module:function.",
+            help="A named set, a folder of images, an .npz, .csv or .parquet file, or package.module:function.",
             show_default=False,
         ),
     ],
@@ -112,17 +112,10 @@ def train(
 
 
 def data_spec(source: str, limit: int = 0, fallback: bool = False, download: bool = False) -> DataSpec:
-    """What ``--data`` means: a folder or an .npz file that is there, a function where there is a colon, else a name."""
-    from compressor.data.spec import DataSpec
+    """What ``--data`` means."""
+    from compressor.data.open import spec_of
 
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return DataSpec(folder=str(path), limit=limit)
-    if path.suffix == ".npz" or path.is_file():
-        return DataSpec(npz=str(path), limit=limit)
-    if ":" in source:
-        return DataSpec(function=source, limit=limit)
-    return DataSpec(name=source, limit=limit, fallback=fallback, download=download)
+    return replace(spec_of(source), limit=limit, fallback=fallback, download=download)
 
 
 def _check_place(file: Path, force: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from compressor.data.live_parts import live_parts
 from compressor.data.load import assembled, finished, load_data
 from compressor.data.reading import Collate
 from compressor.data.spec import SOURCES, DataSpec
+from compressor.graph.leaf import Shape
 
 LIVE: Final = "(live objects)"
 """Stands in a ``DataSpec`` for data that exist in this process alone."""
@@ -32,6 +34,15 @@ def spec_of(where: str | Path, spec: DataSpec | None = None) -> DataSpec:
     if path.suffix == ".npz" or path.is_file():
         return _with_source(spec, npz=str(path))
     return _with_source(spec, function=text) if ":" in text else _with_source(spec, name=text)
+
+
+def suited(spec: DataSpec, shapes: Sequence[Shape], names: Sequence[str] = ()) -> DataSpec:
+    """``spec`` for a network that takes inputs of these shapes (of one sample) and names, where it does not say itself.
+
+    Arrays are then read as the network takes them: ``(N, L)`` as signals of one channel where it takes signals.
+    """
+    ranks = spec.ranks or tuple(len(shape) for shape in shapes)
+    return replace(spec, ranks=ranks, inputs=spec.inputs or (tuple(names) if len(names) > 1 else ()))
 
 
 def open_data(where: Any, spec: DataSpec | None = None, *, check: bool = True) -> Data:

@@ -142,7 +142,7 @@ BAD = [
     ("trials = 5", "trials = 0", r"\[search\] trials: expected at least 1; found 0"),
     ("trials = 5", "trials = 2024-01-01", r"search\.trials: dates and times have no place"),
     ("trials = 5", "trials = ", r"line \d+, column \d+: not TOML: Invalid value"),
-    ('name = "digits"', "", r"data: give exactly one of name, folder, npz, function"),
+    ('name = "digits"', "", r"data: give exactly one of name, folder, npz, table, function"),
     ('["accuracy", "size"]', '["accuracy", "speed"]', r"objectives\.1: expected one of 'accuracy', 'size', 'latency'"),
     ('["accuracy", "size"]', "3", r"objectives: expected a list; found 3"),
     (
