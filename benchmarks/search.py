@@ -40,7 +40,7 @@ from compressor.search.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent.parent
 ARMS = ("surrogate", "tpe", "random", "nsga2")
-DROP, SIZE, LATENCY = 0.03, 0.3, 1.0
+DROP, SIZE, LATENCY = 0.06, 0.3, 1.0
 SETTINGS = (
     "data.limit=8000",
     "data.validation=2000",
@@ -145,7 +145,7 @@ def _short(phase: PhaseSpec) -> PhaseSpec:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     arguments.add_argument("--seeds", type=int, default=3)
-    arguments.add_argument("--trials", type=int, default=14)
+    arguments.add_argument("--trials", type=int, default=12)
     arguments.add_argument("--arms", nargs="+", default=ARMS, choices=ARMS)
     arguments.add_argument("--work", type=Path, required=True, help="where searches are kept")
     arguments.add_argument("--render", action="store_true", help="write the page from what is there")

@@ -96,6 +96,8 @@ def picture(watch: Watch) -> RenderableType:
 
 def time_left(watch: Watch) -> str:
     """How long the trials still take, and what comes after them; empty where nothing is known."""
+    if watch.until is not None and watch.stage.name == "search":
+        return f"{text.duration(max(watch.until - watch.clock(), 1))} left of the budget"
     left = watch.left()
     if left is None or watch.stage.name in ("final", "control"):
         return ""

@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Set, Trust, Weights, parse_shape
+from compressor.cli.options import (
+    RECIPE_OPTION,
+    Budget,
+    Input,
+    Json,
+    Model,
+    Set,
+    Trust,
+    Weights,
+    parse_duration,
+    parse_shape,
+)
 from compressor.cli.output import output
 
 
@@ -21,6 +32,7 @@ def optimize(
         typer.Option("--out", metavar="DIR", help="The run folder; default: runs/MODEL-RECIPE.", show_default=False),
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials to finish.", show_default=False)] = None,
+    budget: Budget = "",
     seed: Annotated[int | None, typer.Option("--seed", help="Seeds everything.", show_default=False)] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Trials that run at the same time.", show_default=False)
@@ -45,7 +57,7 @@ def optimize(
     """
     code = 0
     with output(as_json) as out:
-        from compressor.cli.prepare import prepare
+        from compressor.cli.prepare import check_budget, prepare
         from compressor.cli.preview import preview
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
@@ -54,7 +66,11 @@ def optimize(
         prepared = prepare(
             model,
             recipe,
-            overrides=[*(overrides or ()), *_as_overrides(trials, seed, jobs, untrained, fold)],
+            overrides=[
+                *(overrides or ()),
+                *_as_overrides(trials, seed, jobs, untrained, fold),
+                *_within(parse_duration(budget), trials),
+            ],
             weights=weights,
             trust=trust,
             input_shape=parse_shape(input_shape),
@@ -64,6 +80,7 @@ def optimize(
         if dry_run:
             preview(prepared, out)
         else:
+            check_budget(prepared)
             run = RunFolder.create(folder, prepared.recipe, prepared.network)
             del prepared  # the run reads everything anew from its folder: nothing is held twice
             code = carry_out(run, out)
@@ -77,6 +94,13 @@ def free_folder(model: str, recipe: str, under: Path = Path("runs")) -> Path:
     name = "-".join(part for part in parts if part) or "run"
     candidates = (under / (name if number == 1 else f"{name}-{number}") for number in range(1, 1_000_000))
     return next(folder for folder in candidates if not folder.exists())
+
+
+def _within(budget: float | None, trials: int | None) -> list[str]:
+    """A budget takes the place of the recipe's count of trials, not of one that is asked for beside it."""
+    if budget is None:
+        return []
+    return [f"search.budget={budget:g}", *(["search.trials=0"] if trials is None else [])]
 
 
 def _as_overrides(trials: int | None, seed: int | None, jobs: int | None, untrained: bool, fold: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -34,6 +35,15 @@ Input = Annotated[
 ]
 
 
+Budget = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="How long it may take in all, the final measurement included: 90s, 30m, 1h30m.",
+        show_default=False,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the recipe: search.trials=5. Repeatable."),
@@ -51,6 +61,18 @@ def sizes(text: str, option: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
         raise InputError(f"{option}{text[:60]}: expected sizes such as 3x32x32")
     return tuple(int(part) for part in parts)
+
+
+def parse_duration(given: str) -> float | None:
+    """``1h30m`` in seconds; None for no text. Raises ``InputError``."""
+    if not given:
+        return None
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", given.strip().lower().replace(" ", ""))
+    parts = found.groups() if found else ()
+    seconds = sum(int(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds <= 1e8:
+        raise InputError(f"--budget {given[:60]}: expected a time such as 90s, 30m or 1h30m")
+    return float(seconds)
 
 
 def _recipes(incomplete: str) -> list[str]:

@@ -15,6 +15,7 @@ from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
 from compressor.engine.trained import Glance, glance, refuse_untrained
+from compressor.errors import InputError
 from compressor.export.emit import to_onnx
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
@@ -22,6 +23,8 @@ from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
+from compressor.search.clock import Clock
+from compressor.search.estimate import estimate
 
 _FRESH = "its weights (none were given: --weights FILE)"
 
@@ -77,6 +80,20 @@ def prepare(
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
     notes = (*network.notes, *chosen.data.notes, *chosen.notes, *counts)
     return Prepared(settled, network, chosen.data, space, seen, chosen.normalisation, notes)
+
+
+def check_budget(prepared: Prepared) -> None:
+    """Raise ``InputError`` where not one trial fits into the budget, by far: a guess may be wrong by half."""
+    search = prepared.recipe.search
+    if not search.budget:
+        return
+    trial = estimate(prepared.recipe, prepared.network, prepared.data).trial
+    clock = Clock(prepared.recipe, Path())
+    if trial > 1.5 * clock.for_trials:
+        raise InputError(
+            f"a trial takes about {trial:.0f} s here, and of a budget of {search.budget:.0f} s no more than "
+            f"{clock.for_trials:.0f} s are left for trials: give it more time, or train less (--set training.epochs=1)"
+        )
 
 
 def _few(wanted: int | float, key: str) -> Iterator[str]:

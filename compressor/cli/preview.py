@@ -59,7 +59,7 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
         (
             "time",
             f"about {text.duration(expected.run)}, with this machine as busy as it is: "
-            f"{text.plural(search.trials, 'trial')} of {text.duration(expected.trial)}, {search.jobs} at once{own}",
+            f"{text.plural(expected.trials, 'trial')} of {text.duration(expected.trial)}, {search.jobs} at once{own}",
         ),
     ]
 

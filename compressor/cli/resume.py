@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from compressor.cli.options import Json, RunDir
+from compressor.cli.options import Budget, Json, RunDir, parse_duration
 from compressor.cli.output import output
 
 
-def resume(folder: RunDir, as_json: Json = False) -> None:
-    """Go on with a run that was interrupted; no finished trial is run again. Exit codes are those of optimize."""
+def resume(folder: RunDir, budget: Budget = "", as_json: Json = False) -> None:
+    """Go on with a run that was interrupted; no finished trial is run again. Exit codes are those of optimize.
+
+    With --budget it goes on for that long, whatever its budget was before.
+    """
     with output(as_json) as out:
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
 
-        code = carry_out(RunFolder.open(folder), out)
+        code = carry_out(RunFolder.open(folder), out, more=parse_duration(budget))
     if code:
         raise typer.Exit(code)

@@ -10,10 +10,13 @@ from compressor.search.driver import optimize
 from compressor.search.run_folder import RunFolder
 
 
-def carry_out(run: RunFolder, out: Output) -> int:
-    """Search until the run is finished or interrupted; the exit code of ``optimize``."""
+def carry_out(run: RunFolder, out: Output, *, more: float | None = None) -> int:
+    """Search until the run is finished or interrupted; the exit code of ``optimize``.
+
+    ``more``: a new budget, in seconds from now on.
+    """
     with observer(out.notes) as watching:
-        finished = optimize(run, observer=watching)
+        finished = optimize(run, observer=watching, more=more)
     if finished.result is not None:
         conclude(run, finished.result, out)
     if finished.interrupted:

@@ -70,6 +70,8 @@ class Watch:
     trials: int = 0
     finished: int = 0
     constraints: tuple[str, ...] = ()
+    until: float | None = None
+    """With a budget: when it is over."""
     stage: Stage = field(default_factory=lambda: Stage("reading"))
     baseline: Metrics | None = None
     running: dict[int, Running] = field(default_factory=dict)
@@ -91,6 +93,7 @@ class Watch:
         match event:
             case Started():
                 self.source, self.trials, self.constraints = event.source, event.trials, event.constraints
+                self.until = self.clock() + event.left if event.left else None
                 self.finished = self._finished_before = event.finished
             case Stage():
                 self.stage = event

@@ -162,6 +162,8 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
                     ("search", "seeds", index),
                     f"{name!r} is no parameter of a plugin here{did_you_mean(name, switches)}",
                 )
+    if not recipe.search.trials and not recipe.search.budget:
+        yield ("search", "trials"), "0 means as many as the budget allows, and there is none: [search] budget"
     if recipe.search.sampler == "gp" and importlib.util.find_spec("scipy") is None:
         yield ("search", "sampler"), "'gp' needs scipy: pip install 'compressor[gp]', or choose another sampler"
     yield from outside(recipe.search, ("search",), SEARCH)

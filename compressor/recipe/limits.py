@@ -60,7 +60,8 @@ DISTILLATION = {
 }
 PHASE = {"rounds": _COUNT}
 SEARCH = {
-    "trials": _COUNT,
+    "trials": Range(0, _MANY),
+    "budget": Range(0, 1e8),
     "seed": _SEED,
     "jobs": Range(1, 1024),
     "threads": Range(1, 1024),

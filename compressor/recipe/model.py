@@ -26,7 +26,9 @@ class SearchSpec:
 
     trials: int = 20
     """Trials to train in all, resumed runs included. What a limit screens out before training, duplicates and proposals
-    that change nothing do not count."""
+    that change nothing do not count. 0: as many as the budget allows."""
+    budget: float = 0.0
+    """Seconds that the run may take in all, its final measurement included; 0 means no limit."""
     seed: int = 0
     """Seeds the proposals, and the training of every trial."""
     sampler: Sampler = "tpe"

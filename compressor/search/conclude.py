@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from compressor.engine.trial import read_candidate
 from compressor.errors import RunFolderError
 from compressor.foreign import one_line
 from compressor.probe.result import ProbeResult
+from compressor.search.clock import Clock
 from compressor.search.front import best_first, finalists
 from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
@@ -57,8 +59,11 @@ def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
     return publish(prepared, result, {})
 
 
-def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
-    """Open the test split, measure baseline and finalists for good, choose and judge."""
+def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> Result:
+    """Open the test split, measure baseline and finalists for good, choose and judge.
+
+    With a budget, as many finalists as there is time for, the best first and one at least.
+    """
     recipe, base = prepared.recipe, prepared.baseline.metrics
     chosen = finalists(ledger.front(), base, recipe.objectives, recipe.measure.finalists)
     observer.notify(Stage("final", "baseline"))
@@ -66,7 +71,12 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer) -> Result:
     baseline = _candidate(Candidate.of(base, Plan()), _measure_baseline(prepared, test, observer))
     measured: list[Candidate] = []
     failed: list[str] = []
+    began = time.monotonic()
     for index, candidate in enumerate(chosen):
+        if index and not clock.allows(time.monotonic() - began):
+            observer.notify(Note(f"{len(chosen) - index} candidates are not measured for good: the budget"))
+            break
+        began = time.monotonic()
         observer.notify(Stage("final", candidate.about, (index + 1) / (len(chosen) + 1)))
         try:
             measured.append(_candidate(candidate, _measure(prepared, candidate, test, observer)))

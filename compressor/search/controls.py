@@ -19,6 +19,7 @@ from compressor.foreign import one_line
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
+from compressor.search.clock import Clock
 from compressor.search.executor import Executor, TrialSpec
 from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
@@ -31,13 +32,16 @@ DRAWS = 8
 
 
 def run_controls(
-    prepared: Prepared, best: Candidate, executor: Executor, observer: Observer
+    prepared: Prepared, best: Candidate, executor: Executor, observer: Observer, clock: Clock
 ) -> Iterator[tuple[str, Accuracy]]:
     """Every control arm the recipe asks for, by name, with its validation accuracy. Finished ones are not run again.
 
     An arm that fails, on whosever account, is named and left out: the candidate has been judged without it.
     """
     for name, arm in _arms(prepared, best):
+        if not clock.allows(clock.trial_seconds):
+            observer.notify(Note(f"control {name} left out: the budget is spent"))
+            continue
         observer.notify(Stage("control", name))
         try:
             spec = arm()

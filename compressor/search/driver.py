@@ -12,15 +12,18 @@ from dataclasses import asdict, replace
 
 from compressor.engine.candidate import Constraints
 from compressor.recipe.model import Recipe
+from compressor.search.clock import SPENT, Clock
 from compressor.search.conclude import conclude, not_applicable, preliminary, publish
 from compressor.search.controls import run_controls
+from compressor.search.estimate import estimate
 from compressor.search.executor import Executor
 from compressor.search.interrupts import Interrupts
+from compressor.search.kept import kept
 from compressor.search.layer_times import record_layer_times
 from compressor.search.ledger import Ledger
 from compressor.search.local import LocalExecutor
 from compressor.search.loop import Loop
-from compressor.search.observer import Finished, Note, Observer, Silent, Stage, Started
+from compressor.search.observer import Event, Finished, FrontChanged, Note, Observer, Silent, Stage, Started
 from compressor.search.prepare import Prepared, prepare, with_sensitivities
 from compressor.search.probing import run_probe
 from compressor.search.result import Result
@@ -33,16 +36,20 @@ ExecutorFactory = Callable[[RunFolder, Recipe], Executor]
 
 def local_executor(run: RunFolder, recipe: Recipe) -> Executor:
     """Worker processes on this machine, as many as the recipe has jobs."""
-    jobs = min(recipe.search.jobs, recipe.search.trials)
+    jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
     executor = LocalExecutor(jobs, threads=recipe.search.threads, log=run.path / "workers.log")
     executor.warm()
     return executor
 
 
 def optimize(
-    run: RunFolder, *, observer: Observer | None = None, executor: ExecutorFactory = local_executor
+    run: RunFolder,
+    *,
+    observer: Observer | None = None,
+    executor: ExecutorFactory = local_executor,
+    more: float | None = None,
 ) -> Finished:
-    """Carry the run in ``run`` to its end, from wherever it stands.
+    """Carry the run in ``run`` to its end, from wherever it stands. ``more``: a new budget, seconds from now on.
 
     Never raises ``KeyboardInterrupt``: an interrupted run returns with ``interrupted`` set and can be called again.
     Raises ``InputError`` when model, data and recipe do not fit, or when another process has the folder.
@@ -53,7 +60,7 @@ def optimize(
         run.sweep()
         result, interrupted = None, False
         try:
-            result, interrupted = _carry_on(run, observer, executor, interrupts)
+            result, interrupted = _carry_on(run, observer, executor, interrupts, more)
         except KeyboardInterrupt:
             interrupted = True
         if result is not None:
@@ -65,10 +72,13 @@ def optimize(
 
 
 def _carry_on(
-    run: RunFolder, observer: Observer, make_executor: ExecutorFactory, interrupts: Interrupts
+    run: RunFolder, observer: Observer, make_executor: ExecutorFactory, interrupts: Interrupts, more: float | None
 ) -> tuple[Result | None, bool]:
     recipe = run.recipe()
+    spent = kept(lambda: SPENT.find(run.clock), observer, instead="the budget begins anew")
+    clock = Clock(recipe, run.clock, spent, more)
     with ExitStack() as stack:
+        stack.callback(clock.save)
         executor = make_executor(run, recipe)  # first: workers start up while the baseline is measured
         stack.callback(executor.close)
         stack.callback(executor.cancel_all)
@@ -76,7 +86,7 @@ def _carry_on(
         probe = run_probe(prepared, executor, observer)
         if probe is not None and not probe.applies:
             return not_applicable(prepared, probe), False
-        prepared = with_sensitivities(replace(prepared, probe=probe), executor, observer)
+        prepared = with_sensitivities(replace(prepared, probe=probe), executor, observer, clock.allows_measuring)
         study = Study(run.study, recipe, prepared.space)
         stack.callback(study.close)
         stack.enter_context(study.errors())
@@ -84,15 +94,27 @@ def _carry_on(
             observer.notify(
                 Note(f"{run.study.name} was damaged and lies in {study.set_aside.name} now; ended trials are kept")
             )
-        ledger = _begin(prepared, study, observer)
+        ledger = _begin(prepared, study, observer, clock)
         with interrupts.gentle():
-            Loop(prepared, study, ledger, executor, observer, interrupts).run()
+            Loop(prepared, study, ledger, executor, _Keeping(prepared, ledger, observer), interrupts, clock).run()
         if interrupts.stop:
             return preliminary(prepared, ledger), True
-        return _finish(prepared, ledger, executor, observer), False
+        return _finish(prepared, ledger, executor, observer, clock), False
 
 
-def _begin(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
+class _Keeping:
+    """Writes what is known whenever the front changes, so that a run that is killed leaves a front that can be used."""
+
+    def __init__(self, prepared: Prepared, ledger: Ledger, observer: Observer) -> None:
+        self._prepared, self._ledger, self._observer = prepared, ledger, observer
+
+    def notify(self, event: Event) -> None:
+        self._observer.notify(event)
+        if isinstance(event, FrontChanged) and event.front:
+            self._prepared.run.write_result(preliminary(self._prepared, self._ledger))
+
+
+def _begin(prepared: Prepared, study: Study, observer: Observer, clock: Clock) -> Ledger:
     """Queue the seeds of a new study, and say where the run stands."""
     queued = study.origins()
     seeds, notes = seeds_of(prepared.recipe.search, prepared.space)
@@ -102,25 +124,42 @@ def _begin(prepared: Prepared, study: Study, observer: Observer) -> Ledger:
         if name not in queued:
             study.enqueue(values, origin=name)
     ledger = Ledger.read(prepared, study, observer)
+    trials = _expected(prepared, ledger, observer, clock) if clock.limited else prepared.recipe.search.trials
     observer.notify(
         Started(
             folder=prepared.run.path,
             source=prepared.run.source(),
-            trials=prepared.recipe.search.trials,
+            trials=trials,
             finished=ledger.finished,
             constraints=_limits(prepared.recipe.constraints),
+            left=clock.left if clock.limited else 0.0,
         )
     )
     observer.notify(Stage("search", _stages(prepared)))
     return ledger
 
 
-def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Observer) -> Result:
-    result = publish(prepared, conclude(prepared, ledger, observer), {})
+def _expected(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> int:
+    """How many trials there will be in all, as far as a few steps of training tell; said, since it is a promise."""
+    clock.expect(estimate(prepared.recipe, prepared.baseline.network, prepared.data).trial)
+    search = prepared.recipe.search
+    more = max(int(clock.for_trials * search.jobs / max(clock.trial_seconds, 1e-3)), 0)
+    more = min(more, search.trials - ledger.finished) if search.trials else more
+    observer.notify(
+        Note(
+            f"{clock.left:.0f} s of the budget are left: about {more} trials of {clock.trial_seconds:.0f} s, "
+            "then the final measurement"
+        )
+    )
+    return ledger.finished + more
+
+
+def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Observer, clock: Clock) -> Result:
+    result = publish(prepared, conclude(prepared, ledger, observer, clock), {})
     if result.best is None:
         return result
     record_layer_times(prepared.run, result.best.digest, prepared.recipe.measure.batch, observer)
-    controls = dict(run_controls(prepared, result.best, executor, observer))
+    controls = dict(run_controls(prepared, result.best, executor, observer, clock))
     return publish(prepared, result, controls) if controls else result
 
 

@@ -15,6 +15,7 @@ from compressor.data.dataset import Data
 from compressor.engine.space import PhaseSpec
 from compressor.graph.network import Network
 from compressor.recipe.model import Recipe
+from compressor.search.clock import FINALIST, MOST_KEPT
 from compressor.train.device import training_device
 from compressor.train.spec import TrainingSpec
 
@@ -24,8 +25,6 @@ _SCORING = 1 / 3
 """An image scored, or asked of a teacher, against one trained on: forward alone, not forward and backward."""
 _TRIAL = 4.0
 """Seconds a trial takes besides: its file written, checked and timed."""
-_FINALIST = 15.0
-"""Seconds of the final measurement of one file."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,8 @@ class Estimate:
     """Seconds, on this machine as busy as it is now, for networks as large as the baseline."""
 
     trial: float
+    trials: int
+    """As many as the recipe asks for, or as the budget allows."""
     run: float
     own_training: bool
     """Training functions of the user's own take part, of which nothing is known."""
@@ -44,15 +45,20 @@ def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     trainings = list(_trainings(recipe.phases, recipe.training))
     trial = _TRIAL + sum(times * _seconds(spec, data, pace) for times, spec in trainings)
     search = recipe.search
-    jobs = max(min(search.jobs, search.trials, (os.cpu_count() or 1) // search.threads), 1)
+    jobs = max(min(search.jobs, search.trials or search.jobs, (os.cpu_count() or 1) // search.threads), 1)
     arms = sum(asdict(recipe.controls).values())
     probe = recipe.probe
     probed = 0.0
     if probe is not None:
         images = min(probe.limit, len(data.train)) if probe.limit else len(data.train)
         probed = len(probe.tilings) * probe.sets * probe.repeats * probe.epochs * images * pace
-    run = (search.trials * trial + arms * trial + probed) / jobs + (recipe.measure.finalists + 1) * _FINALIST
-    return Estimate(trial, run, any(spec.function for _, spec in trainings))
+    own = any(spec.function for _, spec in trainings)
+    end = (recipe.measure.finalists + 1) * FINALIST
+    if not search.budget:
+        return Estimate(trial, search.trials, (search.trials * trial + arms * trial + probed) / jobs + end, own)
+    end = min(end, MOST_KEPT * search.budget)
+    fitting = max(int((search.budget - end - probed / jobs) * jobs / trial), 0)
+    return Estimate(trial, min(fitting, search.trials or fitting), search.budget, own)
 
 
 def _trainings(phases: Sequence[PhaseSpec], default: TrainingSpec) -> Iterator[tuple[int, TrainingSpec]]:

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, Refusal, TrialError, WorkerLost
+from compressor.search.clock import Clock
 from compressor.search.front import USUAL_DROP
 from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
@@ -21,7 +22,10 @@ from compressor.search.seeds import automatic_seeds
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
-from compressor.search.surrogate.proposer import Proposer, Suggestion
+from compressor.search.surrogate.proposer import PATIENCE_SECONDS, Proposer, Suggestion
+
+LOOKS = 0.1
+"""Share of what a budget leaves for trials that the first looks may take."""
 
 
 class Guide(Protocol):
@@ -34,13 +38,11 @@ class Guide(Protocol):
         """What to train next, given outcomes and running trials by digest; None: the study's sampler proposes."""
 
 
-def guide_of(prepared: Prepared, planner: Planner, stopped: Callable[[], bool]) -> Guide:
+def guide_of(prepared: Prepared, planner: Planner, clock: Clock, stopped: Callable[[], bool]) -> Guide:
     """The guide that the recipe asks for; ``stopped`` says when nothing new is to be begun."""
-    return (
-        Modelled(prepared, planner, stopped)
-        if prepared.recipe.search.sampler == "surrogate"
-        else Plain(prepared, planner)
-    )
+    if prepared.recipe.search.sampler == "surrogate":
+        return Modelled(prepared, planner, clock, stopped)
+    return Plain(prepared, planner)
 
 
 class Plain:
@@ -59,7 +61,7 @@ class Plain:
 class Modelled:
     """Proposes by the surrogate; every plan is looked at before it is trained."""
 
-    def __init__(self, prepared: Prepared, planner: Planner, stopped: Callable[[], bool]) -> None:
+    def __init__(self, prepared: Prepared, planner: Planner, clock: Clock, stopped: Callable[[], bool]) -> None:
         self._space, self._planner, self._stopped = prepared.space, planner, stopped
         self._slots = prepared.recipe.search.jobs
         self._looks = Looks(prepared.run.looks, self._look)
@@ -71,6 +73,7 @@ class Modelled:
             reference_point(recipe.constraints, USUAL_DROP),
             seeds=[values for _, values in automatic_seeds(prepared.space)],
             seed=recipe.search.seed,
+            patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials),
         )
 
     def plan(self, values: Values) -> Plan:

@@ -7,6 +7,7 @@ ask → values → plan → effective edits → digest ─ tried?   → told wit
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, MachineError, Refusal, WorkerLost
+from compressor.search.clock import Clock
 from compressor.search.executor import Executor, TrialSpec
 from compressor.search.guide import guide_of
 from compressor.search.interrupts import Interrupts
@@ -45,9 +47,10 @@ class Loop:
         executor: Executor,
         observer: Observer,
         interrupts: Interrupts,
+        clock: Clock,
     ) -> None:
         self._prepared, self._study, self._ledger = prepared, study, ledger
-        self._observer, self._interrupts = observer, interrupts
+        self._observer, self._interrupts, self._clock = observer, interrupts, clock
         self._slots = executor.slots
         self._search = prepared.recipe.search
         self._jobs: Jobs[int] = Jobs(
@@ -65,7 +68,7 @@ class Loop:
             failed=prepared.sensitivities.failed,
             cancelled=self._cancel_if_asked,
         )
-        self._guide = guide_of(prepared, planner, lambda: interrupts.stop)
+        self._guide = guide_of(prepared, planner, clock, self._begins_nothing_new)
         self._nothing_new = 0
         """Proposals in a row that were tried before or change nothing."""
         self._in_vain = 0
@@ -90,17 +93,23 @@ class Loop:
             )
         if self._in_vain >= self._search.patience:
             self._observer.notify(Note(self._exhausted()))
+        elif self._clock.limited and not self._interrupts.stop and not self._clock.allows_trial():
+            self._observer.notify(Note("no time for another trial: what is left is for the final measurement"))
 
     # --- propose -------------------------------------------------------------------------------------------------
 
     def _wants_more(self) -> bool:
+        trials = self._search.trials or math.inf
         return (
-            not self._interrupts.stop
+            not self._begins_nothing_new()
             and self._broken is None
             and len(self._running) < self._slots
-            and self._ledger.finished + len(self._running) < self._search.trials
+            and self._ledger.finished + len(self._running) < trials
             and self._in_vain < self._search.patience
         )
+
+    def _begins_nothing_new(self) -> bool:
+        return self._interrupts.stop or not self._clock.allows_trial()
 
     def _exhausted(self) -> str:
         """Why no more is proposed."""
@@ -113,7 +122,7 @@ class Loop:
 
     def _propose(self) -> None:
         self._suggest()
-        if self._interrupts.stop:
+        if self._begins_nothing_new():
             return
         proposal = self._study.ask(by_chance=self._nothing_new >= self._search.patience // 3)
         undecided = _Running(proposal.number, "", "could not be planned", time.monotonic())
@@ -191,10 +200,12 @@ class Loop:
             case Abandoned(number, reason, machine):
                 self._broken = machine or self._broken
                 self._give_up(self._running.pop(number), reason)
+                if self._clock.is_overdue():
+                    self._observer.notify(Note(f"trial {number} is ended: the budget is over; resume begins it anew"))
 
     def _cancel_if_asked(self) -> bool:
         """Whether what runs has been, or now is, ended at once."""
-        if self._interrupts.cancel:
+        if self._interrupts.cancel or self._clock.is_overdue():
             self._jobs.cancel()
         return self._jobs.cancelled
 
@@ -204,6 +215,8 @@ class Loop:
         self._study.tell(running.number, outcome, self._prepared.baseline.metrics, seconds=seconds)
         self._ledger.add(running.number, running.digest, outcome)
         self._in_vain = self._in_vain + 1 if outcome.status == "screened" else 0
+        if outcome.status in ("complete", "stopped"):
+            self._clock.note_trial(seconds)
         finished = self._ledger.finished
         self._observer.notify(
             TrialEnded(running.number, running.digest, running.about, outcome, None, finished),

@@ -22,11 +22,13 @@ class Started:
     source: str
     """Where the model came from."""
     trials: int
-    """Trials the run is to have finished in all."""
+    """Trials the run is to have finished in all; with a budget, as many as will about fit."""
     finished: int
     """Trials that are finished already."""
     constraints: tuple[str, ...] = ()
     """The limits, one line each."""
+    left: float = 0.0
+    """With a budget: seconds of it that are left."""
 
 
 @dataclass(frozen=True)

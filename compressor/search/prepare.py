@@ -4,6 +4,7 @@ sensitivities. What was measured once is read back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -59,9 +60,11 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     return Prepared(run, recipe, data, baseline, Sensitivities(), space)
 
 
-def with_sensitivities(prepared: Prepared, executor: Executor, observer: Observer) -> Prepared:
+def with_sensitivities(
+    prepared: Prepared, executor: Executor, observer: Observer, goes_on: Callable[[], bool] = lambda: True
+) -> Prepared:
     """The same with what the sites of its plugins are worth: seconds to minutes of measuring, by the workers."""
-    measured = sensitivities_of(prepared.run, prepared.recipe, prepared.space, executor, observer)
+    measured = sensitivities_of(prepared.run, prepared.recipe, prepared.space, executor, observer, goes_on)
     return replace(prepared, sensitivities=measured)
 
 

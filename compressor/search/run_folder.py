@@ -6,6 +6,7 @@
     study.db             the study (SQLite)
     baseline/            model.pt2, model.onnx, metrics.json (last), final.json
     sensitivities.json   evidence measured once; until all of it is, sensitivities.part.jsonl
+    clock.json           seconds spent and allowed, all sessions together
     looks.jsonl          plans that were looked at untrained, where a model of the answers proposes
     probe/<arm>/         trial.json, log.txt, score.json, outcome.json
     probe.json           what the probe found, once it is over
@@ -113,6 +114,10 @@ class RunFolder:
     @property
     def measured_sites(self) -> Path:
         return self.path / "sensitivities.part.jsonl"
+
+    @property
+    def clock(self) -> Path:
+        return self.path / "clock.json"
 
     @property
     def looks(self) -> Path:

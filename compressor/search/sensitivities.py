@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +37,17 @@ MOST_HANGS = 2
 
 
 def sensitivities_of(
-    run: RunFolder, recipe: Recipe, space: SearchSpace, executor: Executor, observer: Observer
+    run: RunFolder,
+    recipe: Recipe,
+    space: SearchSpace,
+    executor: Executor,
+    observer: Observer,
+    goes_on: Callable[[], bool] = lambda: True,
 ) -> Sensitivities:
-    """What the sites of the plugins are worth whose policy asks for it; read back where it is known."""
+    """What the sites of the plugins are worth whose policy asks for it; read back where it is known.
+
+    Once ``goes_on`` says no, no more sites are measured; the others rank last.
+    """
     known = kept(lambda: SENSITIVITIES.find(run.sensitivities), observer, instead="they are measured again")
     if known is not None:
         return known
@@ -47,7 +55,7 @@ def sensitivities_of(
     uses = tuple(
         (use.name, use.options, use.only, use.skip) for _, use in uses_of(space.phases) if POLICIES[use.policy].measured
     )
-    measured = _Measuring(run, recipe, executor, observer).all(uses) if uses else Sensitivities()
+    measured = _Measuring(run, recipe, executor, observer, goes_on).all(uses) if uses else Sensitivities()
     SENSITIVITIES.write(run.sensitivities, measured)
     run.measured_sites.unlink(missing_ok=True)
     return measured
@@ -73,6 +81,7 @@ class _Measuring:
     recipe: Recipe
     executor: Executor
     observer: Observer
+    goes_on: Callable[[], bool]
     hangs: Counter[str] = field(default_factory=Counter)
 
     def all(self, uses: tuple[Use, ...]) -> Sensitivities:
@@ -117,6 +126,10 @@ class _Measuring:
         running: dict[Future[Any], tuple[Edit, int]] = {}
         done = len(every) - len(todo)
         while waiting or running:
+            if waiting and not self.goes_on():
+                self.observer.notify(Note(f"{len(waiting)} sites are not measured, and rank last: the budget"))
+                waiting.clear()
+                continue
             while waiting and len(running) < self.executor.slots:
                 edit, attempt = waiting.pop()
                 if self.hangs[edit.plugin] >= MOST_HANGS:

@@ -64,6 +64,8 @@ class Study:
         self._file, self._search, self._space = file, recipe.search, space
         self._objectives = recipe.objectives
         self._constraints = (PLAN, *(name for name, limit in asdict(recipe.constraints).items() if limit is not None))
+        self._open: dict[int, Trial] = {}
+        """Trials of this session that have not ended, so that none has to be looked up."""
         self.set_aside: Path | None = set_aside(file) if is_damaged(file) else None
         """Where a damaged study was moved to."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -75,6 +77,9 @@ class Study:
                 directions=["maximize" if name == "accuracy" else "minimize" for name in self._objectives],
                 load_if_exists=True,
             )
+            self._begun = sum(record.notes.get("status") != "interrupted" for record in self.records())
+            """Trials that were begun, but for those begun again: it seeds the sampler, so that runs can be resumed."""
+            self._queued = len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
         if len(self._study.directions) != len(self._objectives):
             raise RunFolderError(
                 f"{file}: was begun with {len(self._study.directions)} objectives, the recipe has "
@@ -105,16 +110,17 @@ class Study:
 
     def has_queued(self) -> bool:
         """Whether something is proposed before the sampler is asked."""
-        return bool(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        return self._queued > 0
 
     # --- begin ---------------------------------------------------------------------------------------------------
 
     def ask(self, *, by_chance: bool = False) -> Proposal:
         """The next proposal: what is queued, else what the sampler says (``by_chance``: the random sampler)."""
-        begun = [r for r in self.records() if r.notes.get("status") != "interrupted"]
-        seed = (self._search.seed * _STRIDE + len(begun)) % _SEEDS
+        seed = (self._search.seed * _STRIDE + self._begun) % _SEEDS
         self._study.sampler = _sampler("random" if by_chance else self._search.sampler, seed)
         trial = self._study.ask()
+        self._open[trial.number] = trial
+        self._begun, self._queued = self._begun + 1, max(self._queued - 1, 0)
         values: dict[str, Value] = {}
         for parameter in self._space.parameters:
             if self._search.sampler in _FLAT or parameter.when is None or values.get(parameter.when) is True:
@@ -133,6 +139,7 @@ class Study:
     def enqueue(self, values: Mapping[str, Value], **notes: Any) -> None:
         """Propose these values before anything else; what they leave open the sampler fills in."""
         self._study.enqueue_trial(dict(values), user_attrs=notes)
+        self._queued += 1
 
     def note_candidate(self, number: int, digest: str, about: str) -> None:
         """Remember what a running trial turned out to do."""
@@ -144,7 +151,7 @@ class Study:
         """How the trial ended, or the earlier trial it equals."""
         self._note_end(number, status=outcome.status, reason=outcome.reason, **notes)
         if outcome.status == "failed":
-            self._study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+            self._end(number, state=TrialState.FAIL)
         else:
             constraints = {PLAN: _stopped_by(outcome, baseline), **outcome.excess}
             self._tell_values(number, outcome.metrics or baseline, baseline, constraints)
@@ -163,7 +170,8 @@ class Study:
         self.enqueue(record.values, retry_of=record.number, **origin)
         if record.running:
             self._note_end(record.number, status="interrupted", reason=reason)
-            self._study.tell(record.number, state=TrialState.FAIL, skip_if_finished=True)
+            self._end(record.number, state=TrialState.FAIL)
+            self._begun -= 1
 
     def _tell_values(self, number: int, metrics: Metrics, baseline: Metrics, constraints: Mapping[str, float]) -> None:
         self._constrain(number, constraints)
@@ -171,7 +179,11 @@ class Study:
         told = [
             1.0 - value if name == "accuracy" else value for name, value in zip(self._objectives, values, strict=True)
         ]
-        self._study.tell(number, told, skip_if_finished=True)
+        self._end(number, told)
+
+    def _end(self, number: int, values: list[float] | None = None, state: TrialState | None = None) -> None:
+        self._study.tell(number, values, state=state, skip_if_finished=True)
+        self._open.pop(number, None)
 
     def _note_end(self, number: int, **notes: Any) -> None:
         self._running(number).set_user_attr(_END, {key: value for key, value in notes.items() if value != ""})
@@ -186,8 +198,10 @@ class Study:
                 trial.set_constraint(name, value if math.isfinite(value) else 1.0)
 
     def _running(self, number: int) -> Trial:
-        frozen = self._study.get_trials(deepcopy=False)[number]
-        return Trial(self._study, frozen._trial_id)
+        if number not in self._open:  # begun by an earlier session
+            frozen = self._study.get_trials(deepcopy=False)[number]
+            self._open[number] = Trial(self._study, frozen._trial_id)
+        return self._open[number]
 
 
 def _sampler(name: str, seed: int) -> BaseSampler:

@@ -18,6 +18,7 @@ from compressor.engine.survey import surveyor
 from compressor.plugin import sites_of
 from compressor.recipe.model import ControlsSpec
 from compressor.registry import make
+from compressor.search.clock import Clock
 from compressor.search.controls import at_random, run_controls, unchanged, undistilled
 from compressor.search.executor import TrialSpec
 from compressor.search.observer import Event, Note
@@ -50,6 +51,10 @@ class Notes:
             self.notes.append(event.text)
 
 
+def unlimited(prepared: Prepared) -> Clock:
+    return Clock(prepared.recipe, prepared.run.clock)
+
+
 def test_undistilled_is_the_same_plan_on_labels_alone() -> None:
     (phase,) = undistilled(PLAN).phases
     assert phase.training == replace(TRAINING, distillation=Distillation())
@@ -79,13 +84,13 @@ def test_every_arm_is_run_once_and_reported(prepared: Prepared) -> None:
     best = Candidate.of(outcome.metrics, PLAN, digest=PLAN.digest, trial=0)
 
     executor = Scripted(lambda spec: run_job(spec, lambda stage, share: None))
-    arms = dict(run_controls(prepared, best, executor, Notes()))
+    arms = dict(run_controls(prepared, best, executor, Notes(), unlimited(prepared)))
     assert set(arms) == set(ALL)
     assert all(0 <= accuracy.validation <= 1 for accuracy in arms.values())
     assert [spec.kind for spec in executor.submitted] == ["scratch", "control", "control", "control"]
 
     again = Scripted()
-    assert dict(run_controls(prepared, best, again, Notes())) == arms
+    assert dict(run_controls(prepared, best, again, Notes(), unlimited(prepared))) == arms
     assert again.submitted == []
 
 
@@ -93,7 +98,7 @@ def test_an_arm_that_fails_is_told_and_left_out(prepared: Prepared) -> None:
     best = Candidate.of(prepared.baseline.metrics, PLAN, digest="x", trial=0)
     seen = Notes()
     executor = Scripted(lambda spec: Outcome("failed", reason="no luck"))
-    assert dict(run_controls(prepared, best, executor, seen)) == {}
+    assert dict(run_controls(prepared, best, executor, seen, unlimited(prepared))) == {}
     assert seen.notes == [f"control {name} gave nothing: no luck" for name in ALL]
     assert Path(executor.submitted[0].source).name == "x"
 
@@ -104,6 +109,6 @@ def test_edits_with_nowhere_else_to_go_have_no_random_arm(prepared: Prepared) ->
     plan = Plan((Phase("p", tuple(Edit("binarize", path) for path in everywhere), TRAINING),))
     best = Candidate.of(prepared.baseline.metrics, plan, digest="x", trial=0)
     seen, executor = Notes(), Scripted()
-    assert dict(run_controls(prepared, best, executor, seen)) == {}
+    assert dict(run_controls(prepared, best, executor, seen, unlimited(prepared))) == {}
     assert seen.notes == ["control random left out: the edits have nowhere else to go"]
     assert executor.submitted == []

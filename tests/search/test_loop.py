@@ -22,6 +22,7 @@ from compressor.engine.space import Parameter, SearchSpace
 from compressor.errors import ForeignError, MachineError, NoAnswer, TrialError, WorkerLost
 from compressor.knobs import Choice
 from compressor.recipe.model import Recipe, Sampler, SearchSpec
+from compressor.search.clock import Clock
 from compressor.search.executor import TrialSpec
 from compressor.search.interrupts import Interrupts
 from compressor.search.jobs import ATTEMPTS
@@ -50,7 +51,12 @@ class Session:
     """One driver's life on a folder."""
 
     def __init__(
-        self, folder: Path, search: SearchSpec, limits: Constraints | None = None, space: SearchSpace = SPACE
+        self,
+        folder: Path,
+        search: SearchSpec,
+        limits: Constraints | None = None,
+        space: SearchSpace = SPACE,
+        clock: Clock | None = None,
     ) -> None:
         self.prepared = prepared(folder, search, limits, space)
         recipe = self.prepared.recipe
@@ -62,9 +68,10 @@ class Session:
         self.seen = Recorder()
         self.ledger = Ledger.read(self.prepared, self.study, self.seen)
         self.interrupts = Interrupts()
+        self.clock = clock or Clock(recipe, folder / "clock.json")
 
     def run(self, executor: Scripted) -> Session:
-        Loop(self.prepared, self.study, self.ledger, executor, self.seen, self.interrupts).run()
+        Loop(self.prepared, self.study, self.ledger, executor, self.seen, self.interrupts, self.clock).run()
         self.study.close()
         return self
 

@@ -75,10 +75,11 @@ class Proposer:
         reference: Sequence[float],
         seeds: Sequence[Values],
         seed: int,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._looks, self._encoding, self._scale = looks, encoding, scale
         self._reference = np.asarray(reference, dtype=np.float64)
-        self._seeds, self._seed = seeds, seed
+        self._seeds, self._seed, self._patience = seeds, seed, patience
         self._surrogate = Surrogate()
         self._begun = False
 
@@ -106,7 +107,7 @@ class Proposer:
         """Seeds and plans by chance."""
         self._looks.at(list(self._seeds))
         for _ in range(FIRST):  # fewer where the space is small, or most of its plans are refused
-            slow = self._looks.count >= FEWEST and self._looks.seconds > PATIENCE_SECONDS
+            slow = self._looks.count >= FEWEST and self._looks.seconds > self._patience
             if self._looks.count >= FIRST or self._looks.stopped or slow:
                 break
             self._looks.at([self._encoding.by_chance(rng) for _ in range(4)])

@@ -1,0 +1,113 @@
+"""A budget over all sessions of a run: when trials end, what is kept for the end, and who is late."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from search_support import SMALL, Scripted
+from test_loop import Session
+
+from compressor.data.spec import DataSpec
+from compressor.errors import WorkerLost
+from compressor.recipe.model import MeasureSpec, Recipe, SearchSpec
+from compressor.search.clock import FINALIST, SPENT, Clock, Spent
+from compressor.search.observer import Note
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def recipe(budget: float) -> Recipe:
+    return Recipe(DataSpec(name="digits"), search=SearchSpec(trials=0, budget=budget), measure=MeasureSpec(finalists=3))
+
+
+def test_trials_begin_while_they_will_end_before_the_final_measurement(tmp_path: Path) -> None:
+    time = Time()
+    clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
+    clock.note_trial(80)
+    clock.note_trial(120)
+    assert clock.for_trials == 1000 - 4 * FINALIST
+    time.now += 1000 - 4 * FINALIST - 100
+    assert clock.allows_trial()
+    time.now += 1
+    assert not clock.allows_trial()
+    assert not clock.is_overdue()
+    time.now += 100 + 50
+    assert clock.is_overdue()
+    assert clock.left > 0
+
+
+def test_a_small_budget_keeps_a_quarter_for_the_end(tmp_path: Path) -> None:
+    assert Clock(recipe(100), tmp_path / "clock.json").for_trials == pytest.approx(75, abs=1)
+
+
+def test_sessions_add_up_and_a_new_budget_counts_from_now(tmp_path: Path) -> None:
+    file, time = tmp_path / "clock.json", Time()
+    first = Clock(recipe(1000), file, now=time)
+    time.now += 400
+    first.save()
+    time.now += 5000  # nobody works
+    assert Clock(recipe(1000), file, SPENT.read(file), now=time).left == 600
+    assert Clock(recipe(1000), file, SPENT.read(file), more=50, now=time).left == 50
+    assert Clock(recipe(0), file, Spent(400, math.inf), more=50, now=time).left == 50
+
+
+def test_without_a_budget_nothing_is_late(tmp_path: Path) -> None:
+    time = Time()
+    clock = Clock(recipe(0), tmp_path / "clock.json", now=time)
+    clock.note_trial(1e6)
+    time.now += 1e9
+    assert clock.allows_trial()
+    assert clock.allows_measuring()
+    assert clock.allows(1e9)
+    assert not clock.is_overdue()
+
+
+def test_the_search_ends_when_its_time_is_over_and_says_so(tmp_path: Path) -> None:
+    time = Time()
+    search = SearchSpec(trials=0, budget=1000.0)
+
+    class Slow(Scripted):
+        def release(self) -> None:
+            time.now += 200
+            super().release()
+
+    clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
+    clock.expect(200)
+    session = Session(tmp_path, search, clock=clock)
+    clock.note_trial = lambda seconds: Clock.note_trial(clock, 200)  # type: ignore[method-assign]
+    session.run(Slow())
+    assert session.ledger.finished == 4
+    assert [note.text for note in session.seen.of(Note)][-1].startswith("no time for another trial")  # type: ignore[attr-defined]
+
+
+def test_a_trial_that_is_late_is_ended_and_proposed_again(tmp_path: Path) -> None:
+    time = Time()
+
+    class Hanging(Scripted):
+        def submit(self, spec, progress=None):  # type: ignore[no-untyped-def]
+            time.now += 2000
+            return super().submit(spec, progress)
+
+        def cancel_all(self) -> None:
+            super().cancel_all()
+            for future, _ in self.held:
+                future.set_exception(WorkerLost("ended"))
+            self.held.clear()
+
+    executor = Hanging()
+    executor.hold = True
+    clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
+    session = Session(tmp_path, SearchSpec(trials=0, budget=1000.0), space=SMALL, clock=clock).run(executor)
+    assert executor.cancelled == 1
+    assert session.ledger.finished == 0
+    resumed = Session(tmp_path, SearchSpec(trials=1), space=SMALL).run(again := Scripted())
+    assert again.submitted[0].plan == executor.submitted[0].plan
+    assert resumed.ledger.finished == 1
