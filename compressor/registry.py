@@ -127,6 +127,12 @@ def titled(name: str) -> str:
     return str(next((found for found in claims if found.own), *claims[:1])) if claims else f"plugin {name!r}"
 
 
+def module_of(name: str) -> str:
+    """The module that the plugin called ``name`` is in, as its entry point says; empty for an unknown one."""
+    claims = [found for found in discover() if found.name == name]
+    return next((found for found in claims if found.own), claims[0]).value.partition(":")[0] if claims else ""
+
+
 def unknown(name: str) -> str:
     """What to say where no plugin is called ``name``; empty where one is. Reads metadata only."""
     names = {found.name for found in discover()}
@@ -157,7 +163,7 @@ def construct(plugin: type[Plugin], options: Mapping[str, Any], name: str) -> Pl
     except ValidationError as error:
         raise PluginError(f"plugin {name!r}: {_first_problem(error)}") from error
     except (Exception, SystemExit) as error:  # a plugin's own __post_init__ may raise anything
-        raise PluginError(f"plugin {name!r}: {described(error)}") from error
+        raise PluginError(f"plugin {name!r}: {described(error, plugin.__module__)}") from error
 
 
 def options_of(plugin: type[Plugin]) -> tuple[Option, ...]:
@@ -187,7 +193,7 @@ def _import(found: Found) -> Working | Broken:
         thing = importlib.metadata.EntryPoint(found.name, found.value, GROUP).load()
         problem = _problem(thing)
     except (Exception, SystemExit) as error:  # foreign code may raise anything while it is imported
-        return Broken(found, f"importing {found.value} failed: {described(error)}")
+        return Broken(found, f"importing {found.value} failed: {described(error, found.value.partition(':')[0])}")
     return Broken(found, problem) if problem else Working(found, thing)
 
 

@@ -26,7 +26,7 @@ LAYERS = [
     {"export"},
     {"measure", *ALIASES},  # measure.layers times what export writes
     {"engine", "probe"},
-    {"testing", "recipe"},
+    {"testing", "recipe", "scaffold"},
     {"search"},
     {"report"},
     {"cli", "__main__"},

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import broken_plugins
 import pytest
 import torch
 from broken_plugins import BROKEN, Sound
 
+from compressor.errors import GraphError
 from compressor.plugin import Plugin
+from compressor.registry import make
 from compressor.testing import Finding, PluginContract, check_plugin, small_networks
 from compressor.testing.contract import CHECKS
 
@@ -31,7 +35,7 @@ def test_a_sound_plugin_has_no_findings() -> None:
 )
 def test_a_broken_plugin_is_caught(check: str, plugin: type[Plugin]) -> None:
     findings = check_plugin(plugin(), one_network())
-    assert check in {finding.check for finding in findings}, "\n".join(map(str, findings))
+    assert check in {name for finding in findings for name in (finding.check, *finding.also)}, findings
 
 
 def test_every_check_has_something_to_catch() -> None:
@@ -52,10 +56,38 @@ def test_no_site_anywhere_is_a_finding() -> None:
     assert [finding.check for finding in findings] == ["there-is-something-to-rewrite"]
 
 
-def test_an_exception_is_a_finding_with_its_kind() -> None:
-    findings = check_plugin(broken_plugins.CrashingSites(), one_network())
-    assert "KeyError" in str(findings[0])
+@pytest.mark.parametrize("error", [KeyError("lost"), GraphError("the network has no node 'x'"), SystemExit(3)])
+@pytest.mark.parametrize("method", ["sites", "rewrite"])
+def test_an_error_is_one_finding_with_its_kind_and_the_line_that_raised_it(method: str, error: BaseException) -> None:
+    """However many checks it stops, on however many networks."""
+
+    def fails(*_: object) -> None:
+        raise error  # the line
+
+    line = fails.__code__.co_firstlineno + 1
+    (finding,) = check_plugin(type("Failing", (Sound,), {method: fails, "__module__": __name__})())
+    assert finding.places > 10
+    assert len(finding.also) > 5
+    assert type(error).__name__ in str(finding)
+    assert f"{__file__}, line {line})" in str(finding)
+    assert "times more" in str(finding)
+
+
+def test_an_error_in_a_library_is_put_down_to_the_line_that_called_it(install) -> None:
+    """Also where the plugin is installed among libraries itself."""
+    source = (Path(__file__).parent / "broken_plugins.py").read_text()
+    source += "\n\n@dataclass(frozen=True)\nclass Odd(Sound):\n"
+    source += "    def rewrite(self, editor, site, choice):\n        torch.zeros(2) @ torch.zeros(3)\n"
+    install("site-packages", {"odd": "odd_plugin:Odd"}, source, "odd_plugin")
+    (finding,) = check_plugin(make("odd"), one_network())
+    assert f"odd_plugin.py, line {len(source.splitlines())})" in finding.message
+
+
+def test_one_message_of_a_check_is_said_once() -> None:
+    idle = check_plugin(broken_plugins.Idle())
+    assert [finding.message for finding in idle] == ["the editor recorded no change", "nothing changed"]
     assert str(Finding("check", "net", "path", "wrong")) == "[check] net path: wrong"
+    assert str(Finding("check", "", "", "wrong", places=3)) == "[check], and 2 times more: wrong"
 
 
 def test_checking_leaves_the_random_state_and_the_networks_alone() -> None:

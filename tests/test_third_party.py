@@ -8,12 +8,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
+from compressor.testing import check_plugin, small_networks
+
 PACKAGE = Path(__file__).parent / "third_party_plugin"
 PAGE = Path(__file__).parents[1] / "docs" / "write_a_plugin.md"
+STEPS = PAGE.with_name("two_plugins.md")
 
 
 def run(site_packages: Path, *command: str) -> subprocess.CompletedProcess[str]:
@@ -93,3 +97,11 @@ def test_the_page_shows_the_package_as_it_is() -> None:
     assert source in python
     assert (PACKAGE / "pyproject.toml").read_text() in toml
     assert len(source.splitlines()) <= 40
+
+
+def test_the_plugins_that_are_written_step_by_step_pass_the_conformance_kit() -> None:
+    sources = re.findall(r"```python\n(# \w+\.py\n.*?)```", STEPS.read_text(), flags=re.DOTALL)
+    for source, name in zip(sources, ("DropLayers", "EightBits"), strict=True):
+        module: dict[str, Any] = {"__name__": name}
+        exec(compile(source, name, "exec"), module)
+        assert check_plugin(module[name](), {"chain": small_networks()["chain"]}) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,19 +14,19 @@ from compressor.cli.draw import draw
 from compressor.cli.failures import NO
 from compressor.cli.options import PLUGIN_ARGUMENT, Json
 from compressor.cli.output import Output, output
-from compressor.errors import CompressorError, NoAnswer
+from compressor.errors import CompressorError, InputError, NoAnswer
 from compressor.report import text
 from compressor.report.table import table
 
 if TYPE_CHECKING:
     from compressor.registry import Found
 
-app = typer.Typer(help="List the installed plugins, or check one.", invoke_without_command=True)
+app = typer.Typer(help="List the installed plugins, check one, or begin a new one.", invoke_without_command=True)
 
 
 @app.callback()
 def plugins(context: typer.Context, as_json: Json = False) -> None:
-    """List the installed plugins, or check one."""
+    """List the installed plugins, check one, or begin a new one."""
     if context.invoked_subcommand is None:
         with output(as_json) as out:
             _list(out)
@@ -98,7 +99,36 @@ def check(name: Annotated[str, PLUGIN_ARGUMENT], as_json: Json = False) -> None:
             out.document({"plugin": name, "findings": [asdict(finding) for finding in findings]})
         else:
             for finding in findings:
-                out.line(text.clean(str(finding)))
+                out.paragraph(str(finding))
             out.line(f"{name}: {text.plural(len(findings), 'finding')}" if findings else f"{name}: keeps its contract")
     if findings:
         raise typer.Exit(NO)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What recipes will call it: low-rank.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="The folder to write; default compressor-NAME.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a package with a plugin that works and a test that it passes, to be changed into what you want."""
+    with output(as_json) as shown:
+        from compressor.registry import discover
+        from compressor.scaffold import names_of, write_plugin
+
+        names = names_of(name)
+        if any(found.name == name for found in discover()):
+            raise InputError(f"a plugin called {name!r} is installed already; choose another name")
+        folder = out or Path(names.package)
+        files = write_plugin(names, folder)
+        if as_json:
+            shown.document({"name": name, "folder": str(folder), "files": [str(file) for file in files]})
+            return
+        for file in files:
+            shown.line(text.clean(str(file)))
+        shown.line()
+        shown.line(text.clean(f"next: pip install --editable {folder}"))
+        shown.line(text.clean(f"      compressor plugins check {name}"))

@@ -14,7 +14,7 @@ from compressor.graph.editor import Change, Editor
 from compressor.graph.network import Network
 from compressor.knobs import Value
 from compressor.plugin import Plugin, Refused, Site
-from compressor.registry import make, titled
+from compressor.registry import make, module_of, titled
 
 
 def find_site(plugin: Plugin, network: Network, path: str) -> Site:
@@ -36,7 +36,7 @@ def acting(plugin: str, site: str = "") -> Iterator[None]:
     whose = f"{titled(plugin)}, site {site}" if site else titled(plugin)
     mention(whose, (plugin, site))
     try:
-        with blaming(whose):
+        with blaming(whose, module_of(plugin)):
             yield
     except ForeignError as error:
         error.culprit = plugin, site

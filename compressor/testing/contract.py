@@ -7,12 +7,11 @@ from typing import ClassVar
 
 from compressor.apart import each_apart
 from compressor.errors import CompressorError, NoAnswer
-from compressor.foreign import described
 from compressor.graph.network import Network
 from compressor.plugin import Plugin, sites_of
 from compressor.registry import make
 from compressor.testing.case import Case, one_thread, seeded
-from compressor.testing.findings import Finding
+from compressor.testing.findings import Finding, Trouble, each_once, trouble
 from compressor.testing.leaf_checks import channels_can_be_lost, folding_is_exact, shapes_are_true
 from compressor.testing.networks import probe_evidence, small_networks
 from compressor.testing.rewrite_checks import (
@@ -71,11 +70,11 @@ def check_plugin(
     """Everything the kit finds wrong with ``plugin`` on ``networks`` (its own small ones by default); empty is good.
 
     At most ``most_sites`` sites of each network are rewritten, spread over it. Never raises for what a plugin does: an
-    exception inside one is a finding.
+    exception inside one is a finding, and one however many checks it stops.
     """
     cases = _cases(plugin, networks, most_sites)
     findings = [finding for name in CHECKS for case in cases for finding in run_check(name, case)]
-    return [*_has_sites(plugin, cases), *findings]
+    return each_once([*_has_sites(plugin, cases), *findings])
 
 
 def check_apart(name: str, seconds: float = 120.0) -> list[Finding]:
@@ -98,23 +97,27 @@ def check_apart(name: str, seconds: float = 120.0) -> list[Finding]:
     for check, answer in zip(checks, each_apart(checks, work, seconds=seconds), strict=False):
         match answer:
             case NoAnswer():
-                return [*findings, Finding(check or _SOME, "", "", f"{answer}; what comes after it was not checked")]
+                lost = Finding(check or _SOME, "", "", f"{answer}; what comes after it was not checked")
+                return each_once([*findings, lost])
             case CompressorError():
                 raise answer
         findings += answer
-    return findings
+    return each_once(findings)
 
 
 def run_check(name: str, case: Case) -> Iterator[Finding]:
     """One check on one network."""
+    module = type(case.plugin).__module__
     try:
         with one_thread(), seeded():
-            messages = list(CHECKS[name](case))
-        yield from (Finding(name, case.name, site, message) for site, message in messages)
-    except CompressorError as error:
-        yield Finding(name, case.name, "", f"raised {' '.join(str(error).split())}")
+            found = list(CHECKS[name](case))
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises is what there is to report
-        yield Finding(name, case.name, "", f"raised {described(error)}")
+        found = [("", trouble(error, module))]
+    for site, message in found:
+        if isinstance(message, Trouble):
+            yield Finding(name, case.name, site, message.text, message.cause)
+        else:
+            yield Finding(name, case.name, site, message)
 
 
 class PluginContract:
@@ -213,4 +216,4 @@ def _has_sites(plugin: Plugin, cases: list[Case]) -> list[Finding]:
 
 
 def _listed(findings: list[Finding]) -> str:
-    return "\n".join(str(finding) for finding in findings)
+    return "\n".join(str(finding) for finding in each_once(findings))

@@ -12,8 +12,9 @@ from compressor.graph.network import Network
 from compressor.knobs import Choice, FloatRange, IntRange, defaults
 from compressor.plugin import Refused, Site, sites_of
 from compressor.testing.case import Case, probes, same
+from compressor.testing.findings import Trouble, trouble
 
-Messages = Iterator[tuple[str, str]]
+Messages = Iterator[tuple[str, str | Trouble]]
 """Pairs of site path and message."""
 
 
@@ -101,7 +102,8 @@ def refusals_come_before_edits(case: Case) -> Messages:
             if editor.changes or not same(before, network, case.images):
                 yield site.path, f"refused {attempt} after it had edited: {refusal}"
         except Exception as error:  # whatever else a plugin raises here is what there is to report
-            yield site.path, f"{attempt}: raised {type(error).__name__} ({error}), not Refusal"
+            module = type(case.plugin).__module__
+            yield site.path, trouble(error, module, f"{attempt}: raised {{}}, and not Refusal")
 
 
 def _unlikely_attempts(case: Case) -> Iterator[tuple[str, Evidence | None, Network, Site]]:
