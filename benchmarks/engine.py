@@ -20,10 +20,11 @@ from compressor.graph.cost import network_cost
 from compressor.graph.coupling.kinds import is_producer
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.raising.exported import from_exported
 from compressor.graph.raising.raise_program import raise_program
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 
 REPEATS = 5
 EDITS = 100
@@ -83,7 +84,7 @@ def chain(length: int) -> Network:
         value = graph.call_module(f"layer{index}", (value,))
     graph.output(value)
     leaves = {f"layer{index}": kinds[index % 3]() for index in range(length)}
-    network = Network(fx.GraphModule(nn.ModuleDict(leaves), graph), InputSpec("x", (2, 4, 4)))
+    network = Network(fx.GraphModule(nn.ModuleDict(leaves), graph), Signature.of("x", (2, 4, 4)))
     propagate(network)
     return network.eval()
 

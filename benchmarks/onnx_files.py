@@ -81,9 +81,9 @@ def outcome(path: Path) -> str:
         network = read(path)
     except ModelFileError as error:
         return f"refused: {str(error).removeprefix(f'{path}: ')}"
-    shape = "×".join(map(str, network.spec.shape))
+    shape = "×".join(map(str, network.signature.input.shape))
     try:
-        parity = numeric_parity(network, to_onnx(network), [torch.randn(2, *network.spec.shape)])
+        parity = numeric_parity(network, to_onnx(network), [torch.randn(2, *network.signature.input.shape)])
     except CompressorError as error:
         return f"read at {shape}, agrees; not written: {error}"
     return f"read at {shape}, agrees; written again, largest difference {parity.max_error:.1e}"

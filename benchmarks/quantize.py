@@ -121,14 +121,14 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
     network = capture(squeezenet(package), (3, SIDE, SIDE))
     known, scored, truth = images[::2], images[1::2], labels[1::2]
     baseline = to_onnx(network)
-    expected = OnnxModel(baseline).run(scored)
+    expected = OnnxModel(baseline).run(scored)[0]
     files = {"float": baseline, OURS: to_onnx(integers(network, known))}
     files["quantize, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest")))
     files["quantize, weights at 4 bits"] = to_onnx(integers(network, known, bits=4))
     files["the same, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest"), bits=4))
     files |= peers(network, known, nncf)
     for name, data in files.items():
-        found = OnnxModel(data).run(scored)
+        found = OnnxModel(data).run(scored)[0]
         yield {
             "file": name,
             "top-1 %": f"{100 * (found.argmax(1) == truth.numpy()).mean():.0f}",

@@ -24,8 +24,9 @@ from _report import Row, write_report
 from torch import fx, nn
 
 from compressor.export.emit import to_onnx
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.measure.latency import FULL, QUICK, Comparison, Protocol, compare
 
 HOGS = 4
@@ -47,7 +48,7 @@ def model(channels: int, depth: int, side: int, times: int) -> bytes:
     body = [layer for _ in range(depth) for layer in (nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU())]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)]
     stack = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), *body * times, *head)
-    network = Network(fx.symbolic_trace(stack), InputSpec("image", (3, side, side))).eval()
+    network = Network(fx.symbolic_trace(stack), Signature.of("image", (3, side, side))).eval()
     propagate(network)
     return to_onnx(network)
 

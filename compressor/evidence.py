@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import Inputs, joined, samples, tensors
 from compressor.graph.network import Network
 
-Batch = tuple[Tensor, Tensor]
-"""Images ``(N, C, H, W)`` as the network expects them, and class indices ``(N,)``."""
+Batch = tuple[Any, Any]
+"""What the network takes (images ``(N, C, H, W)``, or a tuple of tensors), and what the loss takes: labels ``(N,)``."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Evidence:
     """Calibration data and what to measure on it. The batches come from the training split."""
 
     batches: Sequence[Batch]
-    loss: Callable[[Tensor, Tensor], Tensor] = field(default=torch.nn.functional.cross_entropy)
+    loss: Callable[[Any, Any], Tensor] = field(default=torch.nn.functional.cross_entropy)
     teacher: Network | None = None
 
     def mean_loss(self, network: Network) -> float:
@@ -30,8 +32,8 @@ class Evidence:
         total, count = 0.0, 0
         with torch.inference_mode():
             for images, labels in self.batches:
-                total += float(self.loss(network.logits(images), labels)) * len(labels)
-                count += len(labels)
+                total += float(self.loss(network.logits(images), labels)) * samples(images)
+                count += samples(images)
         return total / max(count, 1)
 
     def activations(self, network: Network, nodes: Sequence[fx.Node]) -> dict[str, Tensor]:
@@ -50,7 +52,7 @@ class Evidence:
         recorder = Recorder(network.module)
         with torch.no_grad():
             for images, _ in self.batches:
-                recorder.run(images)
+                recorder.run(*tensors(images))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
     def calibrate(self, network: Network, passes: int = 1) -> None:
@@ -79,7 +81,7 @@ class Evidence:
         """
         norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
-        if not norms or sum(len(images) for images, _ in self.batches) < 2:
+        if not norms or sum(samples(images) for images, _ in self.batches) < 2:
             return
         momenta = [norm.momentum for norm in norms]
         network.eval()
@@ -90,24 +92,24 @@ class Evidence:
         with torch.no_grad():
             for _ in range(passes):
                 for images in _whole_batches(self.batches):
-                    seen += len(images)
+                    seen += samples(images)
                     for norm in norms:
-                        norm.momentum = len(images) / seen
+                        norm.momentum = samples(images) / seen
                     network(images)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()
 
 
-def _whole_batches(batches: Sequence[Batch]) -> Iterator[Tensor]:
+def _whole_batches(batches: Sequence[Batch]) -> Iterator[Inputs]:
     """The images of every batch; one image alone, of which a layer may have no variance, comes with those before."""
-    waiting: Tensor | None = None
+    waiting: Inputs | None = None
     for images, _ in batches:
-        if waiting is not None and len(images) > 1 and len(waiting) > 1:
+        if waiting is not None and samples(images) > 1 and samples(waiting) > 1:
             yield waiting
             waiting = images
         else:
-            waiting = images if waiting is None else torch.cat([waiting, images])
+            waiting = images if waiting is None else joined([waiting, images])
     if waiting is not None:
         yield waiting
 

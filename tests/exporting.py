@@ -9,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from compressor.export.emit import to_onnx
 from compressor.graph.leaf import Leaf, Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.measure.session import OnnxModel
 
 
@@ -22,7 +23,7 @@ class Tracer(fx.Tracer):
 def network_of(module: nn.Module, shape: Shape, name: str = "x") -> Network:
     """A network in eval mode around ``module``; a single layer becomes the leaf "0"."""
     root = module if type(module).forward is not nn.Module.forward and not _is_layer(module) else nn.Sequential(module)
-    network = Network(fx.GraphModule(root, Tracer().trace(root)), InputSpec(name, shape)).eval()
+    network = Network(fx.GraphModule(root, Tracer().trace(root)), Signature.of(name, shape)).eval()
     propagate(network)
     return network
 
@@ -54,7 +55,7 @@ def worst(network: Network, *, opset: int = 20, batches: tuple[int, ...] = (1, 7
     runner = OnnxModel(to_onnx(network, opset=opset) if model is None else model)
     errors = []
     for batch in batches:
-        x = torch.randn(batch, *network.spec.shape)
+        x = torch.randn(batch, *network.signature.input.shape)
         expected, found = outputs(network, x), runner.run(x)
         assert expected.shape == found.shape
         assert np.abs(expected).max() > 0

@@ -87,7 +87,7 @@ def _metrics(network: Network, accuracy: Accuracy, latency: Latency) -> Metrics:
 
 def _candidate(run: RunFolder, number: int, plan: Plan, baseline: Metrics, final: bool) -> Candidate:
     after = network()
-    apply_edits(after, plan.edits, Evidence([(torch.randn(8, *after.spec.shape), torch.arange(8))]))
+    apply_edits(after, plan.edits, Evidence([(torch.randn(8, *after.signature.input.shape), torch.arange(8))]))
     loss = 0.004 * number
     accuracy = Accuracy(0.949 - loss, 0.946 - loss, 0.946 - loss) if final else Accuracy(0.949 - loss)
     metrics = _metrics(after, accuracy, Latency(9.0, 1.24, 1.21, 1.27))

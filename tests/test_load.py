@@ -104,7 +104,7 @@ def test_an_onnx_file_is_known_by_its_content(name: str, model: nn.Module, tmp_p
 @pytest.mark.parametrize("name", [entry.name for entry in zoo()][:1])
 def test_a_name_of_the_zoo(name: str) -> None:
     network = load_model(name)
-    assert network.spec.shape == next(entry.input_shape for entry in zoo() if entry.name == name)
+    assert network.signature.input.shape == next(entry.input_shape for entry in zoo() if entry.name == name)
 
 
 @pytest.mark.parametrize("name", ["known", "Known"])
@@ -115,7 +115,7 @@ def test_a_function_with_weights(name: str, model: nn.Module, here: Path) -> Non
 
 
 def test_the_shape_can_be_given(here: Path) -> None:
-    assert load_model("mine:unknown", input_shape=(3, 40, 40)).spec.shape == (3, 40, 40)
+    assert load_model("mine:unknown", input_shape=(3, 40, 40)).signature.input.shape == (3, 40, 40)
 
 
 SAVED: dict[str, Callable[[dict[str, torch.Tensor], Path], None]] = {
@@ -177,7 +177,7 @@ def test_torchscript_needs_trust(scripted: bool, model: nn.Module, tmp_path: Pat
 def test_a_pickled_module_is_found_beside_the_working_directory(here: Path) -> None:
     torch.save(import_function("mine:Known", "model")(), here / "model.pt")
     sys.modules.pop("mine")
-    assert load_model(str(here / "model.pt"), trust=True).spec.shape == (3, 32, 32)
+    assert load_model(str(here / "model.pt"), trust=True).signature.input.shape == (3, 32, 32)
 
 
 @pytest.mark.timeout(60)
@@ -198,7 +198,7 @@ def test_the_shape_is_asked_for_only_where_nothing_says_it(here: Path) -> None:
     load_model("mine:known", otherwise=otherwise)
     load_model("mine:unknown", input_shape=SHAPE, otherwise=otherwise)
     assert asked == []
-    assert load_model("mine:unknown", otherwise=otherwise).spec.shape == SHAPE
+    assert load_model("mine:unknown", otherwise=otherwise).signature.input.shape == SHAPE
     assert asked == [1]
 
 

@@ -30,13 +30,13 @@ def half(network: Network) -> Network:
     layers = dict(zip(network.module.modules(), module.modules(), strict=True))
     pruner = tp.pruner.MagnitudePruner(
         module,
-        torch.zeros(1, *network.spec.shape),
+        torch.zeros(1, *network.signature.input.shape),
         importance=tp.importance.MagnitudeImportance(p=2),
         pruning_ratio=0.5,
         ignored_layers=[layers[last]],
     )
     pruner.step()
-    return capture(module, network.spec.shape, "torch-pruning")
+    return capture(module, network.signature.input.shape, "torch-pruning")
 
 
 def dynamic_int8(network: Network) -> bytes:

@@ -55,7 +55,7 @@ def check(name: str, seconds_per_plugin: float) -> Record:
     if network is None:
         return record
     del sample
-    images = torch.randn(3, *network.spec.shape)
+    images = torch.randn(3, *network.signature.input.shape)
     _step(record, "export", clock, lambda: _exported(network, images, record))
     evidence = _evidence(network)
     record["plugins"] = {}
@@ -104,7 +104,7 @@ def _exported(network: Network, images: Tensor, record: Record) -> None:
 
 def _evidence(network: Network) -> Evidence:
     size = 8
-    images, labels = torch.randn(size, *network.spec.shape), torch.randint(0, network.classes, (size,))
+    images, labels = torch.randn(size, *network.signature.input.shape), torch.randint(0, network.classes, (size,))
     return Evidence([(images, labels)])
 
 

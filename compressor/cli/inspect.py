@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from compressor.cli.draw import draw
-from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Trust, Weights, parse_shape
+from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Trust, Weights, parse_inputs
 from compressor.cli.output import Output, output
 from compressor.report import text
 from compressor.report.table import Table, table
@@ -23,7 +23,7 @@ def inspect(
     model: Model,
     recipe: Annotated[str | None, RECIPE_OPTION] = None,
     weights: Weights = None,
-    input_shape: Input = "",
+    inputs: Input = None,
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -34,7 +34,7 @@ def inspect(
         from compressor.report.anatomy import examine
 
         read = read_recipe(Path(recipe)) if recipe else None
-        network = load_model(model, weights=weights, trust=trust, input_shape=parse_shape(input_shape))
+        network = load_model(model, weights=weights, trust=trust, input_shape=parse_inputs(inputs))
         anatomy = examine(network, read.phases, read.limits.plugin_seconds) if read else examine(network)
         if as_json:
             out.document(_as_data(anatomy))

@@ -18,7 +18,7 @@ from compressor.cli.options import (
     Trust,
     Weights,
     parse_duration,
-    parse_shape,
+    parse_inputs,
 )
 from compressor.cli.output import output
 
@@ -38,7 +38,7 @@ def optimize(
         int | None, typer.Option("--jobs", min=1, help="Trials that run at the same time.", show_default=False)
     ] = None,
     overrides: Set = None,
-    input_shape: Input = "",
+    inputs: Input = None,
     trust: Trust = False,
     fold: Annotated[
         bool, typer.Option("--fold-normalisation", help="Put the normalisation into the files: they take pixels.")
@@ -73,7 +73,7 @@ def optimize(
             ],
             weights=weights,
             trust=trust,
-            input_shape=parse_shape(input_shape),
+            input_shape=parse_inputs(inputs),
         )
         for note in prepared.notes:
             out.note(f"note: {note}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from compressor.errors import InputError
+
+if TYPE_CHECKING:
+    from compressor.graph.given import Given
 
 Model = Annotated[
     str,
@@ -28,9 +32,12 @@ Trust = Annotated[
     bool, typer.Option("--trust", help="Admit pickled modules and TorchScript: they can run code when loaded.")
 ]
 Input = Annotated[
-    str,
+    list[str] | None,
     typer.Option(
-        "--input", metavar="CxHxW", help="Shape of one sample, where the model does not say it.", show_default=False
+        "--input",
+        metavar="[NAME=]CxHxW[:TYPE]",
+        help="Shape of one sample, where the model does not say it. Once for each input: image=3x64x64, extra=4:int64.",
+        show_default=False,
     ),
 ]
 
@@ -48,11 +55,6 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the recipe: search.trials=5. Repeatable."),
 ]
-
-
-def parse_shape(text: str) -> tuple[int, ...] | None:
-    """``3x32x32`` as sizes; None for no text. Raises ``InputError``."""
-    return sizes(text, "--input ") if text else None
 
 
 def sizes(text: str, option: str) -> tuple[int, ...]:
@@ -73,6 +75,16 @@ def parse_duration(given: str) -> float | None:
     if not 0 < seconds <= 1e8:
         raise InputError(f"--budget {given[:60]}: expected a time such as 90s, 30m or 1h30m")
     return float(seconds)
+
+
+def parse_inputs(texts: Sequence[str] | None) -> tuple[Given, ...] | None:
+    """Every ``--input``: ``3x32x32`` or ``NAME=4:int64``; None where there is none. Raises ``InputError``."""
+    from compressor.graph.given import parse_input
+
+    given = tuple(map(parse_input, texts or ()))
+    if len(given) > 1 and len({one.name for one in given if one.name}) < sum(bool(one.name) for one in given):
+        raise InputError("--input: one name is given twice")
+    return given or None
 
 
 def _recipes(incomplete: str) -> list[str]:

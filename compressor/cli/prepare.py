@@ -17,7 +17,7 @@ from compressor.engine.survey import surveyor
 from compressor.engine.trained import Glance, glance, refuse_untrained
 from compressor.errors import InputError
 from compressor.export.emit import to_onnx
-from compressor.graph.leaf import Shape
+from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
@@ -51,7 +51,7 @@ def prepare(
     overrides: Sequence[str] = (),
     weights: Path | None = None,
     trust: bool = False,
-    input_shape: Shape | None = None,
+    input_shape: InputsGiven = None,
 ) -> Prepared:
     """Read recipe, model and data, and see that they go together. Raises ``InputError`` or ``ExportError``.
 
@@ -65,7 +65,7 @@ def prepare(
     )
     to_onnx(network)
     asked = early.cache_info().currsize > 0
-    spec = read.data if asked else suited(read.data, (network.spec.shape,))
+    spec = read.data if asked else suited(read.data, (network.signature.input.shape,))
     data = early() if asked else load_data(spec)
     check_fit(network, data)
     untrained = read.search.allow_untrained

@@ -47,12 +47,13 @@ def preview(prepared: Prepared, out: Output) -> None:
 
 def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
     data, seen, network, search = prepared.data, prepared.glance, prepared.network, prepared.recipe.search
+    size = text.shape(network.signature.input.shape)
     base, named = _baseline(prepared), prepared.normalisation
     images = f"{text.count(len(data.train))} for training, {text.count(len(data.validation))} for validation"
     own = "; training functions of your own are not counted" if expected.own_training else ""
     always = f"always {data.classes[seen.chance.label]!r} would be {text.percent(seen.chance.share)}"
     return [
-        ("data", f"{data.name}: {len(data.classes)} classes; images of {text.shape(network.spec.shape)}, {images}"),
+        ("data", f"{data.name}: {len(data.classes)} classes; images of {size}, {images}"),
         ("normalisation", f"{named.describe()}: {named.origin}"),
         ("baseline", f"{base['params']:,} parameters, ONNX file {text.size(base['size_bytes'])}"),
         ("right answers", f"{text.percent(seen.accuracy)} of {len(seen.labels):,} validation images; {always}"),

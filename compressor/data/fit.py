@@ -9,10 +9,11 @@ from compressor.graph.network import Network
 
 def check_fit(network: Network, data: Data) -> None:
     """One line (``DataError``) when the images or the classes are not what the network takes and gives."""
-    if network.spec.shape != data.input_shape:
+    taken = network.signature.input.shape
+    if taken != data.input_shape:
         raise DataError(
             f"{data.name}: images are {_size(data.input_shape)} (channels × height × width), "
-            f"the model takes {_size(network.spec.shape)}{_remedy(network.spec.shape, data.input_shape)}"
+            f"the model takes {_size(taken)}{_remedy(taken, data.input_shape)}"
         )
     if network.classes == 1:
         raise DataError(

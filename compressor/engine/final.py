@@ -89,7 +89,7 @@ def _final(
     batch: int,
     seed: int,
 ) -> Final:
-    known = network.spec.normalisation
+    known = network.signature.normalisation
     folded = known is not None and known.folded
     scored = evaluate(network, data, test).accuracy
     parts = ((images.float() if folded else data.normalised(images), labels) for images, labels in test.batches(_BATCH))

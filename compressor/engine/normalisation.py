@@ -45,7 +45,7 @@ def choose_normalisation(network: Network, data: Data, spec: DataSpec, *, untrai
 
     Raises ``DataError`` where only the network could tell, and cannot.
     """
-    known = network.spec.normalisation
+    known = network.signature.normalisation
     if data.settled:
         return _said(data, _who(spec), known)
     whole = data.train.dtype == torch.uint8

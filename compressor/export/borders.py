@@ -23,19 +23,19 @@ SIDEWAYS_BLIND = frozenset(
 """Operators that make every pixel from that pixel alone."""
 
 
-def drop_spare_rows(spare: Mapping[ir.Value, Sequence[int]], output: ir.Value) -> None:
+def drop_spare_rows(spare: Mapping[ir.Value, Sequence[int]], outputs: Sequence[ir.Value]) -> None:
     """Shorten the convolutions behind values whose last rows, so many per spatial axis, are not read."""
     for value, rows in spare.items():
-        convolution = _source(value, output)
+        convolution = _source(value, outputs)
         if convolution is not None:
             _shorten(convolution, rows)
 
 
-def merge_pads(nodes: Sequence[ir.Node], output: ir.Value) -> list[ir.Node]:
+def merge_pads(nodes: Sequence[ir.Node], outputs: Sequence[ir.Value]) -> list[ir.Node]:
     """The nodes without those that only put zeros around the image of one convolution."""
     kept = []
     for node in nodes:
-        around = _zeros_around(node) if node.op_type == "Pad" and node.outputs[0] is not output else None
+        around = _zeros_around(node) if node.op_type == "Pad" and node.outputs[0] not in outputs else None
         users = [use.node for use in node.outputs[0].uses()]
         if around is None or len(users) != 1 or users[0].op_type != "Conv" or users[0].inputs[0] is not node.outputs[0]:
             kept.append(node)
@@ -47,9 +47,9 @@ def merge_pads(nodes: Sequence[ir.Node], output: ir.Value) -> list[ir.Node]:
     return kept
 
 
-def _source(value: ir.Value, output: ir.Value) -> ir.Node | None:
+def _source(value: ir.Value, outputs: Sequence[ir.Value]) -> ir.Node | None:
     """The convolution a value comes from, where nobody but the one reader sees it or anything between."""
-    while len(value.uses()) == 1 and value is not output:
+    while len(value.uses()) == 1 and value not in outputs:
         node = value.producer()
         if node is None or node.op_type == "Conv":
             return node

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -65,10 +65,21 @@ class Operand:
         return len(self.sizes)
 
 
+@dataclass(frozen=True)
+class Output:
+    """One output of the graph: ``name`` yields ``(batch, *shape)`` of the type ``dtype``."""
+
+    name: str
+    value: OnnxValue
+    shape: Shape
+    dtype: torch.dtype = torch.float32
+
+
 class GraphBuilder:
     """Collects nodes and initializers; equal initializers are stored once."""
 
-    def __init__(self, opset: int = 20) -> None:
+    def __init__(self, opset: int = 20, reserved: Iterable[str] = ()) -> None:
+        """``reserved``: names of inputs and outputs, which nothing else is called."""
         if opset < MINIMUM_OPSET:
             raise ExportError(f"opset {opset} is too old: {MINIMUM_OPSET} or later is needed")
         self.opset = opset
@@ -78,7 +89,7 @@ class GraphBuilder:
         self._scope = ""
         self._node_count: Counter[str] = Counter()
         self._value_count = 0
-        self._reserved: set[str] = set()
+        self._reserved = set(reserved)
         self._domains: set[str] = {""}
         self._spare: dict[ir.Value, Sequence[int]] = {}
 
@@ -163,27 +174,27 @@ class GraphBuilder:
 
     # --- the model -----------------------------------------------------------------------------------------------
 
-    def input(self, name: str, shape: Shape) -> OnnxValue:
-        """A float32 graph input ``(batch, *shape)`` whose batch dimension is dynamic."""
+    def input(self, name: str, shape: Shape, dtype: torch.dtype = torch.float32) -> OnnxValue:
+        """A graph input ``(batch, *shape)`` whose batch dimension is dynamic."""
         self._reserved.add(name)
-        return ir.Value(name=name, shape=ir.Shape(["batch", *shape]), type=ir.TensorType(ir.DataType.FLOAT))
+        return ir.Value(name=name, shape=ir.Shape(["batch", *shape]), type=_type(dtype))
 
     def model(
-        self,
-        inputs: Sequence[OnnxValue],
-        output: OnnxValue,
-        shape: Shape,
-        metadata: Mapping[str, str] | None = None,
+        self, inputs: Sequence[OnnxValue], outputs: Sequence[Output], metadata: Mapping[str, str] | None = None
     ) -> bytes:
-        """The finished file: ``output`` is called "output" and yields ``(batch, *shape)`` float32."""
-        if output in inputs or output in self._constants:
-            output = self.op("Identity", [output])
-        result = cast("ir.Value", output)
-        result.name = "output" if "output" not in self._reserved else "output_"
-        result.shape = ir.Shape(["batch", *shape])
-        result.type = ir.TensorType(ir.DataType.FLOAT)
-        nodes = merge_pads(self._nodes, result)
-        drop_spare_rows(self._spare, result)
+        """The finished file."""
+        results: list[ir.Value] = []
+        for output in outputs:
+            value = output.value
+            if value in inputs or value in self._constants or value in results:
+                value = self.op("Identity", [value])
+            result = cast("ir.Value", value)
+            result.name = output.name
+            result.shape = ir.Shape(["batch", *output.shape])
+            result.type = _type(output.dtype)
+            results.append(result)
+        nodes = merge_pads(self._nodes, results)
+        drop_spare_rows(self._spare, results)
         used = {id(value) for node in nodes for value in node.inputs}
         constants = [value for value in self._constants if id(value) in used]
         size = sum(value.const_value.nbytes for value in constants if value.const_value is not None)
@@ -191,7 +202,7 @@ class GraphBuilder:
             raise ExportError(f"the ONNX file would take {size / 2**30:.1f} GiB: 2 GiB is the limit of one file")
         graph = ir.Graph(
             [cast("ir.Value", value) for value in inputs],
-            [result],
+            results,
             nodes=nodes,
             initializers=constants,
             opset_imports={domain: self.opset if domain == "" else 1 for domain in sorted(self._domains)},
@@ -216,6 +227,10 @@ class GraphBuilder:
             name = f"{hint}{self._value_count}"
         self._value_count += 1
         return name
+
+
+def _type(dtype: torch.dtype) -> ir.TensorType:
+    return ir.TensorType(ir.DataType.from_numpy(torch.empty(0, dtype=dtype).numpy().dtype))
 
 
 def leaf_of(node_name: str) -> str:

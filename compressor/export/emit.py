@@ -8,13 +8,14 @@ scale and layout. The batch dimension is dynamic; node names carry leaf paths.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import ExportError, GraphError
-from compressor.export.builder import GraphBuilder, Operand
+from compressor.export.builder import GraphBuilder, Operand, Output
 from compressor.export.calls import constant_operand, described, emit_call
 from compressor.export.fold import standing_modules
 from compressor.export.normalise import normalised_input
@@ -23,35 +24,44 @@ from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import shape_of
+from compressor.graph.signature import TensorSpec
 
 
 def to_onnx(network: Network, *, opset: int = 20) -> bytes:
-    """The network in eval mode as an ONNX file: input ``network.spec.name``, output "output", float32.
+    """The network in eval mode as an ONNX file, whose inputs and outputs are those of its signature.
 
     The network stays as it is. Raises ``ExportError`` naming the node that has no ONNX form.
     """
-    builder = GraphBuilder(opset)
+    signature = network.signature
+    builder = GraphBuilder(opset, [spec.name for spec in (*signature.inputs, *signature.outputs)])
     modules = standing_modules(network)
-    entry = builder.input(network.spec.name, network.spec.shape)
-    prepared = normalised_input(builder, network, modules, entry)
-    values: dict[fx.Node, Any] = {network.input_node: Operand(prepared, network.spec.shape)}
+    entries = [builder.input(spec.name, spec.shape, spec.dtype) for spec in signature.inputs]
+    values: dict[fx.Node, Any] = {
+        node: Operand(entry, spec.shape, None if spec.dtype.is_floating_point else spec.dtype)
+        for node, entry, spec in zip(network.input_nodes, entries, signature.inputs, strict=True)
+    }
+    values[network.input_node] = replace(
+        values[network.input_node], value=normalised_input(builder, network, modules, entries[0])
+    )
     needed = _needed(network)
     for node in network.graph.nodes:
         if node in needed and node not in values:
             values[node] = _emit(builder, network, node, modules, values)
-    result = values[network.output_node]
-    if not isinstance(result, Operand):
-        raise ExportError("the network does not return a batch of samples")
-    if result.kind is not None:
-        raise ExportError(f"the network answers with {str(result.kind).removeprefix('torch.')}, not with real numbers")
-    known = network.spec.normalisation
-    return builder.model([entry], result.value, result.sample, known.metadata() if known is not None else {})
+    outputs = [_output(spec, values[node]) for spec, node in zip(signature.outputs, network.output_nodes, strict=True)]
+    known = signature.normalisation
+    return builder.model(entries, outputs, known.metadata() if known is not None else {})
+
+
+def _output(spec: TensorSpec, value: Any) -> Output:
+    if not isinstance(value, Operand):
+        raise ExportError(f"the network's output {spec.name!r} is no batch of samples")
+    return Output(spec.name, value.value, value.sample, value.kind or torch.float32)
 
 
 def _needed(network: Network) -> set[fx.Node]:
-    """Every node the output depends on."""
+    """Every node the outputs depend on."""
     needed: set[fx.Node] = set()
-    pending = [network.output_node]
+    pending = list(network.output_nodes)
     while pending:
         node = pending.pop()
         if node not in needed:

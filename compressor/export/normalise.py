@@ -1,4 +1,4 @@
-"""The normalisation of the input as part of the exported file, where ``network.spec.normalisation.folded`` asks for it.
+"""The normalisation of the input as part of the exported file, where ``signature.normalisation.folded`` asks for it.
 
 A convolution of a = f·p + s (per channel of pixels p) is one of p with other weights,
 
@@ -28,7 +28,7 @@ def normalised_input(
 
     Convolutions in ``modules`` that read it take the normalisation up where that is exact.
     """
-    known = network.spec.normalisation
+    known = network.signature.normalisation
     if known is None or not known.folded or _is_identity(*known.affine):
         return entry
     factor, summand = known.affine
@@ -38,7 +38,7 @@ def normalised_input(
     if readers and len(ready) == len(readers):
         modules.update(ready)
         return entry
-    column = (-1, *[1] * (len(network.spec.shape) - 1))
+    column = (-1, *[1] * (len(network.signature.input.shape) - 1))
     with builder.scope("/normalise"):
         scaled = builder.op("Mul", [entry, builder.weight(factor.view(column))])
         return builder.op("Add", [scaled, builder.weight(summand.view(column))])

@@ -214,8 +214,8 @@ def _layer(node: fx.Node, source: fx.Node, tensors: dict[str, nn.Parameter]) -> 
         return None
     op = Op(str(node.target), given, "output")
     program = Program(
-        input="input",
-        output="output",
+        inputs=("input",),
+        outputs=("output",),
         ops=(op,),
         state={name: name for name in tensors},
         tensors=tensors,

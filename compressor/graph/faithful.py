@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.frozen import freeze
+from compressor.graph.given import Given
+from compressor.graph.nesting import nesting_of
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import in_eval_mode
+from compressor.graph.signature import TensorSpec
+from compressor.graph.tracing import Call
 
 _ANSWER = 1e-3
 """Largest difference between two answers, relative to the largest number, that is put down to arithmetic."""
@@ -27,20 +32,40 @@ def keep_frozen(module: nn.Module, network: Network) -> None:
             freeze(leaf)
 
 
-def check_backwards(module: nn.Module, network: Network) -> None:
+@dataclass(frozen=True)
+class Owner:
+    """The owner's module and how it takes its inputs."""
+
+    module: nn.Module
+    call: Call
+    given: tuple[Given, ...]
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """The tensors it returns, in order."""
+        return nesting_of(self.call(self.module, inputs))[1]
+
+    def inputs(self) -> list[Tensor]:
+        """Two samples, the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        reference = next((p for p in self.module.parameters() if p.is_floating_point()), torch.empty(0))
+        specs = [TensorSpec(one.name, one.shape, one.dtype or reference.dtype) for one in self.given]
+        return [spec.random(2, generator, reference.device) for spec in specs]
+
+
+def check_backwards(owner: Owner, network: Network) -> None:
     """Raise ``CaptureError`` where a backward of the module's own is not what autograd computes.
 
     Many custom functions save memory only, and their gradients are the plain ones.
     """
-    x = _images(network, module)
-    with in_eval_mode(module), _random_state():
+    x = owner.inputs()
+    with in_eval_mode(owner.module), _random_state():
         with torch.enable_grad():
-            functions = _custom_functions(module(x))
+            functions = _custom_functions(owner(x))
         if not functions:
             return
-        theirs = _gradients(module, x)
+        theirs = _gradients(owner.module, lambda: owner(x))
         with in_eval_mode(network.module):
-            ours = _gradients(network.module, _images(network, network.module))
+            ours = _gradients(network.module, lambda: _answers(network, x))
     largest = max((float(gradient.abs().max()) for gradient in theirs.values()), default=0.0)
     for name, gradient in theirs.items():
         other = ours.get(name)
@@ -53,9 +78,9 @@ def check_backwards(module: nn.Module, network: Network) -> None:
             )
 
 
-def differences_in_training(module: nn.Module, network: Network) -> tuple[str, ...]:
+def differences_in_training(owner: Owner, network: Network) -> tuple[str, ...]:
     """What the module does in training mode and the network does not, for people."""
-    notes = []
+    notes, module = [], owner.module
     hooks = [path for path, part in module.named_modules() if part._backward_hooks or part._backward_pre_hooks]
     hooks += [name for name, parameter in module.named_parameters() if parameter._backward_hooks]
     if hooks:
@@ -63,13 +88,13 @@ def differences_in_training(module: nn.Module, network: Network) -> tuple[str, .
     state = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
     trial = network.fork().train()
     try:
-        x = _images(network, module)
+        x = owner.inputs()
         with torch.no_grad(), _random_state():
             with _training(module):
                 torch.manual_seed(0)
-                theirs = module(x)
+                theirs = owner(x)
             torch.manual_seed(0)
-            ours = trial(_images(network, trial.module)).to(x.dtype)
+            ours = _answers(trial, x)
         changed = {name for name, buffer in module.named_buffers() if not torch.equal(buffer, state[name])}
     except Exception:  # the user's code, which nobody asked to run in training mode here
         return tuple(notes)
@@ -78,12 +103,9 @@ def differences_in_training(module: nn.Module, network: Network) -> tuple[str, .
             for name, buffer in module.named_buffers():
                 if name in state:
                     buffer.copy_(state[name])
-    if not isinstance(theirs, Tensor):
+    if len(theirs) != len(ours):
         notes.append("in training mode its forward returns more than in eval mode: the network trains the answer alone")
-    elif (
-        theirs.shape != ours.shape
-        or float((theirs - ours).abs().max()) > _tolerance(x) * float(theirs.abs().max()) + 1e-12
-    ):
+    elif any(_differ(one, other, x) for one, other in zip(theirs, ours, strict=True)):
         notes.append(
             "in training mode its forward computes something else than in eval mode: the network trains the latter"
         )
@@ -95,20 +117,28 @@ def differences_in_training(module: nn.Module, network: Network) -> tuple[str, .
     return tuple(notes)
 
 
-def _tolerance(x: Tensor) -> float:
-    return 0.1 if x.dtype in (torch.float16, torch.bfloat16) else _ANSWER
+def _tolerance(inputs: Sequence[Tensor]) -> float:
+    half = any(x.dtype in (torch.float16, torch.bfloat16) for x in inputs)
+    return 0.1 if half else _ANSWER
 
 
-def _images(network: Network, module: nn.Module) -> Tensor:
-    reference = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(2, *network.spec.shape, generator=generator).to(reference)
+def _differ(theirs: Tensor, ours: Tensor, inputs: Sequence[Tensor]) -> bool:
+    if theirs.shape != ours.shape:
+        return True
+    gap = float((theirs.double() - ours.double()).abs().max())
+    return gap > _tolerance(inputs) * float(theirs.double().abs().max()) + 1e-12
 
 
-def _custom_functions(answer: Tensor) -> list[str]:
-    """Names of the ``torch.autograd.Function`` s, other than torch's own, that an answer was computed with."""
+def _answers(network: Network, inputs: Sequence[Tensor]) -> list[Tensor]:
+    specs = network.signature.inputs
+    taken = [x.to(network.device, spec.dtype) for x, spec in zip(inputs, specs, strict=True)]
+    return list(network.signature.flatten(network(network.signature.inputs_of(taken))))
+
+
+def _custom_functions(answers: Sequence[Tensor]) -> list[str]:
+    """Names of the ``torch.autograd.Function`` s, other than torch's own, that answers were computed with."""
     seen: set[object] = set()
-    waiting: list[Any] = [answer.grad_fn]
+    waiting: list[Any] = [answer.grad_fn for answer in answers]
     names: set[str] = set()
     while waiting:
         node = waiting.pop()
@@ -122,13 +152,13 @@ def _custom_functions(answer: Tensor) -> list[str]:
     return sorted(names)
 
 
-def _gradients(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+def _gradients(module: nn.Module, run: Callable[[], Sequence[Tensor]]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     with torch.enable_grad():
-        answer = module(x)
-        weights = torch.linspace(-1, 1, answer.numel(), device=answer.device).view_as(answer)
-        found = torch.autograd.grad((answer * weights).sum(), list(named.values()), allow_unused=True)
+        answers = [answer for answer in run() if answer.requires_grad]
+        weights = [torch.linspace(-1, 1, a.numel(), device=a.device, dtype=a.dtype).view_as(a) for a in answers]
+        found = torch.autograd.grad(answers, list(named.values()), weights, allow_unused=True)
     return {name: gradient for name, gradient in zip(named, found, strict=True) if gradient is not None}
 
 

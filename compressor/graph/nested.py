@@ -14,6 +14,8 @@ from torch import Tensor
 
 Nested = Any
 """A tensor, or a tuple, list or dict of such."""
+Inputs = Tensor | tuple[Tensor, ...]
+"""What a network takes: a tensor where it has one input, otherwise a tuple in the order of its signature."""
 
 
 def map_tensors(change: Callable[[Tensor], Any], value: Nested) -> Nested:
@@ -102,3 +104,10 @@ def joined(parts: Sequence[Nested]) -> Nested:
     if isinstance(head, list):
         return [entry for part in parts for entry in part]
     return head
+
+
+def nudged(value: Tensor, by: float, generator: torch.Generator) -> Tensor:
+    """Real numbers moved by one part in 1 / ``by``; flags and whole numbers as they are."""
+    if not value.is_floating_point():
+        return value
+    return value * (1 + by * torch.randn(value.shape, generator=generator).to(value))

@@ -1,4 +1,4 @@
-"""A captured network: an FX graph whose leaves are modules, its input, and the shape of every value in it.
+"""A captured network: an FX graph whose leaves are modules, its signature, and the shape of every value in it.
 
 A network is trainable (its parameters are ordinary parameters), callable at any batch size, and cheap to fork; an
 ``Editor`` is the only thing that changes its structure.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,29 +17,24 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.leaf import Shape
+from compressor.graph.nested import Inputs
 from compressor.graph.normalisation import Normalisation
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """The one input of a network: its name, and the shape of one sample (without the batch dimension)."""
-
-    name: str
-    shape: Shape
-    normalisation: Normalisation | None = None
-    """How pixels become this input; None where that is not known."""
+from compressor.graph.signature import Signature
 
 
 class Network:
     """A graph of modules with known shapes.
 
     Invariants: ``module`` is linted and compiled; every node carries ``meta["shape"]``, the shape of one sample of its
-    value, or None where the value is no batch of samples (a parameter, a number).
+    value, or None where the value is no batch of samples (a parameter, a number). Placeholders stand in the order of
+    the signature's inputs; the output node holds the outputs as they are nested, records as tuples.
     """
 
-    def __init__(self, module: fx.GraphModule, spec: InputSpec, source: str = "", notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, module: fx.GraphModule, signature: Signature, source: str = "", notes: tuple[str, ...] = ()
+    ) -> None:
         self.module = module
-        self.spec = spec
+        self.signature = signature
         self.source = source
         """Where it came from, for people: a file, a factory, a zoo name."""
         self.notes = notes
@@ -47,17 +42,23 @@ class Network:
 
     # --- use -----------------------------------------------------------------------------------------------------
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run on a batch ``(N, *spec.shape)``, in whatever mode the network is in."""
-        result: Tensor = self.module(x)
-        return result
+    def __call__(self, inputs: Inputs) -> Any:
+        """Run on a batch, in whatever mode the network is in; returns what the owner's network returns, nested so.
 
-    def logits(self, x: Tensor) -> Tensor:
+        ``inputs``: a tensor ``(N, *signature.input.shape)``, or a tuple of them where there are several inputs.
+        """
+        result = self.module(inputs) if isinstance(inputs, Tensor) else self.module(*inputs)
+        nesting = self.signature.nesting
+        return nesting.build(nesting.flatten(result)) if nesting.has_records else result
+
+    def logits(self, x: Inputs) -> Any:
         """What losses work on ``(N, classes)``: the output, or what a closing softmax is given.
 
         Files from elsewhere often end in a softmax; cross entropy has one of its own, and on top of another it trains
         towards something else. What LogSoftmax gives are logits as they are.
         """
+        if len(self.output_nodes) > 1:
+            return self(x)
         node = self.logits_node
         if node is self.output_node:
             return self(x)
@@ -82,8 +83,8 @@ class Network:
         return self.train(False)
 
     def know(self, normalisation: Normalisation | None) -> Network:
-        """Keep with the network how its input is prepared."""
-        self.spec = replace(self.spec, normalisation=normalisation)
+        """Keep with the network how its first input is prepared."""
+        self.signature = replace(self.signature, normalisation=normalisation)
         return self
 
     @property
@@ -96,11 +97,11 @@ class Network:
 
     def fork(self) -> Network:
         """An independent copy: edits and training of one never show in the other. Ties and modes are kept."""
-        return Network(_copy(self.module), self.spec, self.source, self.notes)
+        return Network(_copy(self.module), self.signature, self.source, self.notes)
 
     def become(self, other: Network) -> None:
         """Take over the structure and the weights of ``other``, which is not to be used any more."""
-        self.module, self.spec, self.source = other.module, other.spec, other.source
+        self.module, self.signature, self.source = other.module, other.signature, other.source
 
     # --- look ----------------------------------------------------------------------------------------------------
 
@@ -109,16 +110,32 @@ class Network:
         return self.module.graph
 
     @property
+    def input_nodes(self) -> tuple[fx.Node, ...]:
+        """The placeholders, in the order of the signature's inputs."""
+        return tuple(self.graph.find_nodes(op="placeholder"))
+
+    @property
     def input_node(self) -> fx.Node:
-        node: fx.Node = next(node for node in self.graph.nodes if node.op == "placeholder")
-        return node
+        """The placeholder of the only or first input."""
+        return self.input_nodes[0]
+
+    @property
+    def output_nodes(self) -> tuple[fx.Node, ...]:
+        """The nodes whose values the network returns, in the order of the signature's outputs; one may recur."""
+        found: list[fx.Node] = []
+        fx.node.map_arg(self._returned, lambda node: found.append(node))
+        return tuple(found)
 
     @property
     def output_node(self) -> fx.Node:
-        """The node whose value the network returns."""
-        (value,) = next(node for node in reversed(self.graph.nodes) if node.op == "output").args
-        if not isinstance(value, fx.Node):
+        """The node whose value the network returns. Raises ``GraphError`` where it returns more than one tensor."""
+        if not isinstance(self._returned, fx.Node):
             raise GraphError("the network does not return a single tensor")
+        return self._returned
+
+    @property
+    def _returned(self) -> Any:
+        (value,) = next(node for node in reversed(self.graph.nodes) if node.op == "output").args
         return value
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compressor.errors import CaptureError, ModelFileError
-from compressor.graph.leaf import Shape
+from compressor.graph.given import InputsGiven, given_inputs
 from compressor.graph.network import Network
 from compressor.graph.normalisation import from_metadata
 from compressor.graph.onnx_in import (
@@ -27,7 +27,7 @@ from compressor.graph.onnx_in.check import check_reading
 from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.reader import Reader
-from compressor.graph.pt2 import MALFORMED
+from compressor.graph.pt2 import MALFORMED, channels_of
 
 RULE_MODULES = (
     activations, arithmetic, layers, moves, norms, places, pools, quantized, recurrent, reductions, reshapes, resize,
@@ -38,18 +38,18 @@ SUPPORTED = frozenset(RULES)
 """Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes and constants are read besides."""
 
 
-def read_onnx(path: Path, input_shape: Shape | None = None) -> Network:
+def read_onnx(path: Path, inputs: InputsGiven = None) -> Network:
     """The network in an ONNX file, in eval mode, for any batch size. Raises ``ModelFileError`` with one line.
 
-    ``input_shape`` is the shape of one sample, for files that leave it open. What was read has answered random inputs
-    as ONNX Runtime does; a file that it reads differently is refused.
+    ``inputs`` are the shapes of one sample (see ``given_inputs``), for inputs whose sizes the file leaves open. What
+    was read has answered random inputs as ONNX Runtime does; a file that it reads differently is refused.
     """
     file = parse(path)
     try:
-        reader = Reader(file, path, input_shape)
+        reader = Reader(file, path, given_inputs(inputs))
         network = reader.network()
-        check_reading(network, path, reader.entry, reader.values)
-        return network.know(from_metadata(file.metadata, network.spec.shape[0]))
+        check_reading(network, path, reader.entries, reader.values)
+        return network.know(from_metadata(file.metadata, channels_of(network)))
     except CaptureError as error:
         raise ModelFileError(f"{path}: {error}") from None
     except MemoryError:

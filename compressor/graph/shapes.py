@@ -7,8 +7,10 @@ batch of samples. After an edit only the changed nodes are visited, and those be
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+import torch
 from torch import fx, nn
 
 from compressor.errors import GraphError
@@ -17,6 +19,7 @@ from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import _NoRule, function_shape
 from compressor.graph.shape_rules.layers import rule_for
 from compressor.graph.shape_rules.probe import forget, probe_module, probe_node
+from compressor.graph.signature import TensorSpec, unique
 
 
 def shape_of(module: nn.Module, *inputs: Shape) -> Shape:
@@ -38,6 +41,27 @@ def propagate(network: Network, dirty: Iterable[fx.Node] | None = None) -> None:
     misfits = settle(network, network.graph.nodes if dirty is None else dirty)
     if misfits:
         raise misfits[min(misfits)]
+    if not network.signature.outputs:
+        describe_outputs(network)
+
+
+def describe_input(node: fx.Node, spec: TensorSpec) -> None:
+    """What is known of an input, at its placeholder."""
+    forget(node)
+    node.meta["shape"] = spec.shape
+    if not spec.dtype.is_floating_point:
+        node.meta["dtype"] = spec.dtype
+
+
+def describe_outputs(network: Network, names: Sequence[str] | None = None) -> None:
+    """Write the outputs into the signature of a network whose shapes are known. ``names``: other than their keys."""
+    known = network.signature
+    fresh = unique(list(names or known.nesting.names()), [spec.name for spec in known.inputs])
+    outputs = tuple(
+        TensorSpec(name, node.meta.get("shape") or (), node.meta.get("dtype", torch.float32))
+        for name, node in zip(fresh, network.output_nodes, strict=True)
+    )
+    network.signature = replace(known, outputs=outputs)
 
 
 def settle(network: Network, dirty: Iterable[fx.Node]) -> dict[fx.Node, GraphError]:
@@ -74,11 +98,14 @@ def input_shapes(node: fx.Node) -> list[Shape]:
 def _node_shape(network: Network, node: fx.Node) -> Shape | None:
     match node.op:
         case "placeholder":
-            return network.spec.shape
+            spec = network.signature.inputs[network.input_nodes.index(node)]
+            describe_input(node, spec)
+            return spec.shape
         case "get_attr":
             return None
         case "output":
-            return network.output_node.meta.get("shape")
+            nodes = network.output_nodes
+            return nodes[0].meta.get("shape") if len(nodes) == 1 else None
         case "call_module":
             return _module_call_shape(network, node)
     answer = function_shape(node)
@@ -92,6 +119,8 @@ def _module_call_shape(network: Network, node: fx.Node) -> Shape | None:
     module = network.leaf(str(node.target))
     shapes = [argument.meta.get("shape") for argument in node.args if isinstance(argument, fx.Node)]
     known = [shape for shape in shapes if shape is not None]
-    if len(known) != len(node.args) or node.kwargs:
+    real = not any("dtype" in source.meta for source in node.all_input_nodes)
+    if len(known) != len(node.args) or node.kwargs or not real:
         return probe_node(network.module, node)
+    forget(node)
     return shape_of(module, *known)

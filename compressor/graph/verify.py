@@ -13,7 +13,7 @@ A rewrite that changed neither structure nor weights breaks every promise.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -31,32 +31,49 @@ EXACT_TOLERANCE = 5e-5
 APPROXIMATE_LIMIT = 1.0
 """Largest share of the output's variance that may be lost."""
 
-Batches = Iterable[tuple[Tensor, Tensor] | Tensor]
-"""Images, alone or with their labels."""
+STILL = 1e-12
+"""Share of its mean square below which the variance of an output is rounding."""
+
+Batches = Iterable[Any]
+"""What the networks take, alone or first in pairs with targets."""
 
 
 def difference(before: Network, after: Network, batches: Batches) -> float:
-    """Largest absolute difference of the outputs in eval mode, relative to the largest absolute output of ``before``.
+    """Largest absolute difference of an output in eval mode, relative to its largest absolute value in ``before``.
 
     Infinite where the outputs differ in shape or are not finite.
     """
-    gap = scale = 0.0
-    for expected, actual in _outputs(before, after, batches):
-        if expected.shape != actual.shape or not bool(actual.isfinite().all()):
-            return float("inf")
-        gap = max(gap, float((actual - expected).abs().max()))
-        scale = max(scale, float(expected.abs().max()))
-    return gap / max(scale, torch.finfo(torch.float32).tiny)
+    gaps, scales = [0.0] * len(before.signature.outputs), [0.0] * len(before.signature.outputs)
+    for pairs in _outputs(before, after, batches):
+        for at, (expected, actual) in enumerate(pairs):
+            if expected.shape != actual.shape or not bool(actual.isfinite().all()):
+                return float("inf")
+            gaps[at] = max(gaps[at], float((actual - expected).abs().max()))
+            scales[at] = max(scales[at], float(expected.abs().max()))
+    least = torch.finfo(torch.float32).tiny
+    return max(gap / max(scale, least) for gap, scale in zip(gaps, scales, strict=True))
 
 
 def variance_lost(before: Network, after: Network, batches: Batches) -> float:
-    """Σ (a − b)² / Σ b² of eval outputs a (after) and b (before), each less its mean: 0 equal, 1 like a constant."""
-    pairs = list(_outputs(before, after, batches))
+    """Σ (a − b)² / Σ b² of eval outputs a (after) and b (before), each less its mean: 0 equal, 1 like a constant.
+
+    Of several outputs, the largest; one that no input moves says nothing of how the input is followed.
+    """
+    found = zip(*_outputs(before, after, batches), strict=True)
+    pairs = [(torch.cat([e for e, _ in parts]), torch.cat([a for _, a in parts])) for parts in found]
     if any(e.shape != a.shape or not bool(a.isfinite().all()) for e, a in pairs):
         return float("inf")
-    expected, actual = torch.cat([e for e, _ in pairs]), torch.cat([a for _, a in pairs])
+    moved = [pair for pair in pairs if _spread(pair[0]) > STILL * float(pair[0].square().sum())]
+    return max(_lost(expected, actual) for expected, actual in moved or pairs)
+
+
+def _lost(expected: Tensor, actual: Tensor) -> float:
     expected, actual = expected - expected.mean(0), actual - actual.mean(0)
     return float((actual - expected).square().sum() / expected.square().sum().clamp(min=1e-30))
+
+
+def _spread(values: Tensor) -> float:
+    return float((values - values.mean(0)).square().sum())
 
 
 def changed(before: Network, after: Network) -> bool:
@@ -96,11 +113,17 @@ def _variance_lost_recalibrated(before: Network, after: Network, evidence: Evide
     return variance_lost(before, candidate, evidence.batches)
 
 
-def _outputs(before: Network, after: Network, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
+def _outputs(before: Network, after: Network, batches: Batches) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """Each output of both, batch by batch, as real numbers."""
     with undisturbed(before.module), undisturbed(after.module):
         for batch in batches:
-            images = batch if isinstance(batch, Tensor) else batch[0]
-            yield before(images), after(images)
+            inputs = before.signature.inputs_in(batch)
+            found = [network.signature.flatten(network(inputs)) for network in (before, after)]
+            yield [(_real(expected), _real(actual)) for expected, actual in zip(*found, strict=True)]
+
+
+def _real(values: Tensor) -> Tensor:
+    return values if values.is_floating_point() else values.float()
 
 
 def _structure(network: Network) -> list[tuple[str, str, str, str]]:

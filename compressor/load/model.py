@@ -12,7 +12,7 @@ from torch import nn
 from compressor.errors import CaptureError, InputError, ModelFileError, did_you_mean
 from compressor.graph.capture import capture
 from compressor.graph.computed import fold_weights
-from compressor.graph.leaf import Shape
+from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.owned import unwrapped
@@ -32,16 +32,17 @@ def load_model(
     *,
     weights: Path | None = None,
     trust: bool = False,
-    input_shape: Shape | None = None,
-    otherwise: Callable[[], Shape] | None = None,
+    input_shape: InputsGiven = None,
+    otherwise: Callable[[], InputsGiven] | None = None,
 ) -> Network:
     """The network that ``model`` names, in eval mode.
 
     ``model`` is a file (torch.export archive or ONNX, whatever its suffix), ``package.module:function`` that returns a
     module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
-    loaded. ``input_shape`` is the shape of one sample where the file does not say it; ``otherwise`` is asked for it
-    where the module does not say it either. Weights that the model computes from others at each call are folded, as
-    the network's notes say. Raises ``InputError`` with one line.
+    loaded. ``input_shape`` is the shape of one sample where the file does not say it, or those of several inputs (see
+    ``compressor.graph.given.given_inputs``); ``otherwise`` is asked for it where the module does not say it either.
+    Weights that the model computes from others at each call are folded, as the network's notes say. Raises
+    ``InputError`` with one line.
     """
     return fold_weights(_load(model, weights, trust, ShapeSource(input_shape, otherwise)))
 
@@ -133,7 +134,7 @@ def _from_function(reference: str, weights: Path | None, shape: ShapeSource) -> 
     return _from_module(module, reference, weights, shape.of(module, reference, function))
 
 
-def _from_module(module: nn.Module, source: str, weights: Path | None, input_shape: Shape) -> Network:
+def _from_module(module: nn.Module, source: str, weights: Path | None, input_shape: InputsGiven) -> Network:
     module = unwrapped(module)
     if weights is not None:
         put_weights(module, read_weights(weights), weights)

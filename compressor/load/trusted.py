@@ -13,13 +13,15 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from compressor.errors import ModelFileError
-from compressor.graph.capture import EXAMPLE_BATCH, capture
-from compressor.graph.leaf import Shape
+from compressor.errors import InputError, ModelFileError
+from compressor.graph.capture import capture
+from compressor.graph.given import Given, InputsGiven, given_inputs
+from compressor.graph.nesting import Nesting, nesting_of
 from compressor.graph.network import Network
 from compressor.graph.raising.exported import from_exported
 from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
+from compressor.graph.tracing import examples
 from compressor.imported import beside_working_directory
 
 
@@ -27,10 +29,10 @@ from compressor.imported import beside_working_directory
 class ShapeSource:
     """Where the shape of one input sample may come from, the first that says it."""
 
-    given: Shape | None = None
-    otherwise: Callable[[], Shape] | None = None
+    given: InputsGiven = None
+    otherwise: Callable[[], InputsGiven] | None = None
 
-    def of(self, module: object, source: object, factory: object = None) -> Shape:
+    def of(self, module: object, source: object, factory: object = None) -> InputsGiven:
         """As given, or an attribute ``input_shape``, or what ``otherwise`` says. Raises ``ModelFileError``."""
         shape = self.given or getattr(factory, "input_shape", None) or getattr(module, "input_shape", None)
         if shape is None and self.otherwise is not None:
@@ -40,9 +42,12 @@ class ShapeSource:
                 f"{source}: the size of one input is not known; give --input, such as --input 3x32x32, "
                 "or an attribute input_shape = (3, 32, 32)"
             )
-        if not isinstance(shape, list | tuple) or not all(isinstance(size, int) and size > 0 for size in shape):
-            raise ModelFileError(f"{source}: input_shape must be sizes such as (3, 32, 32), not {shape!r}")
-        return tuple(shape)
+        try:
+            return given_inputs(shape)
+        except InputError:
+            raise ModelFileError(
+                f"{source}: input_shape must be sizes such as (3, 32, 32), or those of several inputs, not {shape!r}"
+            ) from None
 
 
 def unpickle_module(path: Path) -> nn.Module:
@@ -76,18 +81,24 @@ def read_torchscript(path: Path, shape: ShapeSource) -> Network:
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().partition("\n")[0][:200]
             raise ModelFileError(f"{path}: cannot be loaded as TorchScript ({reason})") from None
-        sides = shape.of(script, path)
+        given = shape.of(script, path)
         try:
-            exported = TS2EPConverter(script, (torch.zeros(EXAMPLE_BATCH, *sides),), {}).convert()
+            exported = TS2EPConverter(script, examples(script, given), {}).convert()
         except Exception as error:  # a converter that is no longer cared for
             reason = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
             raise ModelFileError(f"{path}: torch cannot convert this TorchScript ({reason})") from None
-    return raise_program(_with_parameters(exported), str(path))
+        nesting, _ = nesting_of(_run(script, given))
+    return raise_program(_with_parameters(exported, nesting), str(path))
 
 
-def _with_parameters(exported: ExportedProgram) -> Program:
+def _run(script: nn.Module, given: tuple[Given, ...]) -> Any:
+    with torch.no_grad():
+        return script(*examples(script, given))
+
+
+def _with_parameters(exported: ExportedProgram, nesting: Nesting) -> Program:
     """The conversion makes buffers of all tensors: what is no statistic was trained."""
-    program = from_exported(exported)
+    program = from_exported(exported, nesting)
     trained = {
         path
         for path, tensor in program.tensors.items()

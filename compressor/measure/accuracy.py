@@ -57,5 +57,5 @@ def predict(model: bytes | Path | OnnxModel, images: NDArray[Any], batch: int = 
         missing = size - len(part) if runner.batch else 0
         if missing:
             part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-        outputs.append(runner.run(part)[: len(part) - missing])
+        outputs.append(runner.run(part)[0][: len(part) - missing])
     return np.concatenate(outputs)

@@ -15,17 +15,17 @@ of a step before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from compressor.errors import InputError
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import Inputs, map_tensors, nudged, samples, to_device
 from compressor.graph.network import Network
 from compressor.measure.session import OnnxModel
 
@@ -43,8 +43,9 @@ ALLOWANCE = 0.02
 
 @dataclass(frozen=True)
 class Parity:
-    """``max_error``: largest difference relative to the largest output. ``agreement``: share of samples given the same
-    class. ``outside``: share of samples with an error beyond the tolerance; nonzero and ok only if the network jumps.
+    """``max_error``: largest difference relative to the largest value of the same output. ``agreement``: share of
+    samples given the same class. ``outside``: share of samples with an error beyond the tolerance; nonzero and ok only
+    if the network jumps. ``errors``: the largest error of each output by its name.
     """
 
     max_error: float
@@ -52,63 +53,80 @@ class Parity:
     samples: int
     ok: bool
     outside: float = 0.0
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 def numeric_parity(
-    network: Network, model: bytes, batches: Iterable[Tensor | Sequence[Tensor]], tolerance: float = 1e-4
+    network: Network, model: bytes, batches: Iterable[Inputs | Sequence[Any]], tolerance: float = 1e-4
 ) -> Parity:
-    """Compare eval-mode outputs on ``batches``: image tensors (N, C, H, W), or (images, labels) pairs.
+    """Compare all outputs in eval mode on ``batches``: what the network takes, alone or paired with targets.
 
     The network's mode is put back afterwards. Raises ``InputError`` when there is not one sample.
     """
-    images = [batch if isinstance(batch, Tensor) else batch[0] for batch in batches]
-    if not sum(len(batch) for batch in images):
+    fed = [network.signature.inputs_in(batch) for batch in batches]
+    if not sum(map(samples, fed)):
         raise InputError("parity needs at least one image")
-    runner = OnnxModel(model)
-    expected = network_outputs(network, images)
-    found = np.concatenate([_rows(runner.run(file_input(network, batch))) for batch in images])
-    errors = relative_errors(expected, found)
-    tolerance = max(tolerance, stated_tolerance(network, images))
-    agreement = float((expected.argmax(axis=1) == found.argmax(axis=1)).mean())
+    expected = network_outputs(network, fed)
+    found = file_outputs(OnnxModel(model), network, fed)
+    each = [relative_errors(*pair) for pair in zip(expected, found, strict=True)]
+    errors = np.max(each, axis=0)
+    tolerance = max(tolerance, stated_tolerance(network, fed))
+    agreement = float((expected[0].argmax(axis=1) == found[0].argmax(axis=1)).mean())
     outside = float((errors > tolerance).mean())
-    ok = acceptable(errors, network, images, tolerance)
-    return Parity(float(errors.max()), agreement, len(expected), ok, outside)
+    ok = acceptable(errors, network, fed, tolerance)
+    named = {spec.name: float(one.max()) for spec, one in zip(network.signature.outputs, each, strict=True)}
+    return Parity(float(errors.max()), agreement, len(errors), ok, outside, named)
 
 
-def stated_tolerance(network: Network, images: Sequence[Tensor]) -> float:
+def file_outputs(model: OnnxModel, network: Network, batches: Iterable[Inputs]) -> list[NDArray[Any]]:
+    """Outputs (N, K) of the network's exported file, each with other dimensions flattened."""
+    return _together([model.run(file_input(network, batch)) for batch in batches])
+
+
+def stated_tolerance(network: Network, batches: Sequence[Inputs]) -> float:
     """Largest relative error that is a matter of rounding in a network of integers; 0 for one of floats."""
     rounding = [leaf for _, leaf in network.leaves() if isinstance(leaf, Leaf) and leaf.rounds_values]
     if not rounding:
         return 0.0
-    expected, largest = network_outputs(network, images), 0.0
+    expected, largest = network_outputs(network, batches), 0.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         try:
             for leaf in rounding:
                 leaf.jitter = JITTER
             for _ in range(NUDGES):
-                largest = max(largest, float(relative_errors(expected, network_outputs(network, images)).max()))
+                largest = max(largest, float(worst_errors(expected, network_outputs(network, batches)).max()))
         finally:
             for leaf in rounding:
                 leaf.jitter = 0.0
     return MARGIN * largest
 
 
-def network_outputs(network: Network, images: Iterable[Tensor]) -> NDArray[np.float32]:
-    """Eval-mode outputs (N, K), other dimensions flattened."""
-    training = network.module.training
+def network_outputs(network: Network, batches: Iterable[Inputs]) -> list[NDArray[Any]]:
+    """Eval-mode outputs (N, K), each with other dimensions flattened."""
+    training, device = network.module.training, network.device
     network.eval()
     try:
         with torch.inference_mode():
-            return np.concatenate([_rows(network(batch.to(network.device)).cpu().numpy()) for batch in images])
+            found = [network.signature.flatten(network(to_device(batch, device))) for batch in batches]
+            return _together([[output.cpu().numpy() for output in outputs] for outputs in found])
     finally:
         network.train(training)
 
 
-def file_input(network: Network, images: Tensor) -> Tensor:
-    """What the network's exported file takes where the network takes ``images``: pixels where it normalises them."""
-    known = network.spec.normalisation
-    return images if known is None else known.file_input(images)
+def file_input(network: Network, inputs: Inputs) -> Inputs:
+    """What the network's exported file takes where the network takes ``inputs``: pixels where it normalises them."""
+    known = network.signature.normalisation
+    if known is None:
+        return inputs
+    first, *rest = network.signature.tensors(inputs)
+    return network.signature.inputs_of([known.file_input(first), *rest])
+
+
+def worst_errors(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Of each sample, the largest error of any output."""
+    worst: NDArray[np.float64] = np.max([relative_errors(*pair) for pair in zip(expected, found, strict=True)], axis=0)
+    return worst
 
 
 def relative_errors(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:
@@ -122,21 +140,22 @@ def relative_errors(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.f
     return worst
 
 
-def acceptable(errors: NDArray[np.float64], network: Network, images: Sequence[Tensor], tolerance: float) -> bool:
+def acceptable(errors: NDArray[np.float64], network: Network, batches: Sequence[Inputs], tolerance: float) -> bool:
     """Whether every sample's error is within the tolerance, or the exceptions are those of a network that jumps."""
     outside = float((errors > tolerance).mean())
     if outside == 0 or outside >= 0.5:
         return outside == 0
-    expected, generator = network_outputs(network, images), torch.Generator().manual_seed(0)
+    expected, generator = network_outputs(network, batches), torch.Generator().manual_seed(0)
     own = 0.0
     for _ in range(NUDGES):
-        nudged = [batch * (1 + ROUNDING * torch.randn(batch.shape, generator=generator).to(batch)) for batch in images]
-        moved = relative_errors(expected, network_outputs(network, nudged))
-        own = max(own, float((moved > tolerance).mean()))
+        moved = [map_tensors(lambda value: nudged(value, ROUNDING, generator), batch) for batch in batches]
+        gaps = worst_errors(expected, network_outputs(network, moved))
+        own = max(own, float((gaps > tolerance).mean()))
         if own > 0 and outside <= 2 * own + ALLOWANCE:
             return True
     return False
 
 
-def _rows(outputs: NDArray[Any]) -> NDArray[Any]:
-    return outputs.reshape(len(outputs), -1)
+def _together(batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Each output over all batches, a row for each sample."""
+    return [np.concatenate([rows.reshape(len(rows), -1) for rows in parts]) for parts in zip(*batches, strict=True)]

@@ -37,14 +37,33 @@ class InputInfo:
     batch: int | None
     shape: Shape
 
+    def fed(self, array: NDArray[Any], title: str) -> NDArray[Any]:
+        """``array`` in the type the file takes. Raises ``InputError`` where its sizes or values do not fit."""
+        dtype = _DTYPES[self.dtype]
+        if array.shape[1:] != self.shape or self.batch not in (None, len(array)):
+            expected = (self.batch or "N", *self.shape)
+            what = "images" if len(self.shape) == 3 else "values"
+            raise InputError(
+                f"{title}: input {self.name!r} takes {what} {_listed(expected)}, not {_listed(array.shape)}"
+            )
+        cast = array.astype(dtype, copy=False)
+        if not np.issubdtype(dtype, np.floating) and not np.array_equal(cast, array):
+            raise InputError(
+                f"{title}: takes whole numbers ({np.dtype(dtype).name}) for {self.name!r}, and is given others: "
+                "feed it pixels as they are"
+            )
+        return cast
+
 
 class OnnxModel:
-    """A loaded ONNX file with one image input; runs batches."""
+    """A loaded ONNX file; runs batches."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self.title = title_of(model)
         self.session = open_session(model, session_options(threads))
         self.inputs = tuple(_input_info(entry, self.title) for entry in self.session.get_inputs())
+        self.outputs = tuple(str(entry.name) for entry in self.session.get_outputs())
+        """Names, in order."""
 
     @property
     def input_shape(self) -> Shape:
@@ -54,21 +73,26 @@ class OnnxModel:
     @property
     def batch(self) -> int | None:
         """The batch size the file is fixed to, or None when any will do."""
-        return self.inputs[0].batch
+        return next((entry.batch for entry in self.inputs if entry.batch is not None), None)
 
-    def run(self, images: Tensor | NDArray[Any]) -> NDArray[Any]:
-        """The first output for ``images`` (N, \\*input_shape). Raises ``InputError`` for images that do not fit."""
-        array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
-        entry = self.inputs[0]
-        if len(self.inputs) != 1:
-            raise InputError(f"{self.title}: has {len(self.inputs)} inputs where one is expected")
-        if array.shape[1:] != entry.shape or entry.batch not in (None, len(array)):
-            expected = (entry.batch or "N", *entry.shape)
-            raise InputError(f"{self.title}: takes images {_listed(expected)}, not {_listed(array.shape)}")
+    def run(self, inputs: Any) -> tuple[NDArray[Any], ...]:
+        """All outputs in order, for a tensor or array (N, \\*input_shape), or a tuple of them, one for each input.
+
+        Raises ``InputError`` for what does not fit.
+        """
+        given = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+        if len(self.inputs) != len(given):
+            names = ", ".join(entry.name for entry in self.inputs)
+            raise InputError(f"{self.title}: takes {len(self.inputs)} inputs ({names}), not {len(given)}")
+        feeds = {
+            entry.name: entry.fed(_array(values), self.title) for entry, values in zip(self.inputs, given, strict=True)
+        }
         with running(self.title):
-            feeds = {entry.name: array.astype(_DTYPES[entry.dtype], copy=False)}
-            result: NDArray[Any] = self.session.run(None, feeds)[0]
-        return result
+            return tuple(self.session.run(None, feeds))
+
+
+def _array(values: Any) -> NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
 
 
 def _input_info(entry: Any, title: str) -> InputInfo:

@@ -70,7 +70,7 @@ def examine(network: Network, phases: Iterable[PhaseSpec] | None = None, seconds
             sites[title], refused[title] = tuple(admitted(answer.sites, use.only, use.skip)), answer.refused
     return Anatomy(
         source=network.source,
-        input=network.spec.shape,
+        input=network.signature.input.shape,
         params=network.parameter_count,
         macs=sum(layer.macs for layer in layers),
         size_bytes=size,

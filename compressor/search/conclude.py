@@ -38,7 +38,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
         final=False,
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation)},
-        normalisation=prepared.baseline.network.spec.normalisation,
+        normalisation=prepared.baseline.network.signature.normalisation,
         probe=prepared.probe,
         notes=prepared.baseline.network.notes,
     )
@@ -52,7 +52,7 @@ def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
         best=None,
         front=(),
         samples={"validation": len(prepared.data.validation)},
-        normalisation=prepared.baseline.network.spec.normalisation,
+        normalisation=prepared.baseline.network.signature.normalisation,
         probe=probe,
         notes=prepared.baseline.network.notes,
     )
@@ -99,7 +99,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
         front=tuple(ranked),
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation), "test": len(test)},
-        normalisation=prepared.baseline.network.spec.normalisation,
+        normalisation=prepared.baseline.network.signature.normalisation,
         probe=prepared.probe,
         notes=prepared.baseline.network.notes,
     )

@@ -82,7 +82,7 @@ def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) ->
 
 def _as_fed(network: Network, data: Data, folded: bool) -> Network:
     """The network with the normalisation that the data have; where it knew the same one, how it is known stays."""
-    known, fed = network.spec.normalisation, data.normalisation()
+    known, fed = network.signature.normalisation, data.normalisation()
     if known is None or not known.same_as(fed):
         known = fed
     return network.know(replace(known, folded=folded))

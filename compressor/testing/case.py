@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from compressor.errors import Refusal
@@ -16,6 +15,7 @@ from compressor.evidence import Evidence
 from compressor.graph.cost import network_cost
 from compressor.graph.editor import Change, Editor
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import Inputs
 from compressor.graph.network import Network
 from compressor.graph.verify import changed
 from compressor.knobs import Choice, FloatRange, IntRange, Knob, Value, defaults
@@ -88,9 +88,10 @@ class Case:
             return fork, editor.commit()
 
     @property
-    def images(self) -> Tensor:
-        """One batch ``(N, C, H, W)``."""
-        return self.evidence.batches[0][0]
+    def images(self) -> Inputs:
+        """One batch of what the network takes."""
+        inputs: Inputs = self.evidence.batches[0][0]
+        return inputs
 
 
 @contextmanager
@@ -117,8 +118,8 @@ def train_step(network: Network, evidence: Evidence) -> None:
     with seeded():
         network.train()
         optimizer = torch.optim.SGD(network.module.parameters(), lr=0.01)
-        images, labels = evidence.batches[0]
-        F.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
+        inputs, target = evidence.batches[0]
+        evidence.loss(network(inputs), target).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
             for parameter in network.module.parameters():
@@ -129,22 +130,27 @@ def train_step(network: Network, evidence: Evidence) -> None:
         network.eval()
 
 
-def outputs(network: Network, images: Tensor) -> Tensor:
-    """Eval-mode outputs; the mode is put back."""
+def outputs(network: Network, inputs: Inputs) -> tuple[Tensor, ...]:
+    """Eval-mode outputs in order; the mode is put back."""
     training = network.module.training
     network.eval()
     try:
         with torch.no_grad():
-            return network(images)
+            return network.signature.flatten(network(inputs))
     finally:
         network.train(training)
 
 
-def same(left: Network, right: Network, images: Tensor) -> bool:
+def same(left: Network, right: Network, images: Inputs) -> bool:
     """Whether two networks are one: structure, weights, cost, and what they compute."""
     if changed(left, right) or network_cost(left) != network_cost(right):
         return False
-    return torch.equal(outputs(left, images), outputs(right, images))
+    return equal(outputs(left, images), outputs(right, images))
+
+
+def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    """Whether all outputs are the same, bit for bit."""
+    return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
 def probes(knob: Knob) -> Sequence[Value]:

@@ -1,4 +1,4 @@
-"""Small networks to try a plugin on: a plain chain, a residual network, branches with a depthwise layer.
+"""Small networks to try a plugin on: a chain, a residual network, branches with a depthwise layer, two heads.
 
 Weights are seeded, and BatchNorm statistics measured, so that outputs depend strongly on inputs: on a network whose
 output hardly moves, two different functions look alike.
@@ -7,7 +7,8 @@ output hardly moves, two different functions look alike.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
+from compressor.graph.given import InputsGiven, given_inputs
+from compressor.graph.leaf import Shape
+from compressor.graph.nested import tensors
 from compressor.graph.network import Network
 from compressor.testing.case import one_thread
 
@@ -88,7 +92,28 @@ class Branches(nn.Module):
         return scores
 
 
-KINDS: dict[str, Callable[[], nn.Module]] = {"chain": Chain, "residual": Residual, "branches": Branches}
+class TwoHeads(nn.Module):
+    """An image and a row of numbers in, a map and a row of scores out, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = _unit(3, 12, 3, 2), _unit(12, 16)
+        self.numbers = nn.Linear(4, 16)
+        self.mask = nn.Conv2d(16, 2, 1)
+        self.pool, self.flatten = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.hidden, self.relu, self.scores = nn.Linear(32, 24), nn.ReLU(), nn.Linear(24, CLASSES)
+
+    def forward(self, image: Tensor, numbers: Tensor) -> dict[str, Tensor]:
+        x = self.body(self.stem(image))
+        row = torch.cat([self.flatten(self.pool(x)), self.numbers(numbers)], 1)
+        return {"mask": self.mask(x), "scores": self.scores(self.relu(self.hidden(row)))}
+
+
+KINDS: dict[str, Callable[[], nn.Module]] = {
+    "chain": Chain, "residual": Residual, "branches": Branches, "two-heads": TwoHeads,
+}  # fmt: skip
+INPUTS: dict[str, InputsGiven] = {"two-heads": {"image": SHAPE, "numbers": (4,)}}
+"""What networks take that take more than an image."""
 
 
 def small_networks() -> dict[str, Network]:
@@ -100,23 +125,33 @@ def small_networks() -> dict[str, Network]:
 def _captured() -> dict[str, Network]:
     with torch.random.fork_rng(devices=[]), one_thread():
         torch.manual_seed(0)
-        return {name: capture(_sensitive(build()), SHAPE, name) for name, build in KINDS.items()}
+        return {name: _made(name, build) for name, build in KINDS.items()}
+
+
+def _made(name: str, build: Callable[[], nn.Module]) -> Network:
+    given = given_inputs(INPUTS.get(name, SHAPE))
+    return capture(_sensitive(build(), [one.shape for one in given]), given, name)
 
 
 def probe_evidence(network: Network, batches: int = 2, size: int = 32) -> Evidence:
-    """Seeded noise images with random labels, in the shape the network takes, which may be a part of a classifier."""
-    classes = network.shape(network.output_node)[-1]
+    """Seeded noise with random targets: labels for one row of scores, values to come near for all else."""
+    signature = network.signature
+    inputs = [signature.random(size, seed) for seed in range(batches)]
     generator = torch.Generator().manual_seed(0)
-    return Evidence([
-        (
-            torch.randn(size, *network.spec.shape, generator=generator),
-            torch.randint(0, classes, (size,), generator=generator),
-        )
-        for _ in range(batches)
-    ])  # fmt: skip
+    if len(signature.outputs) == 1 and len(signature.output.shape) == 1:
+        classes = signature.output.shape[0]
+        return Evidence([(x, torch.randint(0, classes, (size,), generator=generator)) for x in inputs])
+    targets = [signature.nested([spec.random(size, generator) for spec in signature.outputs]) for _ in inputs]
+    return Evidence(list(zip(inputs, targets, strict=True)), loss=_distance)
 
 
-def _sensitive(model: nn.Module) -> nn.Module:
+def _distance(outputs: Any, targets: Any) -> Tensor:
+    """Mean square distance, summed over the outputs."""
+    pairs = zip(tensors(outputs), tensors(targets), strict=True)
+    return torch.stack([(own.float() - other.float()).square().mean() for own, other in pairs]).sum()
+
+
+def _sensitive(model: nn.Module, shapes: Sequence[Shape]) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
@@ -129,7 +164,7 @@ def _sensitive(model: nn.Module) -> nn.Module:
     model.train()
     with torch.no_grad():
         for _ in range(3):
-            model(torch.randn(32, *SHAPE))
+            model(*(torch.randn(32, *shape) for shape in shapes))
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.momentum = 0.1

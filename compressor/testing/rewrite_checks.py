@@ -6,18 +6,18 @@ import math
 
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from compressor.errors import BrokenPromise, ExportError
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import joined, rows
 from compressor.graph.network import Network
 from compressor.graph.verify import changed, check_promise
 from compressor.knobs import defaults
 from compressor.measure.parity import numeric_parity
-from compressor.testing.case import Case, Rewritten, outputs, same, seeded, train_step
+from compressor.testing.case import Case, Rewritten, equal, outputs, same, seeded, train_step
 from compressor.testing.site_checks import Messages
 
 BYTES_PER_LEAF = 800
@@ -62,13 +62,21 @@ def networks_run(case: Case) -> Messages:
             yield done.site.path, "the network was in eval mode and part of it is not any more"
         expected = outputs(case.network, case.images)
         found = outputs(network, case.images)
-        if found.shape != expected.shape or not bool(found.isfinite().all()):
-            yield done.site.path, f"outputs of shape {tuple(found.shape)} are not finite {tuple(expected.shape)}"
+        wrong = [
+            f"outputs of shape {tuple(own.shape)} are not finite {tuple(was.shape)}"
+            for own, was in zip(found, expected, strict=True)
+            if own.shape != was.shape or not bool(own.isfinite().all())
+        ]
+        if wrong:
+            yield done.site.path, wrong[0]
             continue
-        if not torch.equal(found, outputs(network, case.images)):
+        if not equal(found, outputs(network, case.images)):
             yield done.site.path, "eval mode gives different outputs for the same images"
-        single = torch.cat([outputs(network, image[None]) for image in case.images[:4]])
-        if not torch.allclose(single, found[:4], rtol=1e-3, atol=1e-4 * float(found.abs().max())):
+        single = joined([outputs(network, rows(case.images, slice(at, at + 1))) for at in range(4)])
+        if not all(
+            torch.allclose(one.float(), own[:4].float(), rtol=1e-3, atol=1e-4 * float(own.abs().max()))
+            for one, own in zip(single, found, strict=True)
+        ):
             yield done.site.path, "in eval mode a sample's output depends on the rest of its batch"
         network.fork().train()(case.images)
 
@@ -95,7 +103,7 @@ def trained_weights_survive(case: Case) -> Messages:
         except RuntimeError as error:
             yield done.site.path, f"saved weights do not load into a replay: {' '.join(str(error).split())}"
             continue
-        if not torch.equal(outputs(trained, case.images), outputs(replay, case.images)):
+        if not equal(outputs(trained, case.images), outputs(replay, case.images)):
             yield done.site.path, "loaded weights compute something else: part of the state is not in the state_dict"
 
 
@@ -104,12 +112,15 @@ def onnx_agrees(case: Case) -> Messages:
     for done in case.rewritten:
         for name, network in (("", done.network), ("after a training step ", done.trained)):
             try:
-                parity = numeric_parity(network, to_onnx(network), [case.images, case.images[:1]])
+                parity = numeric_parity(network, to_onnx(network), [case.images, rows(case.images, slice(0, 1))])
             except ExportError as error:
                 yield done.site.path, f"{name}no ONNX form: {error}"
                 break
             if not parity.ok:
-                yield done.site.path, f"{name}the ONNX file is off by {parity.max_error:.2g} of the output's scale"
+                worst = max(parity.errors, key=parity.errors.__getitem__)
+                where = f" (in {worst})" if len(parity.errors) > 1 else ""
+                off = f"{name}the ONNX file is off by {parity.max_error:.2g} of the output's scale{where}"
+                yield done.site.path, off
 
 
 def costs_are_true(case: Case) -> Messages:
@@ -143,9 +154,9 @@ def _without_gradient(moved: Network, case: Case) -> dict[str, str]:
     """Parameters without a useful gradient, and why; of a network whose weights moved (exact zeros may be a start)."""
     moved.train()
     moved.module.zero_grad()
-    images, labels = case.evidence.batches[-1]
+    inputs, target = case.evidence.batches[-1]
     with seeded():
-        F.cross_entropy(moved(images), labels).backward()  # type: ignore[no-untyped-call]
+        case.evidence.loss(moved(inputs), target).backward()  # type: ignore[no-untyped-call]
     problems = {}
     for name, parameter in moved.module.named_parameters():
         if not parameter.requires_grad:

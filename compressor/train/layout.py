@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import map_tensors
 from compressor.graph.network import Network
 from compressor.train.precision import failure_of_one_step
 from compressor.train.spec import Precision
@@ -75,4 +76,4 @@ def _lay(weights: list[nn.Parameter]) -> None:
 def _obstacle(network: Network, precision: Precision) -> str:
     trial = network.fork()
     _lay(_weights(trial))
-    return failure_of_one_step(trial, laid(torch.zeros(2, *trial.spec.shape, device=trial.device)), precision)
+    return failure_of_one_step(trial, map_tensors(laid, trial.signature.zeros(2, trial.device)), precision)

@@ -6,8 +6,8 @@ import logging
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
 
+from compressor.graph.nested import Inputs, tensors
 from compressor.graph.network import Network
 from compressor.train.spec import Precision
 
@@ -21,7 +21,7 @@ def usable(wanted: Precision, network: Network) -> Precision:
     if not has_bfloat16(network.device):
         _log.warning("trained in float32: %s would only emulate bfloat16", network.device)
         return "float32"
-    failure = failure_of_one_step(network.fork(), torch.zeros(2, *network.spec.shape, device=network.device), wanted)
+    failure = failure_of_one_step(network.fork(), network.signature.zeros(2, network.device), wanted)
     if failure:
         _log.warning("trained in float32, in bfloat16 the network fails: %s", failure)
     return "float32" if failure else wanted
@@ -40,7 +40,7 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def failure_of_one_step(network: Network, images: Tensor, precision: Precision) -> str:
+def failure_of_one_step(network: Network, images: Inputs, precision: Precision) -> str:
     """Why the network cannot be trained so, found out by one step on ``images``; empty where it can.
 
     Statistics change and gradients appear: pass a copy.
@@ -49,8 +49,8 @@ def failure_of_one_step(network: Network, images: Tensor, precision: Precision) 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:
             with autocast(device, precision):
-                logits = network.train()(images)
-            torch.autograd.backward(logits.float().sum())
+                answers = [answer for answer in tensors(network.train()(images)) if answer.requires_grad]
+            torch.autograd.backward([answer.float().sum() for answer in answers])
         except Exception as error:  # whatever a module of the user's may raise
             return str(error).partition("\n")[0] or type(error).__name__
     return ""

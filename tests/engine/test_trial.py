@@ -56,7 +56,7 @@ def test_a_candidate_is_rebuilt_from_its_folder(
     run(BINARY)
     network = load_candidate(tmp_path / "a", baseline, baseline.evidence(data, 128))
     images = data.normalised(data.validation.images[:64])
-    onnx = torch.from_numpy(OnnxModel((tmp_path / "a" / "model.onnx").read_bytes()).run(images))
+    onnx = torch.from_numpy(OnnxModel((tmp_path / "a" / "model.onnx").read_bytes()).run(images)[0])
     with torch.no_grad():
         torch.testing.assert_close(network(images), onnx, atol=1e-4, rtol=1e-4)
         assert not torch.allclose(baseline.network(images), onnx, atol=1e-2), "the negative control"

@@ -8,7 +8,7 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from export.exporting import network_of, randomise, worst
+from exporting import network_of, randomise, worst
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn

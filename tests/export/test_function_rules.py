@@ -14,8 +14,9 @@ from torch import Tensor, fx, nn
 from compressor.errors import ExportError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 
 IMAGE = (6, 8, 10)
 aten = torch.ops.aten
@@ -160,7 +161,7 @@ def test_choice_by_a_condition() -> None:
     module = fx.symbolic_trace(Body(body))
     for node in module.graph.nodes:
         node.meta["shape"] = IMAGE
-    assert worst(Network(module, InputSpec("x", IMAGE))) < 2e-6
+    assert worst(Network(module, Signature.of("x", IMAGE))) < 2e-6
 
 
 class Standardised(nn.Module):
@@ -196,7 +197,7 @@ def test_weights_that_depend_on_the_input_are_refused() -> None:
     for node in module.graph.nodes:
         node.meta["shape"] = IMAGE
     with pytest.raises(ExportError, match="must not depend on the input"):
-        to_onnx(Network(module, InputSpec("x", IMAGE)))
+        to_onnx(Network(module, Signature.of("x", IMAGE)))
 
 
 def test_parameter_of_the_network_itself() -> None:
@@ -230,6 +231,6 @@ def test_code_that_the_output_does_not_need_is_left_out() -> None:
     x = graph.placeholder("x")
     graph.call_function(torch.cumsum, (x, 1))
     graph.output(graph.call_function(torch.relu, (x,)))
-    network = Network(fx.GraphModule(nn.Module(), graph), InputSpec("x", IMAGE))
+    network = Network(fx.GraphModule(nn.Module(), graph), Signature.of("x", IMAGE))
     propagate(network)
     assert worst(network) == 0

@@ -72,9 +72,9 @@ def test_metadata_say_what_the_file_takes() -> None:
 
 def test_it_is_kept_in_both_kinds_of_files(tmp_path: Path) -> None:
     write_pt2(network(), tmp_path / "a.pt2")
-    assert read_pt2(tmp_path / "a.pt2").spec.normalisation == network().spec.normalisation
+    assert read_pt2(tmp_path / "a.pt2").signature.normalisation == network().signature.normalisation
     (tmp_path / "a.onnx").write_bytes(to_onnx(network(folded=False)))
-    found = read_onnx(tmp_path / "a.onnx").spec.normalisation
+    found = read_onnx(tmp_path / "a.onnx").signature.normalisation
     assert found is not None
     assert found.same_as(KNOWN)
 

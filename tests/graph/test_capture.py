@@ -122,8 +122,8 @@ def chain(count: int) -> Program:
         last = f"v{place}"
         ops.append(Op(target, arguments, last))
     return Program(
-        input="x",
-        output=last,
+        inputs=("x",),
+        outputs=(last,),
         ops=tuple(ops),
         state=state,
         tensors={path: torch.ones(2, 2, 1, 1) for path in state.values()},
@@ -426,8 +426,13 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a view changed in place": (lambda: function(_changes_a_viewed_tensor), "while a view of it is in use"),
     "a slice assigned to": (lambda: function(_assigns_to_a_slice), "in place"),
     "its own state": (_counting, "own state"),
-    "two outputs": (lambda: function(lambda m, x: (x, x + 1)), "returns a tuple of 2 values"),
-    "a dict": (lambda: function(lambda m, x: {"out": x + 1}), "returns a dict of 1 values"),
+    "a set": (lambda: function(lambda m, x: {x}), "returns a set; a network returns tensors"),
+    "keys that are no words": (lambda: function(lambda m, x: {(1, 2): x + 1}), "neither words nor whole numbers"),
+    "no tensor": (lambda: function(lambda m, x: {"count": 3}), "returns no tensor"),
+    "one of two answers without the batch": (
+        lambda: function(lambda m, x: {"y": x + 1, "mean": x.mean()}),
+        "'mean' does not hold one row per sample",
+    ),
     "a number": (lambda: function(lambda m, x: x.mean()), "one row per sample"),
     "one batch size": (lambda: function(lambda m, x: x.view(2, -1)), "batch"),
     "samples mixed": (lambda: function(lambda m, x: x.flatten(0, 1)), "one row per sample"),
@@ -444,13 +449,17 @@ def test_what_is_no_network_is_refused_with_the_reason(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_two_inputs_are_refused() -> None:
+def test_inputs_that_a_forward_does_not_take_are_refused() -> None:
     class Two(nn.Module):
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             return x + y
 
     with pytest.raises(CaptureError, match="one tensor"):
         capture(Two(), IMAGE)
+    with pytest.raises(CaptureError, match=r"takes 2 inputs \(x, y\), not 3"):
+        capture(Two(), (IMAGE, IMAGE, IMAGE))
+    with pytest.raises(CaptureError, match="no input 'z'; its inputs are x, y"):
+        capture(Two(), {"x": IMAGE, "z": IMAGE})
 
 
 def test_make_sensitive_makes_outputs_follow_inputs() -> None:

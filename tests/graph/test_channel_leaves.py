@@ -11,8 +11,9 @@ from traced import assert_consistent, images
 from compressor.errors import Refusal
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Cost, Leaf, Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.graph.verify import difference
 
 
@@ -97,7 +98,7 @@ def with_leaves(*layers: nn.Module, shape: Shape) -> Network:
     tracer = fx.Tracer()
     tracer.is_leaf_module = lambda module, name: not isinstance(module, nn.Sequential)  # type: ignore[method-assign]
     model = Model(*layers).eval()
-    network = Network(fx.GraphModule(model, tracer.trace(model)), InputSpec("x", shape))
+    network = Network(fx.GraphModule(model, tracer.trace(model)), Signature.of("x", shape))
     propagate(network)
     return network
 

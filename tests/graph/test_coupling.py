@@ -299,7 +299,7 @@ def test_torch_pruning_finds_the_same_coupling(name: str) -> None:
     """An independent look, on networks whose operations it knows."""
     network = zoo(name)
     paths = {leaf: path for path, leaf in network.leaves()}
-    image = torch.zeros(1, *network.spec.shape, requires_grad=True)
+    image = torch.zeros(1, *network.signature.input.shape, requires_grad=True)
     graph = tp.DependencyGraph().build_dependency(network.module, image, lambda module, x: module(x + 0), verbose=False)
     for path in producers(network)[:-1]:
         root = network.leaf(path)

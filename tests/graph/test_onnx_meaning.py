@@ -231,7 +231,7 @@ def open_sizes() -> onnx.ModelProto:
 
 def test_open_sizes_are_those_that_are_given(tmp_path: Path) -> None:
     onnx.save(open_sizes(), tmp_path / "model.onnx")
-    assert read_onnx(tmp_path / "model.onnx", (4, 5, 9)).spec.shape == (4, 5, 9)
+    assert read_onnx(tmp_path / "model.onnx", (4, 5, 9)).signature.input.shape == (4, 5, 9)
     with pytest.raises(ModelFileError, match=r"\(batch, 4, side, side\), which --input 3x5x9 does not fit"):
         read_onnx(tmp_path / "model.onnx", (3, 5, 9))
 
@@ -239,8 +239,16 @@ def test_open_sizes_are_those_that_are_given(tmp_path: Path) -> None:
 def test_several_inputs_and_outputs_are_named(tmp_path: Path) -> None:
     model = model_of([node("Relu", "x"), node("Abs", "x", to="z")], {}, IMAGE)
     model.graph.output.add().CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
-    with pytest.raises(ModelFileError, match=r"returns 2 values \(y, z\)"):
-        read(model, tmp_path)
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("w:0", TensorProto.FLOAT, ["batch", "k"]))
+    onnx.save(model, tmp_path / "model.onnx")
+    network = read_onnx(tmp_path / "model.onnx", {"w:0": (3,)})
+    assert [spec.name for spec in network.signature.inputs] == ["x", "w:0"]
+    assert [spec.name for spec in network.signature.outputs] == ["y", "z"]
+    again = onnx.load_from_string(to_onnx(network)).graph
+    assert [value.name for value in (*again.input, *again.output)] == ["x", "w:0", "y", "z"]
+    for wrong, reason in (((3,), "say which one --input is for"), ({"v": (3,)}, "no input 'v'; its inputs are x, w:0")):
+        with pytest.raises(ModelFileError, match=reason):
+            read_onnx(tmp_path / "model.onnx", wrong)
 
 
 def test_bytes_as_input(tmp_path: Path) -> None:
@@ -298,6 +306,6 @@ def external(count: int, folder: Path) -> Path:
 def test_tensors_beside_a_file_count_and_are_not_shared_without_end(tmp_path: Path) -> None:
     path = external(1, tmp_path)
     assert stored_bytes(path) == path.stat().st_size + 48
-    assert read_onnx(path).spec.shape == (10,)
+    assert read_onnx(path).signature.input.shape == (10,)
     with pytest.raises(ModelFileError, match="4,000 bytes beside the file, where 48 lie"):
         read_onnx(external(100, tmp_path))

@@ -165,7 +165,8 @@ def _open_sizes() -> onnx.ModelProto:
 
 def _two_inputs() -> onnx.ModelProto:
     model, _ = one("Relu")
-    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", 3]))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
+    model.graph.input.add().CopyFrom(helper.make_tensor_value_info("z", TensorProto.FLOAT, [4, 3]))
     return model
 
 
@@ -186,7 +187,7 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "an operator of somebody's": (_of("Relu", domain="com.example"), "is not supported"),
     "control flow": (lambda: model_of([helper.make_node("If", ["x"], ["y"])], {}, IMAGE), "operator If"),
     "functions": (_function, "operators of its own"),
-    "two inputs": (_two_inputs, "2 inputs"),
+    "inputs of different batches": (_two_inputs, "batches of 2 and 4"),
     "open sizes": (_open_sizes, r"open sizes \(batch, 4, height, 7\); .* --input 4x224x7"),
     "a huge tensor": (lambda: _with_dims([2**40, 2**20]), "impossible sizes"),
     "a negative tensor": (lambda: _with_dims([-6, 2, 3, 3]), "impossible sizes"),

@@ -135,7 +135,7 @@ def test_a_trace_of_all_image_sizes_is_read_for_the_traced_one(tmp_path: Path) -
     exported = torch.export.export(model, (torch.randn(2, 3, 32, 32),), dynamic_shapes=(dims,))
     torch.export.save(exported, tmp_path / "model.pt2")
     read = read_pt2(tmp_path / "model.pt2")
-    assert read.spec.shape == (3, 32, 32)
+    assert read.signature.input.shape == (3, 32, 32)
     x = torch.randn(3, 3, 32, 32)
     assert torch.equal(read(x), model(x))
 
@@ -236,7 +236,7 @@ MODEL_CHANGES: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     ),
     "lowered": (lambda m: m.update(verifiers=["ATEN"]), "run_decompositions"),
     "two inputs": (lambda m: m["graph_module"]["signature"]["input_specs"].append(
-        {"user_input": {"arg": {"as_tensor": {"name": "y"}}}}), "2 inputs"),
+        {"user_input": {"arg": {"as_tensor": {"name": "y"}}}}), "not a valid"),
     "no graph": (lambda m: m.pop("graph_module"), "not a valid"),
     "a list for a graph": (lambda m: m.update(graph_module=[]), "not a valid"),
     "no groups": (

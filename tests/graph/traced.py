@@ -10,8 +10,9 @@ from networks import NETWORKS, calibrated, make_sensitive
 from torch import Tensor, fx, nn
 
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 
 
 def traced(model: nn.Module, shape: Shape) -> Network:
@@ -22,7 +23,7 @@ def traced(model: nn.Module, shape: Shape) -> Network:
             node.target = operator.add
         node.kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
     module.recompile()
-    network = Network(module, InputSpec("x", shape))
+    network = Network(module, Signature.of("x", shape))
     propagate(network)
     return network
 
@@ -44,14 +45,14 @@ def chain(*layers: nn.Module, shape: Shape) -> Network:
 
 def images(network: Network, count: int = 4, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn((count, *network.spec.shape), generator=generator)
+    return torch.randn((count, *network.signature.input.shape), generator=generator)
 
 
 def assert_consistent(network: Network) -> None:
     """Lint, and every recorded shape is what running the graph gives, at two batch sizes."""
     network.graph.lint()
     for batch in (2, 3):
-        _ShapeCheck(network.module).run(torch.zeros((batch, *network.spec.shape)))
+        _ShapeCheck(network.module).run(torch.zeros((batch, *network.signature.input.shape)))
 
 
 class _ShapeCheck(fx.Interpreter):

@@ -13,8 +13,9 @@ from torch import fx, nn
 
 from compressor.errors import InputError
 from compressor.export.emit import to_onnx
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.measure import latency
 from compressor.measure.latency import FULL, QUICK, Protocol, clock_of, compare
 from compressor.measure.statistics import median, median_interval, quantile
@@ -25,7 +26,7 @@ FAST = Protocol(sessions=2, min_rounds=9, max_rounds=15, block_us=500)
 
 def convolutions(count: int, size: int = 16, channels: int = 16) -> bytes:
     layers = [nn.Conv2d(channels, channels, 3, padding=1) for _ in range(count)]
-    network = Network(fx.symbolic_trace(nn.Sequential(*layers)), InputSpec("x", (channels, size, size)))
+    network = Network(fx.symbolic_trace(nn.Sequential(*layers)), Signature.of("x", (channels, size, size)))
     propagate(network)
     return to_onnx(network)
 
@@ -148,7 +149,7 @@ def test_different_inputs_cannot_be_compared() -> None:
 
 
 def test_tiny_models_are_not_ranked() -> None:
-    network = Network(fx.symbolic_trace(nn.Sequential(nn.ReLU())), InputSpec("x", (4,)))
+    network = Network(fx.symbolic_trace(nn.Sequential(nn.ReLU())), Signature.of("x", (4,)))
     propagate(network)
     result = compare(to_onnx(network), to_onnx(network), protocol=FAST)
     assert result.rankable == (min(result.baseline_us, result.candidate_us) >= 5)

@@ -8,8 +8,9 @@ from networks import NETWORKS, calibrated
 from torch import Tensor, fx, nn
 
 from compressor.graph.capture import capture
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.measure import layers
 from compressor.measure.layers import OTHER, Event, latency_shares, profile
 
@@ -28,7 +29,7 @@ def test_every_convolution_and_linear_layer_is_found(name: str) -> None:
 
 def test_the_heavy_layer_takes_most_of_the_time() -> None:
     model = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 96, 5, padding=2), nn.Conv2d(96, 8, 1))
-    network = Network(fx.symbolic_trace(model), InputSpec("x", (8, 40, 40)))
+    network = Network(fx.symbolic_trace(model), Signature.of("x", (8, 40, 40)))
     propagate(network)
     shares = latency_shares(network, runs=6)
     assert max(shares, key=lambda path: shares[path]) == "2"
@@ -47,7 +48,7 @@ class TwoBranches(nn.Module):
 
 
 def test_fused_sums_do_not_confuse_two_branches() -> None:
-    network = Network(fx.symbolic_trace(TwoBranches()), InputSpec("x", (16, 32, 32)))
+    network = Network(fx.symbolic_trace(TwoBranches()), Signature.of("x", (16, 32, 32)))
     propagate(network)
     shares = latency_shares(network, runs=10)
     assert {"left", "right"} <= set(shares)
@@ -55,14 +56,14 @@ def test_fused_sums_do_not_confuse_two_branches() -> None:
 
 
 def test_nothing_measurable_is_all_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network(fx.symbolic_trace(nn.Sequential(nn.ReLU())), InputSpec("x", (4,)))
+    network = Network(fx.symbolic_trace(nn.Sequential(nn.ReLU())), Signature.of("x", (4,)))
     propagate(network)
     monkeypatch.setattr(layers, "profile", lambda *args, **kwargs: [Event("0", "Relu", 0.0)])
     assert latency_shares(network) == {OTHER: 1.0}
 
 
 def test_events_come_in_order_with_their_operator() -> None:
-    network = Network(fx.symbolic_trace(nn.Sequential(nn.Linear(64, 64), nn.Softmax(1))), InputSpec("x", (64,)))
+    network = Network(fx.symbolic_trace(nn.Sequential(nn.Linear(64, 64), nn.Softmax(1))), Signature.of("x", (64,)))
     propagate(network)
     events = profile(layers.to_onnx(network), runs=4)
     assert [event.op_type for event in events] == ["Gemm", "Softmax"]

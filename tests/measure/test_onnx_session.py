@@ -33,15 +33,15 @@ def test_a_dynamic_file_takes_any_batch(tmp_path: Path) -> None:
     model = OnnxModel(path)
     assert (model.input_shape, model.batch) == ((3, 2), None)
     for size in (1, 5):
-        assert model.run(torch.ones(size, 3, 2)).shape == (size, 3, 2)
-    with pytest.raises(InputError, match=r"takes images \(N, 3, 2\), not \(1, 2, 3\)"):
+        assert model.run(torch.ones(size, 3, 2))[0].shape == (size, 3, 2)
+    with pytest.raises(InputError, match=r"takes values \(N, 3, 2\), not \(1, 2, 3\)"):
         model.run(np.zeros((1, 2, 3), np.float32))
 
 
 def test_a_fixed_file_takes_its_own_batch_only() -> None:
     model = OnnxModel(identity([4, 3]))
     assert model.batch == 4
-    with pytest.raises(InputError, match=r"takes images \(4, 3\), not \(1, 3\)"):
+    with pytest.raises(InputError, match=r"takes values \(4, 3\), not \(1, 3\)"):
         model.run(np.zeros((1, 3), np.float32))
 
 
@@ -71,9 +71,19 @@ def test_a_missing_file(tmp_path: Path) -> None:
         OnnxModel(tmp_path / "nowhere.onnx")
 
 
-def test_several_inputs_cannot_be_fed_one_image() -> None:
+def test_several_inputs_are_fed_in_order_and_not_one_alone() -> None:
+    model = OnnxModel(identity(["batch", 3], inputs=2))
+    assert len(model.run((np.zeros((1, 3), np.float32), torch.zeros(1, 3)))) == len(model.outputs)
     with pytest.raises(InputError, match="2 inputs"):
-        OnnxModel(identity(["batch", 3], inputs=2)).run(np.zeros((1, 3), np.float32))
+        model.run(np.zeros((1, 3), np.float32))
+
+
+def test_numbers_that_the_type_of_an_input_cannot_hold_are_refused() -> None:
+    model = OnnxModel(identity(["batch", 3], TensorProto.UINT8))
+    assert model.run(np.full((1, 3), 7.0))[0].dtype == np.uint8
+    for wrong in (0.5, -1.0, 300.0):
+        with pytest.raises(InputError, match="whole numbers"):
+            model.run(np.full((1, 3), wrong))
 
 
 @pytest.mark.parametrize("batch", ["batch", 4])

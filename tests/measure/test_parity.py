@@ -24,7 +24,7 @@ def squeezenet() -> Network:
 
 
 def batches(network: Network, *sizes: int) -> list[Tensor]:
-    return [torch.randn(size, *network.spec.shape) for size in sizes]
+    return [torch.randn(size, *network.signature.input.shape) for size in sizes]
 
 
 def disturbed(network: Network) -> Network:

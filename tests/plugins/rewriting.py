@@ -14,8 +14,9 @@ from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.knobs import Value, defaults
 from compressor.measure.parity import Parity, numeric_parity
 from compressor.plugin import Plugin, Site, refusals_of, sites_of
@@ -42,7 +43,7 @@ def chain(*layers: nn.Module, shape: Shape, sensitive: bool = True) -> Network:
 
 def traced(model: nn.Module, shape: Shape) -> Network:
     """A network whose leaves are exactly the model's modules, which capture would raise to simpler ones."""
-    network = Network(fx.symbolic_trace(model.eval()), InputSpec("x", shape))
+    network = Network(fx.symbolic_trace(model.eval()), Signature.of("x", shape))
     propagate(network)
     return network
 

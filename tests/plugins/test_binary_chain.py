@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from compressor.export.emit import to_onnx
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 from compressor.measure.session import OnnxModel
 
 
@@ -53,14 +54,14 @@ def network_of(*layers: nn.Module, shape: Shape) -> Network:
     for name, _ in module.named_children():
         value = graph.call_module(name, (value,))
     graph.output(value)
-    network = Network(torch.fx.GraphModule(module, graph), InputSpec("x", shape)).eval()
+    network = Network(torch.fx.GraphModule(module, graph), Signature.of("x", shape)).eval()
     propagate(network)
     return network
 
 
 def same(network: Network, images: int = 16) -> bool:
     """Whether file and network give the same numbers, every bit of them."""
-    x = torch.randn(images, *network.spec.shape)
+    x = torch.randn(images, *network.signature.input.shape)
     x[0] = 0
     with torch.no_grad():
         return np.array_equal(OnnxModel(to_onnx(network)).run(x), network(x).numpy())
@@ -158,7 +159,7 @@ class OfLeaves(torch.fx.Tracer):
 
 def test_a_value_that_is_seen_elsewhere_stays_a_float() -> None:
     module = Twice().eval()
-    network = Network(torch.fx.GraphModule(module, OfLeaves().trace(module)), InputSpec("x", IMAGE)).eval()
+    network = Network(torch.fx.GraphModule(module, OfLeaves().trace(module)), Signature.of("x", IMAGE)).eval()
     propagate(network)
     x = torch.randn(4, *IMAGE)
     with torch.no_grad():

@@ -47,7 +47,7 @@ FLOAT_KERNELS = {
 
 def evidence(network: Network) -> Evidence:
     """Noise; no answer of these networks is asked for a class."""
-    images = torch.randn(64, *network.spec.shape, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(64, *network.signature.input.shape, generator=torch.Generator().manual_seed(0))
     return Evidence([(images, torch.zeros(64, dtype=torch.long))])
 
 

@@ -12,7 +12,8 @@ from compressor.engine.apply import apply_edit
 from compressor.engine.control import reinitialise
 from compressor.engine.plan import Edit
 from compressor.errors import Refusal, TrialError
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
+from compressor.graph.signature import Signature
 from compressor.plugin import sites_of
 from compressor.registry import make
 
@@ -63,6 +64,6 @@ def test_a_layer_that_cannot_be_drawn_anew_is_named() -> None:
             return True
 
     model = nn.Sequential(nn.Linear(4, 4), Gain())
-    network = Network(fx.GraphModule(model, Leafy().trace(model)), InputSpec("x", (4,)))
+    network = Network(fx.GraphModule(model, Leafy().trace(model)), Signature.of("x", (4,)))
     with pytest.raises(TrialError, match="1: a Gain has no reset_parameters"):
         reinitialise(network, 0)

@@ -57,7 +57,7 @@ def test_the_joint_search_holds_every_method_and_all_its_known_settings_fit() ->
 def plan_of(name: str) -> tuple[Plan, Network]:
     wide = network("compact-wide")
     recipe = read_recipe(RECIPES / f"{name}.toml")
-    evidence = Evidence([(torch.randn(4, *wide.spec.shape), torch.arange(4))])
+    evidence = Evidence([(torch.randn(4, *wide.signature.input.shape), torch.arange(4))])
     return resolve(space(recipe, wide).plan({}), wide, Sensitivities(), evidence), wide
 
 

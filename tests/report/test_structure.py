@@ -28,7 +28,7 @@ def resnet() -> Network:
 
 
 def evidence(network: Network) -> Evidence:
-    return Evidence([(torch.randn(4, *network.spec.shape), torch.arange(4))])
+    return Evidence([(torch.randn(4, *network.signature.input.shape), torch.arange(4))])
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ def test_a_new_folder_is_whole(made: RunFolder) -> None:
     assert {"recipe.toml", "environment.json", "model.pt2"} <= {file.name for file in made.path.iterdir()}
     assert made.recipe().search.trials == 2
     assert made.source() == "a test"
-    assert made.model().spec.shape == (1, 8, 8)
+    assert made.model().signature.input.shape == (1, 8, 8)
 
 
 def test_folders_that_are_taken_are_left_alone(made: RunFolder, tmp_path: Path) -> None:
@@ -98,5 +98,5 @@ def test_the_best_candidate_is_replayed_from_a_copy_of_its_folder_alone(run: Run
     images, _ = evidence.batches[0]
     with torch.no_grad():
         replayed = load_candidate(moved, baseline, evidence)(images)
-    onnx = OnnxModel((moved / "model.onnx").read_bytes()).run(images)
+    onnx = OnnxModel((moved / "model.onnx").read_bytes()).run(images)[0]
     torch.testing.assert_close(replayed, torch.from_numpy(onnx), atol=1e-4, rtol=1e-4)

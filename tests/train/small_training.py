@@ -12,13 +12,14 @@ from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.graph.leaf import Cost, Leaf, Shape
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
+from compressor.graph.signature import Signature
 
 
 def network_of(module: nn.Module, shape: Shape) -> Network:
     """A network traced symbolically, shapes filled in, in eval mode."""
-    network = Network(Tracer.trace_module(module.eval()), InputSpec("x", shape))
+    network = Network(Tracer.trace_module(module.eval()), Signature.of("x", shape))
     propagate(network)
     return network
 

@@ -8,6 +8,7 @@ layer differs, the groups that reach it are left out and named. It is done once 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from compressor.graph.coupling.plan import put_in_place, resize
 from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.trace import Trace, trace_of
 from compressor.graph.coupling.values import core
-from compressor.graph.leaf import Leaf
+from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import undisturbed
 
@@ -153,19 +154,19 @@ def _first_difference(
     Raises ``Refusal`` where only the network with all channels runs.
     """
     silenced, summed = dict(_silenced(network, trace, layout)), dict(_summed(network, trace, gone))
-    for shape in _shapes(network):
+    for shapes in _shapes(network):
         with undisturbed(network.module), undisturbed(pruned.module):
-            torch.manual_seed(0)
-            like = next(network.module.parameters())
-            images = torch.randn(2, *shape, dtype=like.dtype, device=like.device)
+            generator = torch.Generator().manual_seed(0)
+            specs = [replace(spec, shape=shape) for spec, shape in zip(network.signature.inputs, shapes, strict=True)]
+            inputs = [spec.random(2, generator, network.device) for spec in specs]
             whole = _Run(network.module, silenced, {}, summed)
             try:
-                whole.run(images)
+                whole.run(*inputs)
             except RuntimeError:
                 continue
             part = _Run(pruned.module, {}, dict(_of_plugins(network, whole, layout)), {})
             try:
-                part.run(images)
+                part.run(*inputs)
             except RuntimeError as error:
                 raise Refusal("the network does not run without some of its channels") from error
         return next(_differences(network, whole, part, trace, layout), None)
@@ -225,11 +226,11 @@ def _close(expected: Tensor, actual: Tensor) -> bool:
     return not bool(gap > TOLERANCE * scale)
 
 
-def _shapes(network: Network) -> Sequence[tuple[int, ...]]:
-    """A small image first, the one the network was made for where that does not pass."""
-    channels, *space = network.spec.shape
-    small = (channels, *(min(size, SMALL) for size in space))
-    return [small, network.spec.shape] if small != network.spec.shape else [small]
+def _shapes(network: Network) -> Sequence[Sequence[Shape]]:
+    """Small images first, those the network was made for where these do not pass."""
+    whole = [spec.shape for spec in network.signature.inputs]
+    small = [(*shape[:1], *(min(size, SMALL) for size in shape[1:])) for shape in whole]
+    return [small, whole] if small != whole else [small]
 
 
 def structure(network: Network) -> tuple[Any, ...]:

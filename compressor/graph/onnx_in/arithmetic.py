@@ -120,13 +120,9 @@ def cast(node: Node) -> fx.Node:
     real = to in (1, 10, 11, 16)
     if flags or (real and "dtype" in value.meta):
         return node.apply(aten.to.dtype, value, torch.float32)
-    if real or value.meta.get("whole") or "dtype" in value.meta or _holds_whole_numbers(node, value):
+    if real or value.meta.get("whole") or "dtype" in value.meta:
         return value
     raise CaptureError("a conversion to whole numbers")
-
-
-def _holds_whole_numbers(node: Node, value: fx.Node) -> bool:
-    return value is node.state.build.input and not node.state.entry.dtype.startswith("float")
 
 
 # --- comparisons ---------------------------------------------------------------------------------------------------

@@ -1,18 +1,21 @@
-"""The input of an ONNX file: what it is called, of which type, and the shape of one sample."""
+"""The inputs of an ONNX file: what they are called, of which type, and the shapes of one sample."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import onnx
+import torch
+from torch import Tensor
 
 from compressor.errors import CaptureError
+from compressor.graph.given import Given
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec
-from compressor.graph.raising.assembly import safe_path
+from compressor.graph.signature import TensorSpec
 
-_TYPES = {
+TYPES: Final[Mapping[int, str]] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.DOUBLE: "float64",
@@ -20,42 +23,72 @@ _TYPES = {
     onnx.TensorProto.INT8: "int8",
     onnx.TensorProto.INT32: "int32",
     onnx.TensorProto.INT64: "int64",
+    onnx.TensorProto.BOOL: "bool",
 }
-"""Types of inputs that are read, by NumPy's names. Numbers of all of them are floats in a network."""
+"""Types of inputs that are read, by NumPy's names. Real numbers of all of them are float32 in a network."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The one input of a file. ``batch`` is the batch size that the file fixes, None where it is open."""
+    """One input of a file. ``batch`` is the batch size that the file fixes, None where it is open."""
 
     name: str
     dtype: str
     batch: int | None
-    spec: InputSpec
+    spec: TensorSpec
+
+    def fed(self, values: Tensor) -> Tensor:
+        """What the file takes where the network takes ``values``."""
+        kind: torch.dtype = getattr(torch, self.dtype)
+        return values.to(kind)
 
 
-def entry_of(graph: onnx.GraphProto, initializers: frozenset[str], given: Shape | None) -> Entry:
-    """The input of a graph; ``given`` fills in the sizes that the file leaves open. Raises ``CaptureError``."""
-    inputs = [value for value in graph.input if value.name not in initializers]
-    if len(inputs) != 1:
-        listed = ", ".join(value.name for value in inputs[:4]) + ("…" if len(inputs) > 4 else "")
-        raise CaptureError(f"it takes {len(inputs)} inputs ({listed}), and a network takes one tensor")
-    (value,) = inputs
-    kind = value.type.tensor_type
-    if kind.elem_type not in _TYPES:
-        names = onnx.TensorProto.DataType
-        text = names.Name(kind.elem_type) if kind.elem_type in names.values() else f"number {kind.elem_type}"
-        raise CaptureError(f"its input {value.name!r} is of type {text}, and a network takes numbers")
-    sizes: list[int | None] = [
-        dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in kind.shape.dim
-    ]
-    if len(sizes) < 2 and not (given and not sizes):
-        raise CaptureError(f"its input {value.name!r} has sizes {_text(kind)}: no batch of samples")
-    batch = sizes[0] if sizes else None
-    sample: list[int | None] = sizes[1:] if sizes else [None] * len(given or ())
-    name = safe_path(re.sub(r"[^A-Za-z0-9_]", "_", value.name) or "input")
-    spec = InputSpec(name if not name[0].isdigit() else f"_{name}", _filled(sample, given, value.name, _text(kind)))
-    return Entry(value.name, _TYPES[kind.elem_type], batch, spec)
+def entries_of(graph: onnx.GraphProto, initializers: frozenset[str], given: Sequence[Given]) -> tuple[Entry, ...]:
+    """The inputs of a graph; ``given`` fills in the sizes that the file leaves open. Raises ``CaptureError``."""
+    values = [value for value in graph.input if value.name not in initializers]
+    if not values:
+        raise CaptureError("it takes no input")
+    wanted = _assigned([value.name for value in values], given)
+    entries = tuple(_entries(values, wanted))
+    fixed = {entry.batch for entry in entries} - {None}
+    if len(fixed) > 1:
+        raise CaptureError(f"its inputs are fixed to batches of {' and '.join(map(str, sorted(map(int, fixed))))}")  # type: ignore[arg-type]
+    return entries
+
+
+def _assigned(names: list[str], given: Sequence[Given]) -> Mapping[str, Shape]:
+    """Name of an input → the shape that was given for it."""
+    unnamed = [one for one in given if not one.name]
+    if unnamed and len(given) != len(names):
+        raise CaptureError(
+            f"it takes {len(names)} inputs ({', '.join(names[:4])}); say which one --input is for, "
+            f"such as --input {names[0]}=3x32x32"
+        )
+    found = {one.name or name: one.shape for one, name in zip(given, names, strict=False)} if unnamed else {}
+    found |= {one.name: one.shape for one in given if one.name}
+    if strange := sorted(set(found) - set(names)):
+        raise CaptureError(f"it has no input {strange[0]!r}; its inputs are {', '.join(names[:8])}")
+    return found
+
+
+def _entries(values: list[onnx.ValueInfoProto], wanted: Mapping[str, Shape]) -> Iterator[Entry]:
+    for value in values:
+        kind = value.type.tensor_type
+        if kind.elem_type not in TYPES:
+            names = onnx.TensorProto.DataType
+            text = names.Name(kind.elem_type) if kind.elem_type in names.values() else f"number {kind.elem_type}"
+            raise CaptureError(f"its input {value.name!r} is of type {text}, and a network takes numbers")
+        given = wanted.get(value.name)
+        sizes: list[int | None] = [
+            dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in kind.shape.dim
+        ]
+        if not sizes and not given:
+            raise CaptureError(f"its input {value.name!r} has sizes {_text(kind)}: no batch of samples")
+        sample: list[int | None] = sizes[1:] if sizes else [None] * len(given or ())
+        dtype = TYPES[kind.elem_type]
+        taken = torch.float32 if dtype.startswith("float") else getattr(torch, dtype)
+        shape = _filled(sample, given, value.name, _text(kind))
+        yield Entry(value.name, dtype, sizes[0] if sizes else None, TensorSpec(value.name, shape, taken))
 
 
 def _filled(sizes: list[int | None], given: Shape | None, name: str, text: str) -> Shape:

@@ -111,7 +111,7 @@ def cut(node: Node) -> fx.Node:
 
 
 def _keeps_the_batch(node: Node, start: int, end: int, step: int) -> bool:
-    batch = node.state.entry.batch
+    batch = node.state.batch
     return start == 0 and step == 1 and (end >= NO_BATCH or (batch is not None and end >= batch))
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
 import torch
 from onnx import helper
-from torch import Tensor
+from torch import Tensor, fx
 
 from compressor.errors import CaptureError, GraphError
-from compressor.graph.leaf import Shape
+from compressor.graph.given import Given
+from compressor.graph.nesting import TENSOR, Nesting
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.entry import Entry, entry_of
+from compressor.graph.onnx_in.entry import TYPES, Entry, entries_of
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.node import RULES, Node
@@ -47,43 +49,47 @@ CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 class Reader:
     """Reads one graph, operator by operator."""
 
-    def __init__(self, file: OnnxFile, path: Path, shape: Shape | None = None) -> None:
+    def __init__(self, file: OnnxFile, path: Path, given: Sequence[Given] = ()) -> None:
         self.path = path
         self.graph, self.opset = file.graph, file.opset
         constants = {proto.name: tensor_of(proto, path) for proto in self.graph.initializer}
-        self.entry: Entry = entry_of(self.graph, frozenset(constants), shape)
-        self.state = State(self.graph, constants, self.entry, str(path))
+        self.entries: tuple[Entry, ...] = entries_of(self.graph, frozenset(constants), given)
+        self.state = State(self.graph, constants, self.entries, str(path))
         self.folder = Folder()
         self.unread = dict(self.state.uses)
         """How often every name is still to be read."""
 
     def network(self) -> Network:
         """The network. Raises ``CaptureError`` naming the operator and the node that have no place in one."""
-        names = [value.name for value in self.graph.output]
-        if len(names) != 1:
-            listed = ", ".join(names[:4]) + ("…" if len(names) > 4 else "")
-            raise CaptureError(
-                f"it returns {len(names)} values ({listed}), and a network returns one; "
-                "cut the file at one of them (onnx.utils.extract_model)"
-            )
         for proto in self.graph.node:
             if not all(name in self.state.nodes for name in proto.output[:1]):
                 self.read(proto)
-        if names[0] not in self.state.nodes:
-            raise CaptureError(f"its output {names[0]!r} does not depend on its input")
-        if names[0] in self.state.batch_axes:
-            axis = self.state.batch_axes[names[0]]
-            raise CaptureError(f"the batch is dimension {axis} of its output {names[0]!r}, where it must be the first")
-        if names[0] in self.state.joined:
-            raise CaptureError(f"its output {names[0]!r} has the batch joined with other dimensions")
-        if names[0] in self.state.quantities:
-            raise CaptureError(f"its output {names[0]!r} holds bytes; a network returns floats")
-        if "dtype" in self.state.nodes[names[0]].meta:
+        values = list(self.graph.output)
+        nesting = TENSOR if len(values) == 1 else Nesting("tuple", (TENSOR,) * len(values))
+        nodes = [self.output(value) for value in values]
+        if all("dtype" in node.meta for node in nodes):
             raise CaptureError(
-                f"its output {names[0]!r} holds places or flags, which nothing can be trained by; "
+                f"its output {values[0].name!r} holds places or flags, which nothing can be trained by; "
                 "cut the file at the scores before it (onnx.utils.extract_model)"
             )
-        return self.state.build.finish(self.state.nodes[names[0]])
+        return self.state.build.finish(nodes, nesting, [value.name for value in values])
+
+    def output(self, value: onnx.ValueInfoProto) -> fx.Node:
+        """The node that the network returns for an output of the file, of the type that it has there."""
+        state, name = self.state, value.name
+        if name not in state.nodes:
+            raise CaptureError(f"its output {name!r} does not depend on its input")
+        if name in state.batch_axes:
+            axis = state.batch_axes[name]
+            raise CaptureError(f"the batch is dimension {axis} of its output {name!r}, where it must be the first")
+        if name in state.joined:
+            raise CaptureError(f"its output {name!r} has the batch joined with other dimensions")
+        if name in state.quantities:
+            raise CaptureError(f"its output {name!r} holds bytes; a network returns floats")
+        node, kind = state.nodes[name], TYPES.get(value.type.tensor_type.elem_type, "float32")
+        if kind.startswith("float") or node.meta.get("dtype") == getattr(torch, kind):
+            return node
+        return state.apply(torch.ops.aten.to.dtype, [node, getattr(torch, kind)])
 
     @property
     def values(self) -> dict[str, str]:

@@ -115,7 +115,7 @@ def _derived(node: Node, position: int, tensor: Tensor, about: str) -> str:
 def _zeros(node: Node, directions: int, hidden: int) -> fx.Node:
     """First states: as many as there are samples."""
     build, constant = node.state.build, node.fresh_constant(torch.zeros(1, 1, 1), "first state")
-    samples = build.apply(aten.sym_size.int, [build.input, 0])
+    samples = build.apply(aten.sym_size.int, [build.inputs[0], 0])
     samples.meta["shape"] = None
     one = node.state.operand(constant, tensor=True)
     return build.apply(aten.expand.default, [one, [directions, samples, hidden]])

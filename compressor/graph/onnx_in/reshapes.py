@@ -43,7 +43,7 @@ def reshape(node: Node) -> fx.Node:
         return node.reshaped(node.tensor(), _filled(sizes[1:], node.sample()))
     if BATCH in sizes:
         return _with_the_batch_at(node, sizes, sizes.index(BATCH))
-    if sizes[0] in (-1, UNKNOWN) or (isinstance(sizes[0], int) and node.state.entry.batch is not None):
+    if sizes[0] in (-1, UNKNOWN) or (isinstance(sizes[0], int) and node.state.batch is not None):
         return _join(node, before, sizes[1:], sizes[0])
     if node.batch_axis():
         raise CaptureError(f"the batch, dimension {node.batch_axis()} of what it takes, is not in its new sizes")
@@ -92,7 +92,7 @@ def _join(node: Node, before: Sequence[Size], rest: Sequence[Size], total: Size 
     """
     for count in range(max(before.index(BATCH) + 1, 2), len(before) + 1):
         own, behind = _known(before[:count]), _known(before[count:])
-        if _fits(rest, behind) and total in (-1, UNKNOWN, math.prod(own) * (node.state.entry.batch or 0)):
+        if _fits(rest, behind) and total in (-1, UNKNOWN, math.prod(own) * (node.state.batch or 0)):
             node.state.joined[node.outputs[0]] = tuple(before[:count])
             return node.reshaped(node.tensor(), (*own, *_filled(rest, behind)))
     raise CaptureError(BETWEEN_SAMPLES)
@@ -106,7 +106,7 @@ def _taken_apart(node: Node, sizes: Sequence[Size]) -> fx.Node:
     if sizes[0] in (-1, UNKNOWN) and _fits(sizes[1:], rest):
         node.state.joined[node.outputs[0]] = leading
         return node.reshaped(node.tensor(), (*own, *_filled(sizes[1:], rest)))
-    fixed = node.state.entry.batch
+    fixed = node.state.batch
     for place, size in enumerate(sizes):
         if size is not BATCH and (size != -1 or BATCH in sizes) and (fixed is None or size != fixed):
             continue

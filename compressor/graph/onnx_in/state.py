@@ -25,17 +25,23 @@ _PLAIN_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
 class State:
     """What is known of every name so far: a value (``nodes``), a constant, or sizes; and the network as it grows."""
 
-    def __init__(self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], entry: Entry, source: str) -> None:
+    def __init__(
+        self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], entries: Sequence[Entry], source: str
+    ) -> None:
         self.constants = dict(constants)
         self.weights = set(constants)
         """Constants that may be trained: initializers, and what is folded from them."""
         self.folded: set[str] = set()
         self.sizes: dict[str, Sizes] = {}
         """Sizes that hold the batch size, or what is calculated from it."""
-        self.build = Assembly(entry.spec, source)
-        self.build.input.meta["shape"] = entry.spec.shape
-        self.entry = entry
-        self.nodes: dict[str, fx.Node] = {entry.name: self.build.input}
+        self.build = Assembly([entry.spec for entry in entries], source)
+        self.batch = next((entry.batch for entry in entries if entry.batch is not None), None)
+        """The batch size that the file fixes."""
+        self.operands = nn.Module()
+        """The tensors that functions take, for finding the shapes of results."""
+        self.nodes: dict[str, fx.Node] = {
+            entry.name: self._numbers(entry, node) for entry, node in zip(entries, self.build.inputs, strict=True)
+        }
         self.quantities: dict[str, Quantity] = {}
         """How values are quantized; their nodes hold what the bytes stand for."""
         self.batch_axes: dict[str, int] = {}
@@ -49,8 +55,17 @@ class State:
                 self.readers.setdefault(name, []).append(proto)
         self.leaves: dict[Hashable, str] = {}
         self.parameters: dict[str, nn.Parameter] = {}
-        self.operands = nn.Module()
-        """The tensors that functions take, for finding the shapes of results."""
+
+    def _numbers(self, entry: Entry, node: fx.Node) -> fx.Node:
+        """An input as rules take it: real numbers, of which some are whole, or flags."""
+        if entry.dtype.startswith("float"):
+            return node
+        if entry.dtype == "bool":
+            node.meta["flags"] = True
+            return node
+        value = self.apply(torch.ops.aten.to.dtype, [node, torch.float32])
+        value.meta["whole"] = True
+        return value
 
     def sizes_in(self, name: str) -> Sizes:
         """Sizes under this name, computed or constant."""

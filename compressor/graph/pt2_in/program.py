@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor
 
 from compressor.errors import CaptureError
+from compressor.graph.nesting import MAX_DEPTH, TENSOR, Constant, Nesting, is_field
 from compressor.graph.pt2_in.archive import Archive
 from compressor.graph.pt2_in.values import (
     DTYPES,
@@ -25,6 +26,9 @@ from compressor.graph.raising.program import Op, Program, Value
 
 Json = Mapping[str, Any]
 
+MAX_SPEC: Final = 100_000
+"""Letters of the description of nested outputs."""
+_END: Final = object()
 _STATE = {"parameter": "parameter_name", "buffer": "buffer_name", "tensor_constant": "tensor_constant_name"}
 
 
@@ -35,21 +39,21 @@ def program_in(archive: Archive) -> Program:
     if content.get("verifiers", ["TRAINING"]) != ["TRAINING"]:
         raise CaptureError("it was lowered by run_decompositions(); save what torch.export.export returned")
     graph, signature = content["graph_module"]["graph"], content["graph_module"]["signature"]
-    _refuse_containers(content["graph_module"])
-    state, parameters, name = _inputs(signature["input_specs"])
-    first = graph["tensor_values"][name]["sizes"]
-    batch = symbol(first[0]) if first else ""
+    state, parameters, inputs = _inputs(signature["input_specs"])
     values = graph["tensor_values"]
+    batch = _batch_size([values[name]["sizes"] for name in inputs])
+    answers = _answers(signature["output_specs"])
     ops = tuple(op for node in graph["nodes"] for op in _ops(node))
     return Program(
-        input=name,
-        output=_output(signature["output_specs"]),
+        inputs=inputs,
+        outputs=tuple(answer.name for answer in answers if isinstance(answer, Value)),
         ops=ops,
         state=state,
         tensors=_tensors(archive, model, list(state.values())),
         parameters=parameters,
         sizes={key: sizes_of(meta["sizes"], batch) for key, meta in values.items()},
         dtypes={key: DTYPES[meta["dtype"]] for key, meta in values.items() if meta["dtype"] in DTYPES},
+        nesting=_nesting(content["graph_module"], answers),
         in_training=any(map(_trains, ops)),
     )
 
@@ -65,8 +69,8 @@ def _model_name(archive: Archive) -> str:
     return names[0].removeprefix("models/").removesuffix(".json")
 
 
-def _inputs(specs: list[Json]) -> tuple[dict[str, str], frozenset[str], str]:
-    """State by value name, the paths that are parameters, and the name of the one input."""
+def _inputs(specs: list[Json]) -> tuple[dict[str, str], frozenset[str], tuple[str, ...]]:
+    """State by value name, the paths that are parameters, and the names of the inputs."""
     state: dict[str, str] = {}
     parameters: set[str] = set()
     inputs: list[str] = []
@@ -74,33 +78,88 @@ def _inputs(specs: list[Json]) -> tuple[dict[str, str], frozenset[str], str]:
         ((kind, content),) = spec.items()
         if kind == "user_input":
             ((what, reference),) = content["arg"].items()
-            inputs.append(value_name(reference["name"]) if what == "as_tensor" else "")
+            if what != "as_tensor":
+                raise CaptureError("it takes inputs that are no tensors")
+            inputs.append(value_name(reference["name"]))
         elif kind in _STATE:
             path = tensor_path(content[_STATE[kind]])
             state[value_name(content["arg"]["name"])] = path
             if kind == "parameter":
                 parameters.add(path)
         else:
-            raise CaptureError(f"it takes an input of the kind {str(kind)[:40]!r}; a network takes one tensor")
-    if len(inputs) != 1 or not inputs[0]:
-        raise CaptureError(f"it takes {len(inputs)} inputs; a network takes one tensor")
-    return state, frozenset(parameters), inputs[0]
+            raise CaptureError(f"it takes an input of the kind {str(kind)[:40]!r}; a network takes tensors")
+    if not inputs:
+        raise CaptureError("it takes no input")
+    return state, frozenset(parameters), tuple(inputs)
 
 
-def _output(specs: list[Json]) -> str:
-    outputs = [content["arg"] for spec in specs for kind, content in spec.items() if kind == "user_output"]
-    if len(outputs) != 1 or "as_tensor" not in outputs[0]:
-        raise CaptureError(f"it returns {len(outputs)} values; a network returns one tensor")
-    return value_name(outputs[0]["as_tensor"]["name"])
+def _batch_size(inputs: list[list[Json]]) -> str | int:
+    """The size of the inputs' first dimension: the text of a symbol where it is free, else a number."""
+    sizes = [symbol(sizes[0]) for sizes in inputs if sizes]
+    return next((size for size in sizes if isinstance(size, str)), next(iter(sizes), ""))
 
 
-def _refuse_containers(module: Json) -> None:
-    """A dict or list with one tensor in it looks like a tensor in the signature; the root's call tells."""
+def _answers(specs: list[Json]) -> list[Value | Constant]:
+    """What it returns, flat: values, and constants between them."""
+    found: list[Value | Constant] = []
+    for spec in specs:
+        ((kind, content),) = spec.items()
+        if kind != "user_output":
+            raise CaptureError(f"it has a result of the kind {str(kind)[:40]!r}, which a network cannot have")
+        answer = argument(content["arg"])
+        if not isinstance(answer, Value | None | bool | int | float | str):
+            raise CaptureError("it returns values that are no tensors")
+        found.append(answer)
+    return found
+
+
+def _nesting(module: Json, answers: list[Value | Constant]) -> Nesting:
+    """How the answers are nested, as the call of the root tells; a tuple where it does not."""
     root = next((entry for entry in module.get("module_call_graph", []) if entry["fqn"] == ""), None)
     text = ((root or {}).get("signature") or {}).get("out_spec")
-    kind = json.loads(text)[1]["type"] if isinstance(text, str) and len(text) < 10_000 else None
-    if kind is not None:
-        raise CaptureError(f"it returns a {str(kind).rpartition('.')[2][:40]}; a network returns one tensor")
+    left = iter(answers)
+    if not isinstance(text, str) or len(text) > MAX_SPEC:
+        parts = tuple(_leaf(answer) for answer in answers)
+        return parts[0] if len(parts) == 1 else Nesting("tuple", parts)
+    nesting = _from_spec(json.loads(text)[1], left, 0)
+    if next(left, _END) is not _END:
+        raise CaptureError("it returns more values than it says")
+    return nesting
+
+
+def _from_spec(spec: Json, left: Iterator[Value | Constant], depth: int) -> Nesting:
+    """One level of torch's own description of nested values; records of classes that are not imported are tuples."""
+    if depth > MAX_DEPTH:
+        raise CaptureError(f"it returns values nested more than {MAX_DEPTH} deep")
+    kind = spec["type"]
+    if kind is None:
+        answer = next(left, _END)
+        if answer is _END:
+            raise CaptureError("it returns fewer values than it says")
+        return _leaf(answer)
+    parts = tuple(_from_spec(part, left, depth + 1) for part in spec["children_spec"])
+    context = json.loads(spec["context"]) if isinstance(spec["context"], str) else spec["context"]
+    if str(kind).endswith("list"):
+        return Nesting("list", parts)
+    keys = next((keys for keys in _keys_in(context) if len(keys) == len(parts)), None) if parts else None
+    if keys is None or str(kind).endswith("namedtuple"):
+        return Nesting("tuple", parts)
+    mapping = str(kind).lower().endswith("dict")
+    return Nesting("dict" if mapping or not all(map(is_field, keys)) else "record", parts, keys)
+
+
+def _keys_in(context: Any) -> Iterator[tuple[str | int, ...]]:
+    """Lists of keys in what is noted of a container: its keys, or the names of its fields."""
+    candidates = [context, *context] if isinstance(context, list) else [context]
+    candidates += list(context.values()) if isinstance(context, dict) else []
+    for keys in candidates:
+        plain = isinstance(keys, list) and all(type(key) in (str, int) for key in keys)
+        if plain and len(set(keys)) == len(keys):
+            yield tuple(keys)
+
+
+def _leaf(answer: Any) -> Nesting:
+    return TENSOR if isinstance(answer, Value) else Nesting("constant", constant=answer)
 
 
 def _tensors(archive: Archive, model: str, paths: list[str]) -> dict[str, Tensor]:

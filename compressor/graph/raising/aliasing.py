@@ -65,7 +65,8 @@ class _Aliases:
         self._born: dict[str, int] = {}
         self._last_read: dict[str, int] = {}
         writes = [index for index, op in enumerate(program.ops) if self._follow(index, op)]
-        self._last_read[self.tensor(program.output)] = len(program.ops)
+        for output in program.outputs:
+            self._last_read[self.tensor(output)] = len(program.ops)
         for index in writes:
             self._check(index, program.ops[index], program)
 

@@ -7,14 +7,17 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError, GraphError
 from compressor.graph.leaf import Shape
-from compressor.graph.network import InputSpec, Network
-from compressor.graph.shapes import propagate
+from compressor.graph.nesting import TENSOR, Nesting
+from compressor.graph.network import Network
+from compressor.graph.shapes import describe_input, describe_outputs, propagate
+from compressor.graph.signature import Signature, TensorSpec, unique
 
 RESERVED = frozenset([*dir(fx.GraphModule), *dir(nn.Module()), "meta", "self", *keyword.kwlist])
 """Names that modules use themselves, and words of Python; a layer of such a name would hide them or be hidden."""
@@ -115,13 +118,20 @@ class PathBook:
 class Assembly:
     """A network under construction. Nodes are added in execution order; ``finish`` checks and compiles it once."""
 
-    def __init__(self, spec: InputSpec, source: str, tensors: Iterable[str] = (), layers: Iterable[str] = ()) -> None:
-        self.spec = spec
+    def __init__(
+        self, inputs: Sequence[TensorSpec], source: str, tensors: Iterable[str] = (), layers: Iterable[str] = ()
+    ) -> None:
+        names = list(unique([spec.name for spec in inputs]))
+        self._specs = tuple(replace(spec, name=name) for spec, name in zip(inputs, names, strict=True))
         self.source = source
         self.paths = PathBook(tensors, layers)
         self._graph = fx.Graph()
         self._held: dict[str, nn.Module | Tensor] = {}
-        self.input = self._graph.placeholder(spec.name)
+        self.inputs = [self._graph.placeholder(_identifier(name)) for name in names]
+        for node, spec in zip(self.inputs, self._specs, strict=True):
+            describe_input(node, spec)
+            if len(names) > 1:
+                node.target = node.name  # an argument called as another's value is would be overwritten by it
 
     def add(self, path: str, module: nn.Module) -> None:
         """Put a leaf at a path that ``paths`` gave out."""
@@ -142,16 +152,23 @@ class Assembly:
         """A call of a function."""
         return self._graph.call_function(function, tuple(arguments), dict(named or {}))
 
-    def finish(self, output: fx.Node) -> Network:
-        """The network, in eval mode, with its shapes. Raises ``CaptureError`` where these do not work out."""
-        self._graph.output(output)
+    def finish(
+        self, outputs: Sequence[fx.Node], nesting: Nesting = TENSOR, names: Sequence[str] | None = None
+    ) -> Network:
+        """The network, in eval mode, with its shapes. Raises ``CaptureError`` where these do not work out.
+
+        ``names`` of the outputs, where it is not ``nesting`` that names them.
+        """
+        if not outputs:
+            raise CaptureError("it returns no tensor")
+        self._graph.output(nesting.build(iter(outputs), records=False))
         for node in reversed(self._graph.nodes):
             if not node.users and node.op not in ("placeholder", "output"):
                 self._graph.erase_node(node)
         reads = {str(node.target) for node in self._graph.nodes if node.op in ("call_module", "get_attr")}
         module = fx.GraphModule({path: held for path, held in self._held.items() if path in reads}, self._graph)
         module.graph.lint()
-        network = Network(module.eval(), self.spec, self.source)
+        network = Network(module.eval(), Signature(self._specs, nesting=nesting), self.source)
         try:
             propagate(network)
         except GraphError as error:
@@ -159,9 +176,19 @@ class Assembly:
         for node in network.graph.nodes:
             if math.prod(node.meta.get("shape") or ()) > MAX_SAMPLE:
                 raise CaptureError(f"one sample of {node.name} would hold more than {MAX_SAMPLE} numbers")
-        if output.meta.get("shape") is None:
-            raise CaptureError("its output does not hold one row per sample of the batch")
+        taken = [spec.name for spec in self._specs]
+        for output, name in zip(outputs, unique(names or list(nesting.names()), taken), strict=True):
+            if output.meta.get("shape") is None:
+                which = "its output" if len(outputs) == 1 else f"its output {name!r}"
+                raise CaptureError(f"{which} does not hold one row per sample of the batch")
+        describe_outputs(network, names)
         return network
+
+
+def _identifier(name: str) -> str:
+    """A name for a placeholder, whatever its owner calls the input."""
+    safe = safe_path(re.sub(r"[^A-Za-z0-9_]", "_", name) or "input")
+    return f"_{safe}" if safe[0].isdigit() else safe
 
 
 def sample_sizes(sizes: Sequence[int] | None) -> Shape | None:

@@ -62,7 +62,7 @@ def _without_places(program: Program) -> list[Op]:
             read[source.name] -= 1
             if op.arguments["1"] == 0:
                 values[source.name].append(op.result)
-            elif read[op.result] or op.result == program.output:
+            elif read[op.result] or op.result in program.outputs:
                 values[source.name] += ["", ""]  # the places are taken
     alone = {name: found[0] for name, found in values.items() if len(found) == 1 and not read[name]}
     result: list[Op] = []
@@ -89,7 +89,7 @@ def _without_expansions(program: Program) -> Program:
         op.result: op.arguments["self"]
         for op in program.ops
         if op.target in _EXPANSIONS
-        and op.result != program.output
+        and op.result not in program.outputs
         and program.sizes.get(op.result)
         and all(_spreads_itself(reader, op.result, program) for reader in readers[op.result])
     }

@@ -61,7 +61,7 @@ class _Constants:
     def program(self) -> Program:
         for op in self.source.ops:
             self._visit(op)
-        read = {value.name for op in self.ops for value in op.values} | {self.source.output}
+        read = {value.name for op in self.ops for value in op.values} | set(self.source.outputs)
         kept = {name: tensor for name, tensor in self.known.items() if name in read}
         taken = {*self.source.tensors, *self.source.state.values()}
         paths = {name: _free(f"constant_{name}", taken) for name in kept}
@@ -104,14 +104,14 @@ class _Constants:
         return torch.full(sizes, number, dtype=self._dtype(op))
 
     def _fill(self, op: Op, kind: str, sizes: tuple[int, ...]) -> None:
-        """One sample of it, expanded to the number of samples of the input where it has one."""
+        """One sample of it, expanded to the number of samples of the batch where it has one."""
         if BATCH not in sizes:
             self.known[op.result] = self._filled(op, kind, sizes)
             return
         one, count = f"{op.result}_one", f"{op.result}_batch"
         self.known[one] = self._filled(op, kind, tuple(1 if size == BATCH else size for size in sizes))
         wanted = [Value(count) if size == BATCH else size for size in sizes]
-        self.ops.append(Op("aten.sym_size.int", {"self": Value(self.source.input), "dim": 0}, count, op.scope))
+        self.ops.append(Op("aten.sym_size.int", {"self": Value(self.source.inputs[0]), "dim": 0}, count, op.scope))
         self.ops.append(Op("aten.expand.default", {"self": Value(one), "size": wanted}, op.result, op.scope))
 
     def _run(self, op: Op, operator: torch._ops.OpOverload) -> Any:

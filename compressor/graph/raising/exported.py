@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,28 +11,36 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind, TensorArgument
 
 from compressor.errors import CaptureError
+from compressor.graph.nesting import Nesting
 from compressor.graph.raising.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, Value
 from compressor.graph.raising.regions import Detached, Step, flattened
 
 _STATE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
 
-def from_exported(exported: ExportedProgram) -> Program:
-    """The program as data, with copies of its tensors. Raises ``CaptureError`` for what a network cannot be."""
+def from_exported(exported: ExportedProgram, nesting: Nesting, names: tuple[str, ...] = (), under: str = "") -> Program:
+    """The program as data, with copies of its tensors. Raises ``CaptureError`` for what a network cannot be.
+
+    ``nesting`` of its outputs, which it returns flat; ``names`` of its inputs; ``under``: where in the traced module
+    the network lies.
+    """
     state, parameters = _state(exported)
-    name = _input(exported)
+    inputs = _inputs(exported)
     nodes = {node.name: node for node in exported.graph.nodes}
-    symbol = nodes[name].meta["val"].shape[0] if nodes[name].meta["val"].dim() else None
+    symbol = _batch_size([nodes[name].meta["val"] for name in inputs])
     flat = flattened(exported.graph_module)
+    inside = {path: path.removeprefix(f"{under}.") for path in state.values()}
     return Program(
-        input=name,
-        output=flat.aliases.get(output := _output(exported), output),
-        ops=tuple(map(_op, flat.steps)),
-        state=state,
-        tensors=_copies(exported, state.values()),
-        parameters=parameters,
+        inputs=inputs,
+        outputs=tuple(flat.aliases.get(name, name) for name in _outputs(exported)),
+        ops=tuple(_op(step, under) for step in flat.steps),
+        state={name: inside[path] for name, path in state.items()},
+        tensors={inside[path]: tensor for path, tensor in _copies(exported, state.values()).items()},
+        parameters=frozenset(inside[path] for path in parameters),
         sizes={key: _sizes(value, symbol) for key, value in flat.values.items()},
         dtypes={key: value.dtype for key, value in flat.values.items()},
+        nesting=nesting,
+        names=names,
     )
 
 
@@ -42,25 +50,32 @@ def _state(exported: ExportedProgram) -> tuple[dict[str, str], frozenset[str]]:
     return state, frozenset(spec.target or "" for spec in specs if spec.kind is InputKind.PARAMETER)
 
 
-def _input(exported: ExportedProgram) -> str:
+def _inputs(exported: ExportedProgram) -> tuple[str, ...]:
     others = [spec for spec in exported.graph_signature.input_specs if spec.kind not in _STATE]
-    inputs = [spec for spec in others if not isinstance(spec.arg, ConstantArgument)]
-    if len(inputs) != 1 or not isinstance(inputs[0].arg, TensorArgument):
-        raise CaptureError(f"it takes {len(inputs)} inputs; a network takes one tensor")
-    return inputs[0].arg.name
+    inputs = [spec.arg for spec in others if not isinstance(spec.arg, ConstantArgument)]
+    if not inputs or not all(isinstance(arg, TensorArgument) for arg in inputs):
+        raise CaptureError("it takes inputs that are no tensors" if inputs else "it takes no input")
+    return tuple(arg.name for arg in inputs)
 
 
-def _output(exported: ExportedProgram) -> str:
+def _outputs(exported: ExportedProgram) -> tuple[str, ...]:
     specs = exported.graph_signature.output_specs
-    outputs = [spec for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
     changed = [spec.target for spec in specs if spec.kind is OutputKind.BUFFER_MUTATION]
     if changed:
         raise CaptureError(f"it changes its own state {changed[0]!r} in eval mode")
-    kind = exported.call_spec.out_spec
-    if len(outputs) != 1 or not isinstance(outputs[0].arg, TensorArgument) or (kind and not kind.is_leaf()):
-        container = "" if kind is None or kind.is_leaf() else f"a {kind.type.__name__} of "
-        raise CaptureError(f"it returns {container}{len(outputs)} values; a network returns one tensor")
-    return outputs[0].arg.name
+    moved = [spec.target for spec in specs if spec.kind is OutputKind.USER_INPUT_MUTATION]
+    if moved:
+        raise CaptureError(f"it changes its input {moved[0]!r} in place")
+    outputs = [spec.arg for spec in specs if spec.kind is OutputKind.USER_OUTPUT]
+    if not outputs or not all(isinstance(arg, TensorArgument) for arg in outputs):
+        raise CaptureError("it returns values that are no tensors" if outputs else "it returns no tensor")
+    return tuple(arg.name for arg in outputs)
+
+
+def _batch_size(inputs: Sequence[Tensor]) -> Any:
+    """The size of the first dimension: a symbol where it is free, else a number; None where there is none."""
+    sizes = [value.shape[0] for value in inputs if value.dim()]
+    return next((size for size in sizes if not isinstance(size, int)), next(iter(sizes), None))
 
 
 def _copies(exported: ExportedProgram, paths: Any) -> dict[str, Tensor]:
@@ -95,7 +110,7 @@ def _symbols(dimension: Any) -> set[Any]:
     return set() if isinstance(dimension, int) else set(dimension.node.expr.free_symbols)
 
 
-def _op(step: Step | Detached) -> Op:
+def _op(step: Step | Detached, under: str) -> Op:
     if isinstance(step, Detached):
         return Op("aten.detach.default", {"self": Value(step.source)}, step.name)
     node = step.node
@@ -110,7 +125,7 @@ def _op(step: Step | Detached) -> Op:
         module, name = getattr(node.target, "__module__", ""), getattr(node.target, "__name__", str(node.target))
         target = f"{'operator' if module == '_operator' else module}.{name}"
     arguments = {name: _argument(value, step.names) for name, value in given.items()}
-    return Op(target, arguments, step.name, _scope(node))
+    return Op(target, arguments, step.name, _scope(node, under))
 
 
 def _argument(value: Any, names: Mapping[fx.Node, str]) -> Any:
@@ -121,10 +136,13 @@ def _argument(value: Any, names: Mapping[fx.Node, str]) -> Any:
     return value
 
 
-def _scope(node: fx.Node) -> Scope:
+def _scope(node: fx.Node, under: str) -> Scope:
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     if not stack or not isinstance(stack[-1][0], str) or stack[-1][0].startswith("_empty_nn_module_stack"):
         return Scope()
     path, kind = stack[-1]
+    if under and not path.startswith(under):
+        return Scope()
     name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
-    return Scope(path.partition("@")[0], name.rpartition(".")[2])
+    inside = path.partition("@")[0][len(under) :].removeprefix(".")
+    return Scope(inside, name.rpartition(".")[2])

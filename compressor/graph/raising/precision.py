@@ -15,8 +15,9 @@ _OTHERS: Final = frozenset({torch.float16, torch.bfloat16, torch.float64})
 
 def in_single_precision(program: Program) -> tuple[Program, tuple[str, ...]]:
     """The program with all real numbers in float32, where its parameters are not; and what to tell people."""
-    kinds = {program.tensors[path].dtype for path in program.parameters} & _OTHERS
-    if not kinds:
+    weights = {program.tensors[path].dtype for path in program.parameters} & _OTHERS
+    taken = {program.dtypes[name] for name in program.inputs if name in program.dtypes} & _OTHERS
+    if not weights and not taken:
         return program, ()
     held: dict[int, Tensor] = {}
     for tensor in program.tensors.values():
@@ -28,8 +29,13 @@ def in_single_precision(program: Program) -> tuple[Program, tuple[str, ...]]:
         tensors={path: held.get(id(tensor), tensor) for path, tensor in program.tensors.items()},
         dtypes={name: torch.float32 if kind in _OTHERS else kind for name, kind in program.dtypes.items()},
     )
-    names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
-    return converted, (f"its weights are in {names}: they are computed with, trained and written in float32",)
+    if not weights:
+        return converted, (f"it takes {_named(taken)}: the network takes float32 and computes in it",)
+    return converted, (f"its weights are in {_named(weights)}: they are computed with, trained and written in float32",)
+
+
+def _named(kinds: set[torch.dtype]) -> str:
+    return " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
 def _converted(argument: Any) -> Any:

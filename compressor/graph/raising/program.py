@@ -14,6 +14,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from compressor.graph.nesting import TENSOR, Nesting
+
 BATCH: Final = -1
 """The size of a dimension that is the batch size."""
 UNKNOWN: Final = -2
@@ -65,14 +67,15 @@ def values_in(argument: Any) -> Iterator[Value]:
 
 @dataclass(frozen=True)
 class Program:
-    """A network with one input and one output, both tensors whose first dimension is the batch.
+    """A network whose inputs and outputs are tensors with the batch as first dimension.
 
     ``state`` maps values to paths of tensors (``features.0.weight``); ``tensors`` holds those by path, tied ones being
     one object. The program owns its tensors. ``sizes`` and ``dtypes`` describe values; they may lack some.
     """
 
-    input: str
-    output: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    """Flat, in order; one value may be returned more than once."""
     ops: tuple[Op, ...]
     state: Mapping[str, str]
     tensors: Mapping[str, Tensor]
@@ -80,6 +83,10 @@ class Program:
     """Paths of the tensors that are trained, or at least were meant to be."""
     sizes: Mapping[str, Sizes] = field(default_factory=dict)
     dtypes: Mapping[str, torch.dtype] = field(default_factory=dict)
+    nesting: Nesting = TENSOR
+    """How the outputs were nested."""
+    names: tuple[str, ...] = ()
+    """What the owner calls the inputs, where that is not what they are called here."""
     in_training: bool = False
     """Whether it was traced in training mode, so that what trains in it need not train always."""
 

@@ -8,14 +8,14 @@ were tied stay tied. Time grows linearly with the number of operations.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.network import InputSpec, Network
+from compressor.graph.network import Network
 from compressor.graph.raising.aliasing import same_tensors
 from compressor.graph.raising.allowed import place, refuse_unknown, split_target
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path, sample_sizes
@@ -35,21 +35,27 @@ from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.precision import in_single_precision
 from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.pure import pure
+from compressor.graph.signature import TensorSpec
 
 
 def raise_program(program: Program, source: str = "") -> Network:
     """The network, in eval mode, with shapes. Raises ``CaptureError`` naming what has no place in a network."""
-    shape = sample_sizes(program.sizes.get(program.input))
-    if shape is None:
-        raise CaptureError("its input must have the batch as first dimension, and fixed sizes otherwise")
     program, notes = in_single_precision(program)
-    network = _Raising(with_constants(canonical(program)), InputSpec(program.input, shape), source).network()
+    network = _Raising(with_constants(canonical(program)), tuple(_inputs(program)), source).network()
     network.notes = notes
     return network
 
 
+def _inputs(program: Program) -> Iterator[TensorSpec]:
+    for value, name in zip(program.inputs, program.names or program.inputs, strict=True):
+        shape = sample_sizes(program.sizes.get(value))
+        if shape is None:
+            raise CaptureError(f"its input {name!r} must have the batch as first dimension, and fixed sizes otherwise")
+        yield TensorSpec(name, shape, program.dtypes.get(value, torch.float32))
+
+
 class _Raising:
-    def __init__(self, program: Program, spec: InputSpec, source: str) -> None:
+    def __init__(self, program: Program, inputs: tuple[TensorSpec, ...], source: str) -> None:
         self.program = program
         for op in program.ops:
             refuse_unknown(op, program)
@@ -58,15 +64,15 @@ class _Raising:
         self.paths = {path: safe_path(path) for path in program.tensors}
         if len(set(self.paths.values())) != len(self.paths):
             raise CaptureError("two of its tensors have names that differ in special characters only")
-        self.build = Assembly(spec, source, map(self.paths.__getitem__, sorted(self.tensors_read())), self.layers())
-        self.nodes: dict[str, fx.Node] = {program.input: self.build.input}
+        self.build = Assembly(inputs, source, map(self.paths.__getitem__, sorted(self.tensors_read())), self.layers())
+        self.nodes: dict[str, fx.Node] = dict(zip(program.inputs, self.build.inputs, strict=True))
         self.leaves: dict[Hashable, str] = {}
         self.held: dict[int, Tensor] = {}
 
     def network(self) -> Network:
         for op in self.program.ops:
             self.raise_op(op)
-        return self.build.finish(self.node(self.program.output))
+        return self.build.finish([self.node(name) for name in self.program.outputs], self.program.nesting)
 
     def tensors_read(self) -> set[str]:
         """Paths of the tensors that operations read, but for the counters of BatchNorm."""
@@ -260,8 +266,8 @@ class _Raising:
 
 
 def _of_the_input(program: Program) -> set[str]:
-    """Values that depend on the input. What is computed from weights alone is no place for a layer."""
-    varying = {program.input}
+    """Values that depend on an input. What is computed from weights alone is no place for a layer."""
+    varying = set(program.inputs)
     for op in program.ops:
         if any(value.name in varying for value in op.values):
             varying.add(op.result)

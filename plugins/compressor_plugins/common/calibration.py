@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import Tensor, fx
 
 from compressor.evidence import Batch, Evidence
+from compressor.graph.nested import rows, samples
 from compressor.graph.network import Network
 
 MOST_VALUES = 2**24
@@ -31,12 +32,12 @@ def activations(
     return [values[node.name] for node in nodes]
 
 
-def leading(evidence: Evidence, samples: int) -> Evidence:
-    """Evidence of the first ``samples`` samples alone."""
+def leading(evidence: Evidence, count: int) -> Evidence:
+    """Evidence of the first ``count`` samples alone."""
     batches: list[Batch] = []
-    for images, labels in evidence.batches:
-        if samples <= 0:
+    for inputs, target in evidence.batches:
+        if count <= 0:
             break
-        batches.append((images[:samples], labels[:samples]))
-        samples -= len(labels)
+        batches.append((rows(inputs, slice(count)), rows(target, slice(count))))
+        count -= samples(inputs)
     return replace(evidence, batches=batches)

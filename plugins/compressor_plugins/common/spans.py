@@ -141,28 +141,32 @@ def _blocks(network: Network) -> Iterator[tuple[fx.Node, Span | Obstacle]]:
 
 
 def _joins(network: Network) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Every node that takes several values, with its immediate dominator, in graph order."""
-    parent: dict[fx.Node, fx.Node] = {}
+    """Every node that takes several values, with its immediate dominator, in graph order; where inputs meet is none."""
+    parent: dict[fx.Node, fx.Node | None] = {}
     depth: dict[fx.Node, int] = {}
     for node in network.graph.nodes:
         sources = [
             source for source in node.all_input_nodes if source in depth and source.meta.get("shape") is not None
         ]
         if node.op == "placeholder":
-            depth[node] = 0
+            parent[node], depth[node] = None, 0
         elif node.op == "output" or not sources:
             continue
         else:
-            meeting = sources[0]
+            meeting: fx.Node | None = sources[0]
             for source in sources[1:]:
                 meeting = _common(meeting, source, parent, depth)
-            parent[node], depth[node] = meeting, depth[meeting] + 1
-            if len(sources) > 1:
+            parent[node], depth[node] = meeting, 0 if meeting is None else depth[meeting] + 1
+            if len(sources) > 1 and meeting is not None:
                 yield node, meeting
 
 
-def _common(left: fx.Node, right: fx.Node, parent: dict[fx.Node, fx.Node], depth: dict[fx.Node, int]) -> fx.Node:
+def _common(
+    left: fx.Node | None, right: fx.Node | None, parent: dict[fx.Node, fx.Node | None], depth: dict[fx.Node, int]
+) -> fx.Node | None:
     while left is not right:
+        if left is None or right is None:
+            return None
         if depth[left] >= depth[right]:
             left = parent[left]
         else:

@@ -54,7 +54,7 @@ def _reads_image(network: Network, node: fx.Node) -> bool:
         if source not in seen:
             seen.add(source)
             pending.extend(source.all_input_nodes)
-    return network.input_node in seen
+    return not seen.isdisjoint(network.input_nodes)
 
 
 def _stem(network: Network, path: str, leaf: nn.Module) -> Stem | str:
@@ -67,7 +67,7 @@ def _stem(network: Network, path: str, leaf: nn.Module) -> Stem | str:
         return f"pads with {leaf.padding_mode}, and a mask is exact with zeros only"
     (top, left), (bottom, right) = padding_of(leaf)
     node, outside, begin = source_of(calls[0]), [], (0, 0)
-    while node is not network.input_node:
+    while node.op != "placeholder":
         before = leaf_at(network, node)
         if isinstance(before, nn.ZeroPad2d) and only_user(node) is not None:
             (more_top, more_left), (more_bottom, more_right) = split_pads(before.padding, 2)
@@ -120,7 +120,7 @@ def _first_pool(network: Network) -> tuple[str, ...] | None:
 def _fits(network: Network, stem: Stem, strided: nn.Module, pools: tuple[str, ...]) -> bool:
     """Tried on a fork: the network gives what it gave, and behind a dropped pool sizes are what they were."""
     fork = network.fork()
-    places = [fork.output_node, *(call for path in pools for call in fork.calls_of(path))]
+    places = [*fork.output_nodes, *(call for path in pools for call in fork.calls_of(path))]
     before = [network.shape(place) for place in places]
     editor = Editor(fork)
     try:

@@ -131,7 +131,7 @@ def _about(network: Network, place: list[Way]) -> str:
 
 def _why_not(network: Network, span: Span) -> str:
     """What speaks against removing the span at all; empty when nothing does."""
-    if span.last is network.output_node:
+    if span.last in network.output_nodes:
         return "gives the output of the network"
     user = only_user(span.last)
     if span.kind != "block" and user is not None and span.source in user.all_input_nodes:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
@@ -26,6 +26,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.evidence import Batch, Evidence
+from compressor.graph.nested import Inputs, rows, samples
 from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor_plugins.common.calibration import MOST_VALUES
@@ -78,11 +79,11 @@ def probe(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[S
 def taylor(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
     nodes = _unique(node for span in spans for node in (span.source, span.last))
     totals = dict.fromkeys(spans, 0.0)
-    samples = 0
+    count = 0
     network.eval()
-    for images, labels in _chunks(network, nodes, evidence):
-        values = _differentiable(network, nodes, images)
-        loss = evidence.loss(values[network.logits_node].flatten(1), labels) * len(labels)
+    for inputs, target in _chunks(network, nodes, evidence):
+        values, answers = _differentiable(network, nodes, inputs)
+        loss = evidence.loss(answers, target) * samples(inputs)
         lasts = _unique(span.last for span in spans)
         gradients = torch.autograd.grad(loss, [values[node] for node in lasts], allow_unused=True)
         slope = dict(zip(lasts, gradients, strict=True))
@@ -92,8 +93,8 @@ def taylor(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[
                 if agrees(network, span):
                     missed = missed - stand_in(network, span, values[span.source].detach())
                 totals[span] += float((slope[span.last] * missed).flatten(1).sum(1).abs().sum())
-        samples += len(labels)
-    return {span: total / max(samples, 1) for span, total in totals.items()}
+        count += samples(inputs)
+    return {span: total / max(count, 1) for span, total in totals.items()}
 
 
 SCORES: Mapping[str, Callable[[Network, Sequence[Span], Evidence], dict[Span, float]]] = {
@@ -123,46 +124,53 @@ def _mean_over_samples(
 ) -> dict[Span, float]:
     judged = [span for span in spans if agrees(network, span)]
     totals = dict.fromkeys(judged, 0.0)
-    samples = 0
-    for values, labels in _values(network, _unique(n for span in judged for n in (span.source, span.last)), evidence):
+    count = 0
+    for values, target in _values(network, _unique(n for span in judged for n in (span.source, span.last)), evidence):
         for span in judged:
             x, y = stand_in(network, span, values[span.source]).flatten(1), values[span.last].flatten(1)
             totals[span] += float(distance(F.cosine_similarity(x, y)).sum())
-        samples += len(labels)
-    return {span: total / max(samples, 1) for span, total in totals.items()}
+        count += samples(target)
+    return {span: total / max(count, 1) for span, total in totals.items()}
 
 
 def _values(
     network: Network, nodes: Sequence[fx.Node], evidence: Evidence
-) -> Iterator[tuple[dict[fx.Node, Tensor], Tensor]]:
-    """Eval-mode values of the nodes and the labels, a few samples at a time."""
-    for images, labels in _chunks(network, nodes, evidence):
-        values = Evidence([(images, labels)]).activations(network, nodes)
-        yield {node: values[node.name] for node in nodes}, labels
+) -> Iterator[tuple[dict[fx.Node, Tensor], Any]]:
+    """Eval-mode values of the nodes and the targets, a few samples at a time."""
+    for inputs, target in _chunks(network, nodes, evidence):
+        values = Evidence([(inputs, target)]).activations(network, nodes)
+        yield {node: values[node.name] for node in nodes}, target
 
 
 def _chunks(network: Network, nodes: Sequence[fx.Node], evidence: Evidence) -> Iterator[Batch]:
     """The batches, in parts whose values at all nodes together are within the bound on memory."""
     size = max(MOST_VALUES // max(sum(math.prod(network.shape(node)) for node in nodes), 1), 1)
-    for images, labels in evidence.batches:
-        yield from zip(torch.split(images, size), torch.split(labels, size), strict=True)
+    for inputs, target in evidence.batches:
+        for start in range(0, samples(inputs), size):
+            part = slice(start, start + size)
+            yield rows(inputs, part), rows(target, part)
 
 
-def _differentiable(network: Network, nodes: Sequence[fx.Node], images: Tensor) -> dict[fx.Node, Tensor]:
-    """Values of the nodes and of the logits, through which gradients flow."""
+def _differentiable(network: Network, nodes: Sequence[fx.Node], inputs: Inputs) -> tuple[dict[fx.Node, Tensor], Any]:
+    """Values of the nodes, through which gradients flow, and what the loss takes: logits, or all of several outputs."""
     found: dict[fx.Node, Tensor] = {}
+    end = network.logits_node if len(network.output_nodes) == 1 else None
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
             value: object = super().run_node(n)
-            if (n in wanted or n is network.logits_node) and isinstance(value, Tensor):
+            if (n in wanted or n is end) and isinstance(value, Tensor):
                 found[n] = value
             return value
 
     wanted = set(nodes)
     with torch.enable_grad():
-        Recorder(network.module).run(images.detach().requires_grad_())
-    return found
+        returned = Recorder(network.module).run(*(_with_gradient(x) for x in network.signature.tensors(inputs)))
+    return found, returned if end is None else found[end].flatten(1)
+
+
+def _with_gradient(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_(x.is_floating_point())
 
 
 def _held_out_error(features: Tensor, wanted: Tensor) -> float:

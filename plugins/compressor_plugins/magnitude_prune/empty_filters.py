@@ -98,7 +98,7 @@ def _value(network: Network, name: str) -> Tensor:
             return value
 
     with undisturbed(network.module):
-        Recorder(network.module).run(torch.zeros(1, *network.spec.shape, device=network.device))
+        Recorder(network.module).run(*network.signature.tensors(network.signature.zeros(1, network.device)))
     return found[name]
 
 

@@ -12,13 +12,14 @@ reaches the new units is Mᵀ Y, and no other orthonormal Y makes it larger (Evc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from compressor.evidence import Evidence
+from compressor.graph.nested import samples
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor_plugins.common.calibration import leading
@@ -94,16 +95,16 @@ def linear_between(network: Network, place: WidthPlace) -> list[Step] | None:
 def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace) -> list[tuple[Tensor, Tensor]]:
     """By batch, in eval mode: what the layer takes, and the gradient of the mean loss at what the taker gives."""
     evidence = leading(evidence, MOST_SAMPLES)
-    samples = sum(len(labels) for _, labels in evidence.batches)
+    count = sum(samples(inputs) for inputs, _ in evidence.batches)
     pairs: list[tuple[Tensor, Tensor]] = []
     training = network.module.training
     network.eval()
     try:
-        for images, labels in evidence.batches:
+        for inputs, target in evidence.batches:
             recorder = _Recorder(network, source_of(place.layer), place.taker)
             with torch.enable_grad():
-                recorder.run(images)
-                loss = evidence.loss(recorder.logits.flatten(1), labels) * len(labels) / samples
+                answers = recorder.run(*network.signature.tensors(inputs))
+                loss = evidence.loss(recorder.answers(answers), target) * samples(inputs) / count
             pairs.append((recorder.taken, torch.autograd.grad(loss, recorder.given)[0]))
     finally:
         network.train(training)
@@ -123,11 +124,12 @@ class _Recorder(fx.Interpreter):
 
     taken: Tensor
     given: Tensor
-    logits: Tensor
+    logits: Tensor | None = None
 
     def __init__(self, network: Network, source: fx.Node, cut: fx.Node) -> None:
         super().__init__(network.module)
-        self.source, self.cut, self.end = source, cut, network.logits_node
+        self.source, self.cut = source, cut
+        self.end = network.logits_node if len(network.output_nodes) == 1 else None
         self.past = False
 
     def run_node(self, n: fx.Node) -> object:
@@ -141,6 +143,10 @@ class _Recorder(fx.Interpreter):
         if n is self.end and isinstance(value, Tensor):
             self.logits = value
         return value
+
+    def answers(self, returned: Any) -> Any:
+        """What the loss takes: logits, or all of several outputs."""
+        return returned if self.logits is None else self.logits.flatten(1)
 
 
 def _derivative(
