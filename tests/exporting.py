@@ -56,7 +56,7 @@ def worst(network: Network, *, opset: int = 20, batches: tuple[int, ...] = (1, 7
     errors = []
     for batch in batches:
         x = torch.randn(batch, *network.signature.input.shape)
-        expected, found = outputs(network, x), runner.run(x)
+        expected, (found,) = outputs(network, x), runner.run(x)
         assert expected.shape == found.shape
         assert np.abs(expected).max() > 0
         errors.append(np.abs(expected - found).max() / np.abs(expected).max())

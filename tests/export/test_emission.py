@@ -93,7 +93,7 @@ def test_bytes_are_the_weights_and_little_else() -> None:
 def test_an_input_called_output_and_a_network_that_does_nothing() -> None:
     network = network_of(nn.Sequential(nn.Identity(), nn.Dropout()), (3, 4), name="output")
     assert worst(network) == 0
-    assert onnx.load_from_string(to_onnx(network)).graph.output[0].name == "output_"
+    assert onnx.load_from_string(to_onnx(network)).graph.output[0].name == "output_1"
 
 
 def test_equal_initializers_are_stored_once() -> None:

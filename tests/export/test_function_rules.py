@@ -158,10 +158,7 @@ def test_choice_by_a_condition() -> None:
     def body(x: Tensor) -> Tensor:
         return torch.where(x > 0.2, x, 0.1) + x.masked_fill(x <= 0, 0.25)
 
-    module = fx.symbolic_trace(Body(body))
-    for node in module.graph.nodes:
-        node.meta["shape"] = IMAGE
-    assert worst(Network(module, Signature.of("x", IMAGE))) < 2e-6
+    assert worst(traced(body)) < 2e-6
 
 
 class Standardised(nn.Module):

@@ -64,7 +64,7 @@ def same(network: Network, images: int = 16) -> bool:
     x = torch.randn(images, *network.signature.input.shape)
     x[0] = 0
     with torch.no_grad():
-        return np.array_equal(OnnxModel(to_onnx(network)).run(x), network(x).numpy())
+        return np.array_equal(OnnxModel(to_onnx(network)).run(x)[0], network(x).numpy())
 
 
 def operators(model: bytes) -> list[str]:
@@ -120,7 +120,7 @@ def test_a_layer_between_floats_compares_its_input_with_thresholds() -> None:
     x = torch.randn(8, 40, 6, 6)
     with torch.no_grad():
         expected = network(x)
-    assert np.allclose(OnnxModel(model).run(x), expected.numpy(), rtol=1e-5, atol=1e-5)
+    assert np.allclose(OnnxModel(model).run(x)[0], expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_linear_layers_in_a_row_compute_no_floats_between() -> None:
@@ -163,7 +163,7 @@ def test_a_value_that_is_seen_elsewhere_stays_a_float() -> None:
     propagate(network)
     x = torch.randn(4, *IMAGE)
     with torch.no_grad():
-        assert np.allclose(OnnxModel(to_onnx(network)).run(x), network(x).numpy(), rtol=1e-4, atol=1e-4)
+        assert np.allclose(OnnxModel(to_onnx(network)).run(x)[0], network(x).numpy(), rtol=1e-4, atol=1e-4)
 
 
 def test_one_wrong_sign_shows() -> None:
@@ -172,7 +172,9 @@ def test_one_wrong_sign_shows() -> None:
     model = to_onnx(network)
     with torch.no_grad():
         network.leaf("0").latent[3, 2, 1, 1] *= -1
-        assert not np.array_equal(OnnxModel(model).run(torch.ones(1, *IMAGE)), network(torch.ones(1, *IMAGE)).numpy())
+        assert not np.array_equal(
+            OnnxModel(model).run(torch.ones(1, *IMAGE))[0], network(torch.ones(1, *IMAGE)).numpy()
+        )
 
 
 def test_nothing_of_the_unpacking_runs(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_the_file_of_a_binary_convolution_gives_the_outputs_of_the_dense_file(op
     binary = binarized(network, "2")
     x = torch.randn(4, 3, 12, 12)
     packed, dense = to_onnx(binary), to_onnx(dense_twin(binary, "2"))
-    assert np.array_equal(OnnxModel(packed).run(x), OnnxModel(dense).run(x))
+    assert np.array_equal(OnnxModel(packed).run(x)[0], OnnxModel(dense).run(x)[0])
 
 
 def test_padding_that_differs_on_the_two_sides_is_not_symmetric() -> None:
@@ -146,7 +146,7 @@ def test_a_large_layer_takes_one_28th_of_the_bytes_and_the_same_kernel(layers, p
     packed, dense = to_onnx(binary), to_onnx(dense_twin(binary, path))
     assert (len(dense) - empty) / (len(packed) - empty) >= ratio
     x = torch.randn(2, *shape)
-    assert np.array_equal(OnnxModel(packed).run(x), OnnxModel(dense).run(x))
+    assert np.array_equal(OnnxModel(packed).run(x)[0], OnnxModel(dense).run(x)[0])
     assert _optimised(packed, tmp_path) == _optimised(dense, tmp_path)
 
 
@@ -172,14 +172,14 @@ def test_a_binary_linear_layer_with_binary_input_runs_in_integers_and_is_exact()
         signs = torch.where(x.flatten(1) >= 0, 1.0, -1.0).double()
         by_hand = signs @ leaf.weight().double().T + leaf.bias.double()
     assert torch.allclose(expected.double(), by_hand, atol=1e-5)
-    assert np.allclose(OnnxModel(model).run(x), expected.numpy(), rtol=1e-5, atol=1e-5)
+    assert np.allclose(OnnxModel(model).run(x)[0], expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_without_scale_the_integer_form_gives_whole_numbers() -> None:
     network = chain(nn.Flatten(), nn.Linear(64, 20), shape=(1, 8, 8))
     binary = binarized(network, "1", binary_input=True, scaled=False, bias=False)
     x = torch.randn(9, 1, 8, 8)
-    found = OnnxModel(to_onnx(binary)).run(x)
+    found = OnnxModel(to_onnx(binary)).run(x)[0]
     assert np.array_equal(found, binary(x).detach().numpy())
     assert np.array_equal(found, np.round(found))
 
@@ -196,7 +196,7 @@ def test_a_convolution_with_binary_input_pads_with_zeros_not_with_signs() -> Non
         padded_first = F.pad(network.leaf("0")(x), (1, 1, 1, 1))
         wrong = F.conv2d(torch.where(padded_first >= 0, 1.0, -1.0), leaf.weight(), leaf.bias)
     assert not torch.allclose(expected, wrong, atol=1e-2)
-    assert np.allclose(OnnxModel(to_onnx(binary)).run(x), expected.numpy(), atol=1e-4)
+    assert np.allclose(OnnxModel(to_onnx(binary)).run(x)[0], expected.numpy(), atol=1e-4)
 
 
 @pytest.mark.parametrize("binary_input", [False, True])
@@ -208,7 +208,7 @@ def test_batch_norm_is_folded_into_scale_and_bias(binary_input: bool) -> None:
     model = to_onnx(binary)
     assert "BatchNormalization" not in operators(model)
     x = torch.randn(4, 3, 10, 10)
-    assert np.allclose(OnnxModel(model).run(x), binary(x).detach().numpy(), atol=1e-4)
+    assert np.allclose(OnnxModel(model).run(x)[0], binary(x).detach().numpy(), atol=1e-4)
 
 
 def test_one_flipped_sign_shows() -> None:
@@ -219,7 +219,7 @@ def test_one_flipped_sign_shows() -> None:
     x = torch.randn(4, 1, 8, 8)
     with torch.no_grad():
         binary.leaf("1").latent[0, 0] *= -1
-        assert not np.allclose(OnnxModel(model).run(x), binary(x).numpy(), rtol=1e-3, atol=1e-3)
+        assert not np.allclose(OnnxModel(model).run(x)[0], binary(x).numpy(), rtol=1e-3, atol=1e-3)
 
 
 def test_cost_counts_one_bit_weights_and_float_scale_and_bias() -> None:
