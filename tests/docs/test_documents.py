@@ -1,6 +1,6 @@
 """Every command and recipe in the README and in docs/ does what the page says.
 
-Commands run in the order they stand on the page, in one folder, on data cut to a few hundred samples.
+Commands run in the order they stand on the page, in a folder of the page's own, on data cut to a few hundred samples.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,17 +74,23 @@ def name(page: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory, site_packages: Path) -> Path:
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    assert run("compressor train lenet --data fashion-mnist --out model.pt", folder).returncode == 0
+    return folder / "model.pt"
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, site_packages: Path, small_model: Path) -> Path:
     """A folder that looks like a checkout to a command, with a small model and the third-party plugin in it."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for part in ("recipes", "tests", "benchmarks"):
-        (folder / part).symlink_to(ROOT / part)
-    (folder / "site-packages").symlink_to(site_packages)
+    for part in ("recipes", "tests", "benchmarks", "examples"):
+        (tmp_path / part).symlink_to(ROOT / part)
+    (tmp_path / "site-packages").symlink_to(site_packages)
+    shutil.copy(small_model, tmp_path / "model.pt")
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (100, 32, 32, 3), dtype=np.uint8), np.arange(100) % 10
-    np.savez(folder / "colour.npz", x=images, y=labels)
-    assert run("compressor train lenet --data fashion-mnist --out model.pt", folder).returncode == 0
-    return folder
+    np.savez(tmp_path / "colour.npz", x=images, y=labels)
+    return tmp_path
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
