@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+from _opening import RESULTS, with_opening
+
 PACKAGES = ("compressor", "torch", "torch-pruning", "onnx", "onnxruntime", "optuna", "numpy")
 
 Cell = str | int | float
@@ -51,7 +52,7 @@ def write_report(name: str, title: str, command: str, rows: Sequence[Row], notes
     lines = [f"# {title}", "", f"`{command}`", "", shown, "", *(f"- {note}" for note in notes), "", surroundings(), ""]
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.md"
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text(with_opening(name, "\n".join(lines)), encoding="utf-8")
     return path
 
 

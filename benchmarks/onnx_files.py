@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from _report import RESULTS
+from _opening import RESULTS, with_opening
 
 from compressor.errors import CompressorError, ModelFileError
 from compressor.export.emit import to_onnx
@@ -137,7 +137,7 @@ def main() -> None:
     for line in lines:
         print(f"{line.package:32} {line.file:36} {line.outcome}")
     if arguments.only == list(PACKAGES):
-        (RESULTS / "onnx_files.md").write_text(page(lines))
+        (RESULTS / "onnx_files.md").write_text(with_opening("onnx_files", page(lines)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from _opening import with_opening
+
 Verdict = Literal["held", "did not hold", "not decided", "misprinted", "not tested"]
 """Not decided: tested, and what was found lies within two standard errors of the other answer."""
 
@@ -61,4 +63,4 @@ class Page:
             parts.append(f"## {self.claims_title}\n\n" + "\n".join(claim.markdown() for claim in self.claims))
         if self.not_run:
             parts.append("## Not run\n\n" + "\n".join(f"- {line}" for line in self.not_run))
-        return "\n\n".join([*parts, *places]) + "\n"
+        return with_opening(self.name, "\n\n".join([*parts, *places]) + "\n")

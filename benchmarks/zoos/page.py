@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from _opening import with_opening
 from _report import RESULTS, Row, surroundings, table
 
 Lines = Mapping[str, Mapping[str, Any]]
@@ -37,7 +38,7 @@ def write_page(lines: Lines, listed: Mapping[str, int]) -> Path:
         *_refusal_tables(records),
         surroundings(),
     ]
-    PATH.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    PATH.write_text(with_opening("zoo", "\n\n".join(parts) + "\n"), encoding="utf-8")
     return PATH
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import statistics
 import sys
+import tomllib
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -324,10 +326,89 @@ def methods() -> dict[str, Drawing]:
     }  # fmt: skip
 
 
+# Pages of results -----------------------------------------------------------------------------------------------------
+
+Rows = list[dict[str, str]]
+TABLE = re.compile(r"^\|(.*)\|\n\|[-:| ]+\|\n((?:\|.*\|\n?)+)", re.MULTILINE)
+NUMBER = re.compile(r"[-+−]?\d[\d,]*(?:\.\d+)?")
+
+
+def tables(page: str) -> list[Rows]:
+    """The tables of a page, a dictionary per row."""
+    found = []
+    for head, body in TABLE.findall(page):
+        columns = [cell.strip() for cell in head.split("|")]
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in body.splitlines()]
+        found.append([dict(zip(columns, row, strict=True)) for row in rows])
+    return found
+
+
+def page_plots() -> dict[str, Drawing]:
+    """A plot for every page whose opening names a column."""
+    openings = tomllib.loads((DOCS / "results" / "openings.toml").read_text(encoding="utf-8"))
+    return {
+        f"results-{name}": page_plot(entry, (DOCS / "results" / f"{name}.md").read_text(encoding="utf-8"))
+        for name, entry in openings.items()
+        if "value" in entry
+    }
+
+
+def page_plot(entry: dict[str, Any], page: str) -> Drawing:
+    """A dot per row of the table: its label to the left, the first number of its cell to the right."""
+    points = []
+    for row in tables(page)[entry.get("table", 1) - 1]:
+        if number := NUMBER.search(row[entry["value"]]):
+            label = " · ".join(row[column] for column in entry["label"]).replace("*", "")
+            points.append((label, float(number[0].replace(",", "").replace("−", "-"))))
+    return dots(points, entry["unit"], log=entry.get("log", False), about=entry["shows"])
+
+
+def dots(points: list[tuple[str, float]], unit: str, *, log: bool, about: str) -> Drawing:
+    line, left, right, top = 24, 360, 720, 40
+    drawing = Drawing(760, top + line * len(points) + 52, unit, about)
+    bottom = top + line * len(points)
+    scaled = [math.log10(value) if log else value for _, value in points]
+    low, high = min(scaled), max(scaled)
+    margin = 0.08 * (high - low) or 1.0
+    low, high = low - margin, high + margin
+
+    def x(value: float) -> float:
+        return left + (right - left) * (value - low) / (high - low)
+
+    for tick in ticks(low, high, log=log):
+        drawing.line(x(tick), top - 8, x(tick), bottom)
+        drawing.text(x(tick), bottom + 18, plain(10**tick if log else tick), "soft small", "middle")
+    drawing.text((left + right) / 2, bottom + 40, unit, "soft small", "middle")
+    for number, ((label, value), place) in enumerate(zip(points, scaled, strict=True)):
+        y = top + line * number + 6
+        drawing.text(left - 16, y + 4, label if len(label) < 48 else f"{label[:46]}…", "ink small", "end")
+        drawing.dot(x(place), y, 5, "blue")
+        right_of = x(place) < right - 60
+        drawing.text(
+            x(place) + (10 if right_of else -10), y + 4, plain(value), "ink small", "start" if right_of else "end"
+        )
+    return drawing
+
+
+def ticks(low: float, high: float, *, log: bool) -> list[float]:
+    """Round values between ``low`` and ``high``; of a logarithmic axis their logarithms."""
+    if log:
+        steps = [math.log10(digit) + power for power in range(-4, 9) for digit in (1, 2, 5)]
+        inside = [step for step in steps if low <= step <= high]
+        return inside if len(inside) < 7 else [step for step in inside if step == round(step)]
+    size = 10 ** math.floor(math.log10(high - low))
+    step = next(size * part for part in (0.1, 0.2, 0.5, 1, 2) if (high - low) / (size * part) < 7)
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def plain(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def figures() -> dict[str, Drawing]:
     """File name → drawing."""
-    plain = {"results": results(), "search": search(), "measuring": measuring(), "verdict": verdict()}
-    return {**plain, "savings": savings(), **methods()}
+    plain_ones = {"results": results(), "search": search(), "measuring": measuring(), "verdict": verdict()}
+    return {**plain_ones, "savings": savings(), **methods(), **page_plots()}
 
 
 if __name__ == "__main__":
