@@ -81,6 +81,19 @@ def computed_weights(network: Network) -> Iterator[Computed]:
             yield Computed(node, _home(trained[0]), by)
 
 
+def constant_layers(network: Network) -> Iterator[Computed]:
+    """Calls of layers whose weights nobody trains, in execution order: kernels that blur, as anti-aliasing has them."""
+    for node in network.graph.nodes:
+        if node.op != "call_function" or operation(node) not in _LAYERS:
+            continue
+        given = [_arguments(node).get(name) for name in ("weight", "bias")]
+        made = sorted(set().union(*(_made_of(value) for value in given if isinstance(value, fx.Node))))
+        read = [str(source.target) for source in made if source.op == "get_attr"]
+        trained = any(isinstance(_tensor(network, path), nn.Parameter) for path in read)
+        if read and not trained and all(source.op in ("get_attr", "call_function") for source in made):
+            yield Computed(node, _home(read[0]), ())
+
+
 def unseen_layers(network: Network) -> Iterator[tuple[str, str]]:
     """Layers that are no leaves, so that no plugin sees them: where they were in the source, and why they are none."""
     computed = {found.node: found for found in computed_weights(network)}
@@ -96,12 +109,15 @@ def unseen_layers(network: Network) -> Iterator[tuple[str, str]]:
 
 
 def fold_weights(network: Network) -> Network:
-    """The network, changed in place: computed weights become plain ones where that is sound, and its notes say so."""
+    """The network, changed in place: computed weights become plain ones where that is sound, and its notes say so.
+
+    Constant ones become weights that do not train.
+    """
     folding = _Folding(network)
-    found = [computed for computed in computed_weights(network) if computed.folds and folding.fold(computed)]
-    if not found:
-        return network
-    folding.settle()
+    calls = [*computed_weights(network), *constant_layers(network)]
+    found = [computed for computed in calls if computed.folds and folding.fold(computed)]
+    if found:
+        folding.settle()
     found = [computed for computed in found if not _MOVED.issuperset(computed.by)]
     if not found:
         return network

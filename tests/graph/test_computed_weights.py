@@ -18,6 +18,7 @@ from compressor.engine.survey import survey
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.computed import computed_weights, fold_weights, unseen_layers
+from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.pt2 import write_pt2
 from compressor.load import load_model
@@ -179,6 +180,36 @@ def test_a_weight_that_depends_on_the_input_or_on_nothing_trained_is_no_computed
             return F.linear(x.mean((2, 3)), self.head.weight * x.mean(), self.head.bias)
 
     assert not list(computed_weights(capture(Dynamic().eval(), (3, 8, 8), fold=False)))
+
+
+def test_a_constant_kernel_is_a_layer_that_does_not_train_and_whose_channels_can_go() -> None:
+    """Anti-aliasing: every channel is blurred by the same numbers."""
+
+    class Blurred(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 4)
+            self.register_buffer("blur", torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0]))[None, None])
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = torch.relu(self.conv(x))
+            x = F.conv2d(x, self.blur.expand(8, 1, 3, 3) / 16, stride=2, padding=1, groups=8)
+            return self.head(x.mean((2, 3)))
+
+    module = Blurred().eval()
+    network = capture(module, (3, 8, 8))
+    images = torch.randn(2, 3, 8, 8)
+    assert torch.equal(network(images), module(images))
+    assert kinds(network) == {"conv": "Conv2d", "blur": "Conv2d", "head": "Linear"}
+    assert [p.requires_grad for p in network.leaf("blur").parameters()] == [False]
+    assert not network.notes
+    editor = Editor(network)
+    editor.drop_channels("conv", [1, 6])
+    editor.commit()
+    assert tuple(network.leaf("blur").weight.shape) == (6, 1, 3, 3)
+    with torch.no_grad():
+        module.conv.weight[[1, 6]], module.conv.bias[[1, 6]] = 0.0, 0.0
+    assert torch.allclose(network(images), module(images), atol=1e-6)
 
 
 def test_an_archive_of_computed_weights_is_folded_and_says_so(tmp_path: Path) -> None:
