@@ -12,6 +12,7 @@ import torch
 from compressor.data.arrays import as_split
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
+from compressor.data.open import open_data
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError, InputError
 
@@ -130,6 +131,96 @@ def test_channels_may_stand_first_or_last(shape: tuple[int, ...], expected: tupl
 def test_whole_numbers_become_bytes_and_floats_stay_floats() -> None:
     assert as_split(np.full((1, 2, 2), 200, np.int64), [0], "here").images.dtype == torch.uint8
     assert as_split(torch.full((1, 2, 2), 0.25, dtype=torch.float64), [0], "here").images.dtype == torch.float32
+
+
+def several(**extra: Any) -> dict[str, Any]:
+    """Two inputs and two targets."""
+    made: dict[str, Any] = {}
+    for split, count in (("train", 30), ("test", 10)):
+        made[f"x_{split}_left"] = np.arange(count, dtype=np.uint8).repeat(12).reshape(count, 3, 4)
+        made[f"x_{split}_right"] = np.arange(count * 2, dtype=np.float64).reshape(count, 2)
+        made[f"y_{split}_sort"] = np.arange(count) % 3
+        made[f"y_{split}_map"] = np.arange(count * 12).reshape(count, 3, 4).astype(np.int16) - 100
+    return made | extra
+
+
+def test_several_inputs_and_targets_have_names(tmp_path: Path) -> None:
+    made = several()
+    np.savez(tmp_path / "set.npz", **made)
+    data = load_data(DataSpec(npz=str(tmp_path / "set.npz"), inputs=("right", "left"), targets="auto"))
+    assert data.input_names == ("right", "left")
+    assert data.train.shapes == ((2,), (1, 3, 4))
+    assert data.classes == ()
+    left = (data.train.read(torch.arange(len(data.train)))[1][:, 0, 0, 0].long()).tolist()
+    target = data.train.targets()
+    assert target["sort"].tolist() == made["y_train_sort"][left].tolist()
+    assert np.array_equal(target["map"].numpy(), made["y_train_map"][left])
+    assert target["map"].dtype == torch.int64
+    fed = data.normalised(data.train.read(torch.arange(2)))
+    assert torch.equal(fed[0], data.train.read(torch.arange(2))[0])  # numbers stay what they are
+    named = {key.replace("_train", ""): value for key, value in made.items() if "train" in key}
+    assert open_data({key: value for key, value in named.items() if key[0] == "x"}).train.targets() is None
+    assert set(open_data(named).train.targets()) == {"sort", "map"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "complaint"),
+    [
+        ({"x_test_left": None}, "x_test_left missing"),
+        ({"x_test_third": np.zeros((10, 2))}, "x_train_third missing beside x_test_third"),
+        ({"y_test_map": None}, "y_test_map missing"),
+        ({"x_train": np.zeros((30, 2))}, "x_train stands beside x_train_left, x_train_right; name each"),
+        ({"x_train_left": np.zeros((29, 3, 4))}, "29 and 30 samples|30 and 29|29 images but 30"),
+    ],
+)
+def test_inputs_without_a_counterpart_are_told(tmp_path: Path, extra: dict[str, Any], complaint: str) -> None:
+    np.savez(tmp_path / "set.npz", **{key: value for key, value in several(**extra).items() if value is not None})
+    with pytest.raises(DataError, match=complaint):
+        load_data(DataSpec(npz=str(tmp_path / "set.npz")))
+
+
+def test_inputs_of_other_names_than_the_network_s_are_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "set.npz", **several())
+    with pytest.raises(DataError, match="inputs left, right, but the network's are a, b"):
+        load_data(DataSpec(npz=str(tmp_path / "set.npz"), inputs=("a", "b")))
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank", "expected"),
+    [
+        ((7,), 1, (7,)),
+        ((7,), 2, (1, 7)),
+        ((2, 7), 2, (2, 7)),
+        ((4, 5, 6), 4, (1, 4, 5, 6)),
+        ((1, 4, 5, 6), 0, (1, 4, 5, 6)),
+    ],
+)
+def test_signals_and_volumes_are_read_as_the_network_takes_them(
+    tmp_path: Path, shape: tuple[int, ...], rank: int, expected: tuple[int, ...]
+) -> None:
+    values = np.random.default_rng(0).normal(size=(20, *shape))
+    np.savez(tmp_path / "set.npz", x=values, y=values.reshape(20, -1)[:, 0])
+    data = load_data(DataSpec(npz=str(tmp_path / "set.npz"), ranks=(rank,) if rank else ()))
+    assert data.input_shape == expected
+    assert data.normalised(data.train.images).shape[1:] == expected
+    assert torch.equal(data.train.targets(), data.train.images.flatten(1)[:, 0])
+    assert len(data.mean) == expected[0]
+    with pytest.raises(DataError, match="the network takes samples of"):
+        load_data(DataSpec(npz=str(tmp_path / "set.npz"), ranks=(len(expected) + 2,)))
+
+
+def test_maps_are_resized_with_their_images(tmp_path: Path) -> None:
+    images = np.zeros((20, 8, 8), np.uint8)
+    images[:, :, 4:] = 200
+    arrays = {"x": images, "y": (images > 100).astype(np.uint8)}
+    np.savez(tmp_path / "set.npz", **arrays)
+    for data in (
+        load_data(DataSpec(npz=str(tmp_path / "set.npz"), size=4)),
+        open_data(arrays, DataSpec(name="digits", size=4)),
+    ):
+        found, target = data.train.fetch(torch.arange(3))
+        assert target.shape == (3, 4, 4)
+        assert torch.equal(target, (found[:, 0] > 100).long())
 
 
 MODULE = """
