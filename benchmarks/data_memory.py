@@ -1,9 +1,15 @@
 """Memory that the preparation of a run takes on a folder of JPEGs: ``python benchmarks/data_memory.py [--images N]``.
 
-Makes N images of SIDE × SIDE in two class folders, then does what ``compressor optimize --dry-run`` does, in a process
-of its own: once with an empty cache and once with the decoded images there. Reported beside what importing torch takes:
-the peak of resident memory, and how much of it is the process's own (the rest is mapped files, which all processes
-share and the system may take back).
+Makes N images of SIDE × SIDE in two class folders, then does what ``compressor optimize --dry-run`` does and goes once
+through the training images in random order, as training does, in a process of its own for each kind of source:
+
+- ``cache empty`` and ``cache filled``: decoded into the cache, or found there;
+- ``streamed``: there is room neither in memory nor on the disk, and worker processes decode every image whenever it is
+  wanted;
+- ``dataset``: a user's own ``Dataset``, which gives floats, read by worker processes.
+
+Reported beside what importing torch takes: the peak of resident memory of the process and its workers together, and how
+much of it is their own (the rest is mapped files, which all processes share and the system may take back).
 """
 
 from __future__ import annotations
@@ -22,7 +28,27 @@ import numpy as np
 from PIL import Image
 
 NETWORK = """
+from pathlib import Path
+import numpy as np
+import torch
+from PIL import Image
 from torch import nn
+from torch.utils.data import Dataset
+
+class Photographs(Dataset):
+    def __init__(self, root):
+        self.files = sorted(Path(root).glob("*/*.jpg"))
+        self.targets = [int(file.parent.name == "second") for file in self.files]
+
+    def __len__(self):
+        return len(self.files)
+
+    def __getitem__(self, index):
+        pixels = np.asarray(Image.open(self.files[index]), dtype=np.float32) / 255
+        return torch.from_numpy(pixels).permute(2, 0, 1), self.targets[index]
+
+def data():
+    return Photographs("images")
 
 def network():
     features = nn.Sequential(nn.Conv2d(3, 32, 7, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -30,8 +56,7 @@ def network():
 """
 RECIPE = """
 [data]
-folder = "images"
-normalise = "dataset"
+{source}
 [search]
 allow_untrained = true
 [[phases]]
@@ -39,6 +64,12 @@ name = "smaller"
 [[phases.plugins]]
 name = "magnitude-prune"
 """
+KINDS = {
+    "cache empty": 'folder = "images"\nnormalise = "dataset"',
+    "cache filled": 'folder = "images"\nnormalise = "dataset"',
+    "streamed": 'folder = "images"\nnormalise = "dataset"\nmemory = 1\nworkers = {workers}',
+    "dataset": 'function = "network:data"\nworkers = {workers}',
+}
 
 
 def make(root: Path, count: int, side: int) -> None:
@@ -56,7 +87,7 @@ def make(root: Path, count: int, side: int) -> None:
 
 
 class Peak:
-    """The largest figures of ``/proc/self/status`` seen while it is open, in MiB."""
+    """The largest figures of this process and those it started, seen while it is open, in MiB."""
 
     def __init__(self) -> None:
         self.own = self.all = 0
@@ -64,10 +95,10 @@ class Peak:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
-        while not self._over.wait(0.01):
-            lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-            anonymous, resident = (int(lines[key].split()[0]) >> 10 for key in ("RssAnon", "VmRSS"))
-            self.own, self.all = max(self.own, anonymous), max(self.all, resident)
+        while not self._over.wait(0.05):
+            figures = [memory(process) for process in family(os.getpid())]
+            self.own = max(self.own, sum(own for own, _ in figures))
+            self.all = max(self.all, sum(every for _, every in figures))
 
     def __enter__(self) -> Peak:
         self._watcher.start()
@@ -78,22 +109,46 @@ class Peak:
         self._watcher.join()
 
 
+def family(process: int) -> list[int]:
+    """A process and everything it started."""
+    try:
+        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        return []
+    return [process, *(member for child in children for member in family(int(child)))]
+
+
+def memory(process: int) -> tuple[int, int]:
+    """Of its own, and with its share of what it shares, in MiB; pages shared after a fork count once in all."""
+    try:
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
+    except OSError:  # it has just ended
+        return 0, 0
+    found = {line.split(":")[0]: int(line.split()[1]) >> 10 for line in lines}
+    return found["Pss_Anon"] + found.get("Pss_Shmem", 0), found["Pss"]
+
+
 def prepare_here() -> None:
     """In the folder that holds ``images``, ``network.py`` and ``recipe.toml``."""
-    import torch  # noqa: F401
+    import torch
 
+    torch.set_num_threads(1)
     with Peak() as before:
-        time.sleep(0.1)
+        time.sleep(0.2)
     with Peak() as peak:
         from compressor.cli.prepare import prepare
 
         started = time.perf_counter()
         found = prepare("network:network", "recipe.toml", input_shape=None)
-        seconds = time.perf_counter() - started
-        scored = sum(len(labels) for _, labels in found.data.train.batches(64))  # one pass, as training makes it
+        prepared = time.perf_counter() - started
+        train = found.data.train
+        order = torch.randperm(len(train))
+        scored = sum(len(found.data.normalised(images)) for images, _ in train.batches(64, order))
+        seconds = time.perf_counter() - started - prepared
+    how = "held" if train.held else "read anew"
     print(
         f"{scored} training images; torch alone {before.all} MiB; peak {peak.all} MiB, of which {peak.own} MiB are the "
-        f"process's own; {seconds:.0f} s"
+        f"processes' own; prepared in {prepared:.0f} s, one pass {seconds:.0f} s, {how}"
     )
 
 
@@ -101,6 +156,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=[])
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.here:
@@ -110,10 +167,12 @@ def main() -> None:
         root = Path(folder)
         make(root / "images", given.images, given.side)
         (root / "network.py").write_text(NETWORK)
-        (root / "recipe.toml").write_text(RECIPE)
-        environment = {**os.environ, "COMPRESSOR_DATA": str(root / "cache"), "OMP_NUM_THREADS": "1"}
-        for cache in ("empty", "filled"):
-            print(f"cache {cache}: ", end="", flush=True)
+        for kind in given.kinds or KINDS:
+            cache = root / ("network.py" if kind == "streamed" else "cache")  # a file: no folder can be made there
+            environment = {**os.environ, "COMPRESSOR_DATA": str(cache), "OMP_NUM_THREADS": "1"}
+            source = KINDS[kind].format(workers=given.workers)
+            (root / "recipe.toml").write_text(RECIPE.format(source=source))
+            print(f"{kind}: ", end="", flush=True)
             subprocess.run([sys.executable, Path(__file__).resolve(), "--here"], cwd=root, env=environment, check=True)
 
 

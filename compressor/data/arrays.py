@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from compressor.data.blocks import rows_per_block
 from compressor.data.held import HeldSplit
 from compressor.data.labels import Targets, as_list, as_target
-from compressor.data.pool import rows_per_block
 from compressor.data.split import Target
 from compressor.errors import DataError
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compressor.data.blocks import rows_per_block
 from compressor.data.image_file import Format, header, largest_value, read_sized, white_of
-from compressor.data.pool import Block, Pool, rows_per_block
+from compressor.data.pool import Block, Pool
 from compressor.data.reading import Reader
 from compressor.data.spec import DataSpec
 from compressor.data.split import Target

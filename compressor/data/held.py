@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from math import prod
 
 import torch
 from torch import Tensor
@@ -103,8 +102,7 @@ class HeldSplit(Split):
         pair = nested.rows(self.stored, rows), nested.map_tensors(_plain, nested.rows(self.target, rows))
         if self.touched is not None:
             count = nested.count(pair[0]) or 0
-            each = sum(prod(shape) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
-            self.touched(count * each, 1 if isinstance(rows, slice) else count)
+            self.touched(count * self.sample_bytes, 1 if isinstance(rows, slice) else count)
         return pair
 
 

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from compressor.data.blocks import rows_per_block
 from compressor.data.cache import cache_folder, read_cached, write_cached
 from compressor.data.catalogue import CATALOGUE, NamedSet
 from compressor.data.digits import ABOUT, CLASSES, read_digits, read_stand_in
 from compressor.data.held import HeldSplit
 from compressor.data.parts import MissingFile, Parts
-from compressor.data.pool import Held, Pool, rows_per_block
+from compressor.data.pool import Held, Pool
 from compressor.data.sources import LocalFolder, Source, Unavailable
 from compressor.errors import DataError, did_you_mean
 

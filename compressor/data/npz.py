@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.data.arrays import Layout, check_counts, tensor_of
+from compressor.data.blocks import rows_per_block
 from compressor.data.labels import as_target, stored_type
 from compressor.data.parts import Parts
-from compressor.data.pool import Block, Pool, rows_per_block
+from compressor.data.pool import Block, Pool
 from compressor.data.spec import DataSpec
 from compressor.data.tables import Named, Table, parts_of
 from compressor.errors import DataError

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Final
 
 import torch
 from torch import Tensor
 
+from compressor.data.blocks import rows_per_block
 from compressor.data.geometry import Geometry
 from compressor.data.held import HeldSplit
 from compressor.data.mapped import Touched
@@ -20,8 +20,6 @@ from compressor.data.split import Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
 
-BLOCK: Final = 32 << 20
-"""Bytes of samples that are in memory at once while a set is read."""
 Block = Mapping[str, Tensor]
 """Some samples: tensors of equal length, by names that the pool chooses."""
 
@@ -172,8 +170,3 @@ class Part(Pool):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-
-def rows_per_block(sample_bytes: int) -> int:
-    """How many samples of that size may be in memory at once."""
-    return max(1, BLOCK // max(sample_bytes, 1))

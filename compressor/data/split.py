@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compressor.data.blocks import rows_per_block
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
@@ -25,9 +26,6 @@ Inputs = Any
 Target = Any
 """A tensor, a tuple or dictionary of tensors, a list with one entry per sample, or None."""
 Pair = tuple[Inputs, Target]
-
-_READ = 512
-"""Samples read at once where all are wanted."""
 
 
 class Split(ABC):
@@ -86,8 +84,12 @@ class Split(ABC):
     @property
     def nbytes(self) -> int:
         """Of all inputs."""
-        each = sum(prod(shape) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
-        return len(self) * each
+        return len(self) * self.sample_bytes
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of all inputs of one sample."""
+        return sum(prod(shape) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
 
     def read(self, indices: Tensor) -> Inputs:
         """The inputs at ``indices``, copied."""
@@ -97,7 +99,7 @@ class Split(ABC):
         """The targets at ``indices``, or of all samples."""
         if indices is not None:
             return self.fetch(indices)[1]
-        return nested.joined([target for _, target in self.batches(_READ)])
+        return nested.joined([target for _, target in self.batches(rows_per_block(self.sample_bytes))])
 
     def some(self, count: int, seed: int = 0) -> Split:
         """``count`` samples (fewer where there are fewer), the same ones for one seed: drawn evenly from all of them,
@@ -114,7 +116,7 @@ class Split(ABC):
     @property
     def images(self) -> Inputs:
         """All inputs at once. A large set does not fit in memory: there, use ``read`` or ``batches``."""
-        return nested.joined([inputs for inputs, _ in self.batches(_READ)])
+        return nested.joined([inputs for inputs, _ in self.batches(rows_per_block(self.sample_bytes))])
 
     @property
     def labels(self) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from compressor.data.blocks import BLOCK
 from compressor.data.reading import Failed, Reader, checked, repeatable
 from compressor.data.split import Inputs, Pair, Split, Target
 from compressor.errors import DataError
@@ -103,6 +104,7 @@ class StreamedSplit(Split):
 
     def _by_workers(self, parts: tuple[Tensor, ...], seed: int) -> Iterator[Pair | Failed]:
         """One batch after the other, read ahead by processes that end with this iterator."""
+        small = max(map(len, parts)) * self.sample_bytes <= BLOCK
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # more processes than cores: whoever asked for them knows
             loader: Any = DataLoader(
@@ -110,6 +112,7 @@ class StreamedSplit(Split):
                 batch_size=None,
                 sampler=[part.tolist() for part in parts],
                 num_workers=min(self._workers, len(parts)),
+                prefetch_factor=2 if small else 1,
                 generator=torch.Generator().manual_seed(seed),
                 multiprocessing_context="fork" if FORKS else None,
                 collate_fn=_as_it_is,

@@ -127,7 +127,7 @@ def test_arrays_in_fortran_order_are_read_as_they_are_meant(tmp_path: Path) -> N
 
 
 def test_images_are_read_in_blocks_and_only_those_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("compressor.data.pool.BLOCK", 100)
+    monkeypatch.setattr("compressor.data.blocks.BLOCK", 100)
     images = np.random.default_rng(0).integers(0, 256, (50, 5, 4), dtype=np.uint8)
     np.savez_compressed(tmp_path / "a.npz", x=images, y=np.arange(50) % 2)
     data = load_data(DataSpec(npz=str(tmp_path / "a.npz"), limit=10, validation=4, test=6))
