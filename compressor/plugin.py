@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from compressor.evidence import Evidence
     from compressor.graph.editor import Editor
     from compressor.graph.network import Network
+    from compressor.report.gather import Facts
+    from compressor.report.section import Section
 
 
 class Promise(enum.Enum):
@@ -93,6 +95,14 @@ class Plugin(ABC):
         The engine rewrites and measures one after the other; the rest ranks behind them.
         """
         return sites
+
+    def tell(self, run: Facts) -> Iterable[Section]:
+        """What the plugin has to say about a finished run in which it was used, besides what is said of every plugin.
+
+        Each section (``compressor.report.section.Section``) stands in the terminal and in ``report.html``; most plugins
+        have none. ``run`` holds the result, the trials with their plans, what was measured.
+        """
+        return ()
 
     @classmethod
     def summary(cls) -> str:

@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "compressor"
@@ -119,6 +120,20 @@ def test_nothing_imports_an_alias() -> None:
 
 def test_the_core_knows_no_first_party_plugin() -> None:
     offenders = [module for module, path in sources() if any(n.startswith("compressor_plugins") for n in imports(path))]
+    assert not offenders
+
+
+def test_the_core_calls_no_first_party_plugin_by_its_name() -> None:
+    """A name that torch has as well, such as ``conv3d``, may mean that; networks are called after what is in them."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["compressor.plugins"]
+    names = {name for name in declared if not hasattr(torch.nn.functional, name)}
+    offenders = [
+        f"{module}: {node.value!r}"
+        for module, path in sources()
+        if not module.startswith("models.")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in names
+    ]
     assert not offenders
 
 

@@ -9,7 +9,6 @@ from compressor.cli.output import Output
 from compressor.report import text
 from compressor.report.gather import Facts, gather
 from compressor.report.layers import changes_table
-from compressor.report.redundancy import sections
 from compressor.report.section import Section
 from compressor.report.tables import comparison_table, front_table
 from compressor.report.trials import nearest_table
@@ -58,7 +57,7 @@ def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, o
 
 def _show(facts: Facts, report: Path | None, out: Output) -> None:
     result = facts.result
-    for section in sections(facts):
+    for section in facts.told:
         tell(section, out)
     if result.front:
         best = result.best.digest if result.best is not None else ""

@@ -7,7 +7,7 @@ relative savings in weight bytes, in multiply-accumulates and in time: measured 
 this rewrite alone, or, where nothing is timed, the share of latency of the layers that vanish. Sites that save the same
 bytes and the same multiply-accumulates do the same work; their median saving of time is taken for each of them, so that
 the noise of a measurement does not choose between equal blocks.
-Measuring the bypass itself is the most reliable criterion for removing layers (document S4); the same measurement ranks
+Measuring the bypass itself is the most reliable criterion for removing layers; the same measurement ranks
 the sites of any plugin, so a third party's gets it for nothing.
 
 An exact rewrite that makes the network larger hurts nothing and saves nothing. What it is good for is training, and the

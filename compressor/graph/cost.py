@@ -1,7 +1,7 @@
 """What a network costs by counting: parameters by the bits they take, multiply-accumulates by precision.
 
 Conventions: a multiply-accumulate (MAC) is one product of a weight and a value in a convolution, a linear layer or a
-matrix product; biases, normalisation, activations and pooling count none (as in the tables of documents S0, S1 and S2).
+matrix product; biases, normalisation, activations and pooling count none.
 A normalisation layer has its scale and shift as parameters; running statistics are no parameters. All figures are for
 one sample. Tied weights and shared leaves count their parameters once, their MACs at every call.
 """

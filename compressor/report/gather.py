@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,9 @@ from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
 from compressor.engine.trial import read_candidate
 from compressor.errors import DamagedFileError
 from compressor.report.layers import LayerChange, layer_changes
+from compressor.report.section import Section
 from compressor.report.structure import Structure, read_structure
+from compressor.report.told import told
 from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
 from compressor.search.forecasts import read_forecasts
@@ -77,6 +79,8 @@ class Facts:
     """How the layers of the baseline and of the best candidate hang together."""
     times: LayerTimes = field(default_factory=LayerTimes)
     """Time by layer, of the same two; empty where nobody measured it."""
+    told: tuple[Section, ...] = ()
+    """What the plugins of the run say about it."""
 
 
 def gather(run: RunFolder) -> Facts:
@@ -88,7 +92,7 @@ def gather(run: RunFolder) -> Facts:
     result = run.final_result()
     best = None if result.best is None else run.candidate(result.best.digest)
     files = None if best is None else _files(run.baseline, best)
-    return Facts(
+    facts = Facts(
         folder=run.path,
         result=result,
         environment=run.environment(),
@@ -98,10 +102,11 @@ def gather(run: RunFolder) -> Facts:
         structure=None if best is None else read_structure(run.baseline, best),
         controls=_controls(run, result),
         sensitivities=_or_nothing(SENSITIVITIES.find, run.sensitivities) or Sensitivities(),
-        limits=_or_nothing(lambda folder: folder.recipe().constraints, run),
         wiring=(Wiring(), Wiring()) if files is None else (wiring(files[0]), wiring(files[1])),
         times=(files and _or_nothing(lambda both: read_layer_times(run, *both), files)) or LayerTimes(),
     )
+    recipe = _or_nothing(RunFolder.recipe, run)
+    return facts if recipe is None else replace(facts, limits=recipe.constraints, told=told(facts, recipe.phases))
 
 
 def _trials(run: RunFolder) -> list[Trial]:

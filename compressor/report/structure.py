@@ -3,7 +3,7 @@
 A block is what lies between two values that every path passes, as far as it holds a layer: a residual block with its
 normalisation and activation, or in a plain chain a single layer with its own. A stage is a run of blocks with feature
 maps of one size. The mean |γ| of a block's weakest BatchNorm says how much of the block gets through: near zero, it was
-added and never taken up, or is not needed any more (document S4).
+added and never taken up, or is not needed any more.
 """
 
 from __future__ import annotations

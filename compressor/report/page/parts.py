@@ -15,7 +15,6 @@ from compressor.report.method import method
 from compressor.report.page.course import course
 from compressor.report.page.front import plots
 from compressor.report.page.network import diagram
-from compressor.report.redundancy import sections
 from compressor.report.section import Section
 from compressor.report.sites import sites_tables
 from compressor.report.structure import history_table, stages_table
@@ -53,7 +52,7 @@ class Part:
 def parts(facts: Facts) -> list[Part]:
     """Those that have anything to show."""
     made = (
-        ("stages", "Stage by stage", _stages(facts)),
+        ("told", "By the plugins", _by_plugins(facts)),
         ("best", "Before and after", _best(facts)),
         ("nearest", "Baseline and candidates", _nearest(facts)),
         ("front", "Front", _front(facts)),
@@ -70,9 +69,9 @@ def parts(facts: Facts) -> list[Part]:
     return [Part(id, title, blocks) for id, title, content in made if (blocks := tuple(content))]
 
 
-def _stages(facts: Facts) -> Iterator[Block]:
-    """One after the other what a run with a probe found."""
-    for section in sections(facts):
+def _by_plugins(facts: Facts) -> Iterator[Block]:
+    """What the plugins of the run say about it."""
+    for section in facts.told:
         yield from told(section)
 
 

@@ -6,16 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from compressor_plugins.input_mask.stages import pixels_dropped, sections
 from sample_run import sample_run
 
 from compressor.engine.candidate import Accuracy, Outcome, StageFigures
 from compressor.engine.plan import Edit, Phase, Plan
+from compressor.engine.space import PhaseSpec, PluginUse
 from compressor.probe.arms import Arm, ArmScore, arms_of
 from compressor.probe.result import ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
+from compressor.recipe.read import write_recipe
 from compressor.report.gather import Facts, Trial, gather
 from compressor.report.page.render import page
-from compressor.report.redundancy import pixels_dropped, sections
 from compressor.search.result import Verdict
 
 SPEC = ProbeSpec(tilings=("DN", "MH", "CHB0", "GRI1"), sets=2, stand_in_for="Caltech-256")
@@ -38,9 +40,9 @@ def stage(phase: str, accuracy: float) -> StageFigures:
     return StageFigures(phase, 1, accuracy, params=10, macs=20, size_bytes=30, edits=1, epochs=2)
 
 
-@pytest.fixture
-def plain(sample: Facts) -> Facts:
-    return sample
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    return gather(sample_run(tmp_path_factory.mktemp("stages") / "run"))
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def test_a_mask_says_which_share_of_the_pixels_it_drops(mask: str, share: float)
 
 def test_a_run_without_a_probe_has_no_stages(plain: Facts) -> None:
     assert sections(plain) == []
-    assert "Stage by stage" not in page(plain)
+    assert "By the plugins" not in page(plain)
 
 
 def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts) -> None:
@@ -88,7 +90,7 @@ def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts
 def test_a_stand_in_is_called_one(facts: Facts) -> None:
     (first, *_) = sections(facts)
     assert "cifar-10, a stand-in for Caltech-256: the figures say nothing about Caltech-256" in first.lines[0]
-    assert page(facts).count("a stand-in for Caltech-256") >= 2
+    assert page(replace(facts, told=(first,))).count("a stand-in for Caltech-256") >= 2
     assert ProbeSpec().origin("cifar-10") == "cifar-10"
     assert ProbeSpec().origin("digits", stand_in=True) == "digits, itself a stand-in"
 
@@ -126,18 +128,22 @@ def test_students_beyond_the_limits_are_shown_too(facts: Facts, plain: Facts) ->
 
 
 def test_all_three_are_in_the_page_in_order(facts: Facts) -> None:
-    html = page(facts)
+    html = page(replace(facts, told=tuple(sections(facts))))
     places = [html.index(f"<h3>Stage {number}") for number in (1, 2, 3)]
     assert places == sorted(places)
 
 
 def test_where_the_method_does_not_apply_the_report_shows_why(tmp_path: Path) -> None:
+    """Read back from a run whose recipe uses the plugin."""
     probe = probed(MH=0.5, CHB0=0.5)
     run = sample_run(tmp_path / "run", helped=False, best=False)
+    write_recipe(
+        replace(run.recipe(), phases=(PhaseSpec("mask", (PluginUse("input-mask"),)),)), run.path / "recipe.toml"
+    )
     result = replace(run.result(), verdict=Verdict(False, (probe.reason,)), probe=probe)
     run.write_result(replace(result, samples={"validation": 1000}))
     facts = gather(run)
-    assert [section.title[:7] for section in sections(facts)] == ["Stage 1"]
+    assert [section.title[:7] for section in facts.told] == ["Stage 1"]
     html = page(facts)
     assert "The method does not apply to this data" in html
     assert "The test split has not been opened." in html
