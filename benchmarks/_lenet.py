@@ -54,7 +54,7 @@ class Start:
     evidence: Evidence
 
     def accuracy(self, network: Network) -> float:
-        return evaluate(network, self.data, self.data.validation).accuracy
+        return evaluate(network, self.data, self.data.validation).quality
 
     def train(self, network: Network, more: int = 0) -> None:
         """Once more as long as the baseline; ``more`` is added to the seed."""

@@ -72,7 +72,7 @@ def _grow(network: Network, data: Data, arm: str) -> None:
 
 
 def _score(network: Network, data: Data) -> tuple[int, float]:
-    return network.parameter_count, evaluate(network, data, data.validation).accuracy
+    return network.parameter_count, evaluate(network, data, data.validation).quality
 
 
 def _cell(values: list[float]) -> str:

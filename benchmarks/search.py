@@ -50,7 +50,7 @@ SETTINGS = (
     "search.patience=200",
     "search.seeds=[]",
     "search.automatic_seeds=false",
-    f"constraints.max_accuracy_drop={DROP}",
+    f"constraints.max_drop={DROP}",
     f"constraints.max_size={SIZE}",
     f"constraints.max_latency={LATENCY}",
     "measure.finalists=1",
@@ -105,7 +105,7 @@ class Clocked:
 
 
 def regret_of(metrics: Metrics, baseline: Metrics) -> float:
-    return baseline.accuracy.validation - metrics.accuracy.validation
+    return baseline.quality.validation - metrics.quality.validation
 
 
 def cpu_seconds() -> float:

@@ -220,7 +220,7 @@ def warm_start(seeds: int) -> Table:
         reinitialise(fresh, seed)
         reference = fresh.fork()
         fit(reference, data, spec, seed=seed)
-        targets.append(evaluate(reference, data, data.validation).accuracy)
+        targets.append(evaluate(reference, data, data.validation).quality)
         for name, network in (("new weights", fresh), ("one warm start", halved)):
             lines[name].append(until(network, data, targets[-1], seed))
     rows = [
@@ -243,7 +243,7 @@ def until(network: Network, data: Data, accuracy: float, seed: int) -> tuple[flo
     seconds = 0.0
     for quarter in range(1, LONGEST + 1):
         seconds += timed(functools.partial(fit, network, data, spec, seed=100 * seed + quarter))
-        if evaluate(network, data, data.validation).accuracy >= accuracy:
+        if evaluate(network, data, data.validation).quality >= accuracy:
             break
     return quarter / 4, seconds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,12 @@ from torch import Tensor, fx
 
 from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
-from compressor.graph.nested import Inputs, joined, samples, tensors
+from compressor.graph.nested import Nested, joined, samples, tensors
 from compressor.graph.network import Network
+from compressor.task import Task, usual
 
-Batch = tuple[Any, Any]
-"""What the network takes (images ``(N, C, H, W)``, or a tuple of tensors), and what the loss takes: labels ``(N,)``."""
+Batch = tuple[Nested, Any]
+"""What one call of the network takes, ``(N, …)``, and what the task wants of the outputs."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,26 @@ class Evidence:
     """Calibration data and what to measure on it. The batches come from the training split."""
 
     batches: Sequence[Batch]
-    loss: Callable[[Any, Any], Tensor] = field(default=torch.nn.functional.cross_entropy)
+    task: Task = field(default_factory=usual)
     teacher: Network | None = None
+
+    def loss(self, outputs: Any, target: Any) -> Tensor:
+        """The task's loss on what a network returned for a batch: a scalar, the mean over its samples."""
+        return self.task.loss(outputs, target)
+
+    @property
+    def count(self) -> int:
+        """Samples in all batches."""
+        return sum(samples(inputs) for inputs, _ in self.batches)
 
     def mean_loss(self, network: Network) -> float:
         """Mean loss per sample in eval mode."""
         network.eval()
-        total, count = 0.0, 0
+        total, task = 0.0, self.task.fitted(network)
         with torch.inference_mode():
-            for images, labels in self.batches:
-                total += float(self.loss(network.logits(images), labels)) * samples(images)
-                count += samples(images)
-        return total / max(count, 1)
+            for inputs, target in self.batches:
+                total += float(task.loss(network(inputs), target)) * samples(inputs)
+        return total / max(self.count, 1)
 
     def activations(self, network: Network, nodes: Sequence[fx.Node]) -> dict[str, Tensor]:
         """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode."""
@@ -51,8 +60,8 @@ class Evidence:
         network.eval()
         recorder = Recorder(network.module)
         with torch.no_grad():
-            for images, _ in self.batches:
-                recorder.run(*tensors(images))
+            for inputs, _ in self.batches:
+                recorder.run(*tensors(inputs))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
     def calibrate(self, network: Network, passes: int = 1) -> None:
@@ -67,8 +76,8 @@ class Evidence:
         def run() -> None:
             network.eval()
             with torch.no_grad():
-                for images, _ in self.batches:
-                    network(images)
+                for inputs, _ in self.batches:
+                    network(inputs)
 
         for home, leaves in calibrating(network).items():
             home.calibrate(leaves, run)
@@ -81,7 +90,7 @@ class Evidence:
         """
         norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
         norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
-        if not norms or sum(samples(images) for images, _ in self.batches) < 2:
+        if not norms or self.count < 2:
             return
         momenta = [norm.momentum for norm in norms]
         network.eval()
@@ -91,25 +100,25 @@ class Evidence:
         seen = 0
         with torch.no_grad():
             for _ in range(passes):
-                for images in _whole_batches(self.batches):
-                    seen += samples(images)
+                for inputs in _whole_batches(self.batches):
+                    seen += samples(inputs)
                     for norm in norms:
-                        norm.momentum = samples(images) / seen
-                    network(images)
+                        norm.momentum = samples(inputs) / seen
+                    network(inputs)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()
 
 
-def _whole_batches(batches: Sequence[Batch]) -> Iterator[Inputs]:
-    """The images of every batch; one image alone, of which a layer may have no variance, comes with those before."""
-    waiting: Inputs | None = None
-    for images, _ in batches:
-        if waiting is not None and samples(images) > 1 and samples(waiting) > 1:
+def _whole_batches(batches: Sequence[Batch]) -> Iterator[Nested]:
+    """The inputs of every batch; one sample alone, of which a layer may have no variance, comes with those before."""
+    waiting: Nested = None
+    for inputs, _ in batches:
+        if waiting is not None and samples(inputs) > 1 and samples(waiting) > 1:
             yield waiting
-            waiting = images
+            waiting = inputs
         else:
-            waiting = images if waiting is None else joined([waiting, images])
+            waiting = inputs if waiting is None else joined([waiting, inputs])
     if waiting is not None:
         yield waiting
 

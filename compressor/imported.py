@@ -33,8 +33,8 @@ def beside_working_directory() -> Iterator[None]:
         sys.path.append(here)
 
 
-def import_function(reference: str, use: str) -> Callable[..., Any]:
-    """The function that ``reference`` names; modules in the working directory are found too.
+def import_function(reference: str, use: str, *, callable_only: bool = True) -> Callable[..., Any]:
+    """The function (or any other object) that ``reference`` names; modules in the working directory are found too.
 
     ``use`` says in messages what the function is for. Raises ``InputError`` for a wrong name or a module that fails.
     """
@@ -52,7 +52,7 @@ def import_function(reference: str, use: str) -> Callable[..., Any]:
         if not hasattr(found, part):
             raise InputError(f"{use}: {module_name} has no {attribute!r}")
         found = getattr(found, part)
-    if not callable(found):
+    if callable_only and not callable(found):
         raise InputError(f"{use}: {reference} is not a function")
     result: Callable[..., Any] = found
     return result

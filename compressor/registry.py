@@ -15,18 +15,18 @@ import dataclasses
 import functools
 import importlib.metadata
 import inspect
-import json
 import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 
 from compressor.errors import PluginError, did_you_mean
 from compressor.foreign import described
+from compressor.options import built, options_of
 from compressor.plugin import Plugin
 
 GROUP = "compressor.plugins"
@@ -68,15 +68,6 @@ class Broken:
 
     found: Found
     reason: str
-
-
-@dataclass(frozen=True)
-class Option:
-    """One field of a plugin, as a recipe may set it."""
-
-    name: str
-    type: str
-    default: Any
 
 
 def discover() -> tuple[Found, ...]:
@@ -149,30 +140,12 @@ def construct(plugin: type[Plugin], options: Mapping[str, Any], name: str) -> Pl
 
     Lists stand for tuples and text for enumeration members, as in TOML. Raises ``PluginError``.
     """
-    known = {option.name for option in options_of(plugin)}
-    for key in options:
-        if key not in known:
-            hint = did_you_mean(str(key), known) if known else "; it has no options"
-            raise PluginError(f"plugin {name!r}: unknown option {key!r}{hint}")
     try:
-        text = json.dumps(dict(options))
-    except (TypeError, ValueError) as error:
-        raise PluginError(f"plugin {name!r}: options must be plain data: {error}") from error
-    try:
-        return TypeAdapter(plugin).validate_json(text, strict=True)
-    except ValidationError as error:
-        raise PluginError(f"plugin {name!r}: {_first_problem(error)}") from error
+        return built(plugin, options)
+    except ValueError as error:
+        raise PluginError(f"plugin {name!r}: {error}") from error
     except (Exception, SystemExit) as error:  # a plugin's own __post_init__ may raise anything
         raise PluginError(f"plugin {name!r}: {described(error, plugin.__module__)}") from error
-
-
-def options_of(plugin: type[Plugin]) -> tuple[Option, ...]:
-    """The options of a plugin class: its dataclass fields, in order."""
-    return tuple(
-        Option(field.name, _type_name(field.type), _default(field))
-        for field in dataclasses.fields(plugin)
-        if field.init
-    )
 
 
 def _examine(found: Found) -> Working | Broken:
@@ -213,23 +186,6 @@ def _problem(thing: object) -> str:
     except (PydanticUserError, NameError) as error:
         return f"an option of {thing.__name__} has a type that cannot be read from a recipe: {_one_line(error)}"
     return ""
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-
-
-def _type_name(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if not where:
-        return message
-    return f"option {where!r} cannot be {first['input']!r}: {message[:1].lower()}{message[1:]}"
 
 
 def _one_line(error: BaseException) -> str:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from qualities import accuracy_of
 
 from compressor.data.spec import DataSpec
 from compressor.engine.apply import apply_edits
 from compressor.engine.baseline import Baseline, save_baseline
-from compressor.engine.candidate import OUTCOME, Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.candidate import OUTCOME, Constraints, Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.space import PhaseSpec, PluginUse
 from compressor.engine.trial import WRITTEN
@@ -29,6 +30,7 @@ from compressor.search.executor import TRIAL, TrialSpec
 from compressor.search.result import Candidate, Checks, Counts, Result, Verdict
 from compressor.search.run_folder import RunFolder
 from compressor.stored import digests_of
+from compressor.task import Quality
 
 HOSTILE = "<script>alert('x')</script> & \x1b[31mred"
 """A name nobody should obey."""
@@ -43,7 +45,7 @@ def network() -> Network:
 
 def recipe() -> Recipe:
     phase = PhaseSpec("compress", (PluginUse("binarize"),))
-    return Recipe(data=DataSpec(name="digits"), phases=(phase,), constraints=Constraints(max_accuracy_drop=0.02))
+    return Recipe(data=DataSpec(name="digits"), phases=(phase,), constraints=Constraints(max_drop=0.02))
 
 
 def plans() -> list[Plan]:
@@ -57,7 +59,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
     """A run folder at ``path`` as the search leaves it."""
     before = network()
     run = RunFolder.create(path, recipe(), before)
-    baseline = _metrics(before, Accuracy(0.951, 0.948, 0.948) if final else Accuracy(0.951), Latency(11.2))
+    baseline = _metrics(before, accuracy_of(0.951, 0.948, 0.948) if final else accuracy_of(0.951), Latency(11.2))
     save_baseline(Baseline(before, to_onnx(before), baseline), run.baseline)
     front = [_candidate(run, number, plan, baseline, final) for number, plan in enumerate(plans())]
     _screened(run, len(front), baseline)
@@ -70,7 +72,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
         front=tuple(reversed(front)) if best else (),
         final=final,
         trials=Counts(complete=len(front), screened=1, failed=1),
-        controls={"scratch": Accuracy(0.91)} if best else {},
+        controls={"scratch": accuracy_of(0.91)} if best else {},
         seconds=83.0,
         normalisation=Normalisation((0.5,), (0.25,), origin="a test"),
     )
@@ -80,7 +82,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
     return run
 
 
-def _metrics(network: Network, accuracy: Accuracy, latency: Latency) -> Metrics:
+def _metrics(network: Network, accuracy: Quality, latency: Latency) -> Metrics:
     macs = network_cost(network).mac_count
     return Metrics(network.parameter_count, len(to_onnx(network)), macs, accuracy, latency)
 
@@ -89,7 +91,7 @@ def _candidate(run: RunFolder, number: int, plan: Plan, baseline: Metrics, final
     after = network()
     apply_edits(after, plan.edits, Evidence([(torch.randn(8, *after.signature.input.shape), torch.arange(8))]))
     loss = 0.004 * number
-    accuracy = Accuracy(0.949 - loss, 0.946 - loss, 0.946 - loss) if final else Accuracy(0.949 - loss)
+    accuracy = accuracy_of(0.949 - loss, 0.946 - loss, 0.946 - loss) if final else accuracy_of(0.949 - loss)
     metrics = _metrics(after, accuracy, Latency(9.0, 1.24, 1.21, 1.27))
     folder = run.candidate(plan.digest)
     write_atomic(folder / "plan.json", plan.to_json())
@@ -98,7 +100,7 @@ def _candidate(run: RunFolder, number: int, plan: Plan, baseline: Metrics, final
     write_atomic(folder / "weights.safetensors", b"")
     files = digests_of(folder, WRITTEN)
     seconds = {"build": 0.1, "train": 4.0}
-    outcome = Outcome("complete", metrics, {"max_accuracy_drop": -0.01}, seconds=seconds, files=files)
+    outcome = Outcome("complete", metrics, {"max_drop": -0.01}, seconds=seconds, files=files)
     OUTCOME.write(folder / "outcome.json", outcome)
     write_atomic(folder / "final.json", "{}")
     checks = Checks(2e-7, True, True, "agrees", 9.4, 10.1, 120, files["model.onnx"]) if final else None

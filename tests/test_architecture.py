@@ -19,8 +19,21 @@ ALIASES = {"export.parity"}
 """Where programs outside look for what stands elsewhere by now; nothing in the house imports them."""
 
 LAYERS = [
-    {"errors", "knobs", "files", "stored", "imported", "processes", "foreign", "apart", "runtime", "train.spec"},
+    {
+        "errors",
+        "knobs",
+        "files",
+        "stored",
+        "imported",
+        "options",
+        "processes",
+        "foreign",
+        "apart",
+        "runtime",
+        "train.spec",
+    },
     {"graph"},
+    {"task"},
     {"evidence", "plugin"},
     {"registry", "models", "data"},
     {"load", "train"},

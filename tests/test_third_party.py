@@ -59,7 +59,7 @@ name = "depthwise-separable"
 options = { min_inputs = 4 }
 
 [constraints]
-max_accuracy_drop = 0.99
+max_drop = 0.99
 
 [search]
 trials = 1

@@ -63,11 +63,11 @@ def _halved(seed: int, budgets: Budgets) -> Figures:
     best, dense = result.best, result.baseline
     if best is None:
         return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-    assert dense.accuracy.onnx is not None
+    assert dense.quality.onnx is not None
     return {
         "found": 1,
-        "dense": dense.accuracy.onnx,
-        "dense validation": dense.accuracy.validation,
+        "dense": dense.quality.onnx,
+        "dense validation": dense.quality.validation,
         "dense bytes": dense.size_bytes,
         "dense macs": dense.macs,
         **reached(best),

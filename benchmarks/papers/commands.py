@@ -53,10 +53,10 @@ def optimized(model: Path, recipe: str, seed: int, out: Path, *more: str) -> Res
 
 def reached(best: Candidate) -> dict[str, Figure]:
     """What pages show of a candidate whose test split was opened: accuracies (shares), bytes, speed-up, plan."""
-    assert best.accuracy.onnx is not None
+    assert best.quality.onnx is not None
     return {
-        "validation": best.accuracy.validation,
-        "test": best.accuracy.onnx,
+        "validation": best.quality.validation,
+        "test": best.quality.onnx,
         "bytes": best.size_bytes,
         "macs": best.macs,
         "speedup": best.latency.speedup,

@@ -20,8 +20,8 @@ from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.load.model import load_model
-from compressor.measure.accuracy import onnx_accuracy
 from compressor.measure.latency import compare
+from compressor.measure.quality import onnx_quality
 from compressor.models import build, find
 from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
@@ -75,12 +75,12 @@ class Subject:
         best = result.best
         if best is None:
             return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-        assert best.accuracy.onnx is not None
+        assert best.quality.onnx is not None
         file = (out / "best" / "model.onnx").read_bytes()
         return {
             "found": 1,
-            "validation": best.accuracy.validation,
-            "test": best.accuracy.onnx,
+            "validation": best.quality.validation,
+            "test": best.quality.onnx,
             "parameters": best.params,
             "macs": best.macs,
             "bytes": len(file),
@@ -97,7 +97,7 @@ class Subject:
         file, data = file or to_onnx(network), data_of(self.data)
         test = data.open_test()
         return {
-            "test": onnx_accuracy(file, data.normalised(test.images), test.labels),
+            "test": onnx_quality(file, [(data.normalised(test.images), test.labels)], data.task),
             "parameters": network.parameter_count,
             "bytes": len(file),
             **self.speeds(file),

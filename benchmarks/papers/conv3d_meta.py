@@ -24,9 +24,9 @@ from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
-from compressor.measure.accuracy import onnx_accuracy
 from compressor.measure.latency import FULL as FULL_PROTOCOL
 from compressor.measure.latency import Protocol, compare
+from compressor.measure.quality import onnx_quality
 from compressor.models import find
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
@@ -182,7 +182,7 @@ def _trained(name: str, seed: int, budget: Budget) -> tuple[Network, float]:
     network = _new(name, seed)
     history = fit(network, _data(budget.train), replace(TRAINING, epochs=budget.epochs), seed=seed)
     assert history.best is not None
-    return network, history.best.validation_accuracy
+    return network, history.best.validation_quality
 
 
 def _rewritten(name: str, seed: int, before: Budget, budget: Budget) -> Figures:
@@ -194,12 +194,12 @@ def _rewritten(name: str, seed: int, before: Budget, budget: Budget) -> Figures:
     evidence.calibrate(network)
     history = fit(network, data, replace(REWRITTEN, epochs=budget.epochs), seed=seed, teacher=teacher)
     assert history.best is not None
-    return _scored(network, data, history.best.validation_accuracy)
+    return _scored(network, data, history.best.validation_quality)
 
 
 def _scored(network: Network, data: Data, validation: float) -> Figures:
     test, model = data.open_test(), to_onnx(network)
-    accuracy = onnx_accuracy(model, data.normalised(test.images), test.labels)
+    accuracy = onnx_quality(model, [(data.normalised(test.images), test.labels)], data.task)
     parameters = network_cost(network).parameter_count
     return {"validation": validation, "test": accuracy, "parameters": parameters, "bytes": len(model)}
 

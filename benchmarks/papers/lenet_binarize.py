@@ -100,7 +100,7 @@ def _trained_form(name: str, seed: int, budget: Budget) -> tuple[Network, float]
     network = _new(seed)
     _binarize(network, "binary", THEIRS[name].layers, None)
     history = fit(network, _data(budget.train), replace(TRAINING, epochs=budget.epochs), seed=seed)
-    return network, history.epochs[-1].train_accuracy
+    return network, history.epochs[-1].train_quality
 
 
 def _scaled(width: float, batch: int, seed: int, budget: Budget) -> Figures:
@@ -108,7 +108,7 @@ def _scaled(width: float, batch: int, seed: int, budget: Budget) -> Figures:
     network = _new(seed, width)
     _binarize(network, "binary", THEIRS["3 layers"].layers, None)
     history = fit(network, data, replace(TRAINING, epochs=budget.epochs, batch=batch), seed=seed)
-    return {**measured(network, data, _reference()), "running": history.epochs[-1].train_accuracy}
+    return {**measured(network, data, _reference()), "running": history.epochs[-1].train_quality}
 
 
 def _rewrite(name: str, seed: int, budgets: Budgets) -> Figures:

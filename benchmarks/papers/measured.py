@@ -9,8 +9,8 @@ from compressor.data.dataset import Data
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
-from compressor.measure.accuracy import onnx_accuracy
 from compressor.measure.latency import compare
+from compressor.measure.quality import onnx_quality
 from compressor.train.evaluate import evaluate
 from papers.arms import Arm, Arms, Budget, Figure, mean_std
 from papers.page import Verdict
@@ -24,9 +24,9 @@ def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure
     cost, model, test = network_cost(network), to_onnx(network), data.open_test()
     timing = compare(reference, model)
     return {
-        "training": evaluate(network, data, data.train).accuracy,
-        "validation": evaluate(network, data, data.validation).accuracy,
-        "test": onnx_accuracy(model, data.normalised(test.images), test.labels),
+        "training": evaluate(network, data, data.train).quality,
+        "validation": evaluate(network, data, data.validation).quality,
+        "test": onnx_quality(model, [(data.normalised(test.images), test.labels)], data.task),
         "parameters": cost.parameter_count,
         "kib": cost.weight_bytes / 1024,
         "macs": cost.mac_count,

@@ -150,7 +150,7 @@ def _lottery(schedule: str, seed: int, budget: Budget) -> tuple[Network, dict[st
         network.module.load_state_dict(first, strict=False)  # the masks have no first value, and stay
         fit(network, data, training(budget), seed=seed)
         course[f"weights {number}"] = _survivors(network)
-        course[f"validation {number}"] = evaluate(network, data, data.validation).accuracy
+        course[f"validation {number}"] = evaluate(network, data, data.validation).quality
     return network, course
 
 
@@ -234,12 +234,12 @@ def tiny_figures(folder: Path) -> Figures:
     if best is None:
         raise SystemExit(f"{folder}: no candidate within the limits")
     weights = load_file(folder / "best" / "weights.safetensors")
-    assert best.accuracy.onnx is not None
-    assert result.baseline.accuracy.onnx is not None
+    assert best.quality.onnx is not None
+    assert result.baseline.quality.onnx is not None
     return {
-        "validation": best.accuracy.validation,
-        "test": best.accuracy.onnx,
-        "dense": result.baseline.accuracy.onnx,
+        "validation": best.quality.validation,
+        "test": best.quality.onnx,
+        "dense": result.baseline.quality.onnx,
         "weights": sum(int(tensor.sum()) for name, tensor in weights.items() if name.endswith(".mask")),
         "trainable": best.params,
         "bytes": best.size_bytes,

@@ -154,7 +154,7 @@ def _scored(network: Network, data: Data) -> Figures:
     precision, recall = _macro(answers, test.labels, len(data.classes))
     cost = network_cost(network)
     return {
-        "validation error": 1 - evaluate(network, data, data.validation).accuracy,
+        "validation error": 1 - evaluate(network, data, data.validation).quality,
         "error": float((answers != test.labels).float().mean()),
         "precision": precision,
         "recall": recall,

@@ -31,13 +31,13 @@ def run_recipe(seed: int) -> Figures:
     best, whole = result.best, result.baseline
     if best is None:
         return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-    assert whole.accuracy.onnx is not None
+    assert whole.quality.onnx is not None
     return {
         "found": 1,
         "helped": int(result.verdict.helped),
         "seconds": round(result.seconds),
-        "whole validation": whole.accuracy.validation,
-        "whole": whole.accuracy.onnx,
+        "whole validation": whole.quality.validation,
+        "whole": whole.quality.onnx,
         "whole bytes": whole.size_bytes,
         **reached(best),
         **{title: result.controls[name].validation for title, name in CONTROLS.items()},

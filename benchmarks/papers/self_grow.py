@@ -156,7 +156,7 @@ def _course(outcome: Outcome) -> dict[str, Figure]:
     for stage in outcome.stages:
         times[stage.phase] += 1  # of a plan carried out, every round is a phase of its own
         number = times[stage.phase]
-        figures[f"validation after {number}"], figures[f"parameters after {number}"] = stage.accuracy, stage.params
+        figures[f"validation after {number}"], figures[f"parameters after {number}"] = stage.quality, stage.params
     notes = [stage.note for stage in outcome.stages if stage.note]
     edits = {
         name: sum(stage.edits for stage in outcome.stages if stage.phase == f"loop.{phase}")

@@ -27,6 +27,7 @@ from compressor.knobs import defaults
 from compressor.measure.parity import numeric_parity
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor.registry import make
+from compressor.task.classification import classes_of
 from zoos.networks import Sample, build
 from zoos.pruning import prune_half
 from zoos.reasons import general
@@ -117,7 +118,8 @@ def _rounding(network: Network, images: Tensor) -> float:
 
 def _evidence(network: Network) -> Evidence:
     size = 8
-    images, labels = torch.randn(size, *network.signature.input.shape), torch.randint(0, network.classes, (size,))
+    labels = torch.randint(0, classes_of(network), (size,))
+    images = torch.randn(size, *network.signature.input.shape)
     return Evidence([(images, labels)])
 
 

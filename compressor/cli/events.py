@@ -87,11 +87,11 @@ def ending(outcome: Outcome, baseline: Metrics | None) -> str:
 
 
 def figures(metrics: Metrics, baseline: Metrics | None) -> str:
-    """Accuracy, size and time; ratios where there is a baseline to compare with."""
-    accuracy = f"validation {text.percent(metrics.accuracy.validation)}"
+    """Quality, size and time; ratios where there is a baseline to compare with."""
+    quality = f"validation {metrics.quality.show('validation')}"
     if baseline is None:
-        return f"{accuracy}, {text.size(metrics.size_bytes)}, {text.micros(metrics.latency.us)}"
+        return f"{quality}, {text.size(metrics.size_bytes)}, {text.micros(metrics.latency.us)}"
     smaller = text.times(baseline.size_bytes / metrics.size_bytes)
     return (
-        f"{accuracy}, {text.size(metrics.size_bytes)} ({smaller} smaller), speed {text.times(metrics.latency.speedup)}"
+        f"{quality}, {text.size(metrics.size_bytes)} ({smaller} smaller), speed {text.times(metrics.latency.speedup)}"
     )

@@ -60,7 +60,8 @@ def _examined(found: Sequence[Found]) -> Iterator[dict[str, Any] | CompressorErr
 
 
 def _as_data(found: Found) -> dict[str, Any]:
-    from compressor.registry import class_of, options_of
+    from compressor.options import options_of
+    from compressor.registry import class_of
 
     plugin = class_of(found)
     options = [{"name": o.name, "type": o.type, "default": _plain(o.default)} for o in options_of(plugin)]

@@ -25,6 +25,7 @@ from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
 from compressor.search.clock import Clock
 from compressor.search.estimate import estimate
+from compressor.task import make_task
 
 _FRESH = "its weights (none were given: --weights FILE)"
 
@@ -59,14 +60,15 @@ def prepare(
     takes what the data set has.
     """
     read = read_recipe(recipe, overrides)
-    early = cache(lambda: load_data(read.data))
+    task = make_task(read.task)
+    early = cache(lambda: load_data(read.data, task))
     network = load_model(
         model, weights=weights, trust=trust, input_shape=input_shape, otherwise=lambda: early().input_shape
     )
     to_onnx(network)
     asked = early.cache_info().currsize > 0
     spec = read.data if asked else suited(read.data, (network.signature.input.shape,))
-    data = early() if asked else load_data(spec)
+    data = early() if asked else load_data(spec, task)
     check_fit(network, data)
     untrained = read.search.allow_untrained
     chosen = choose_normalisation(network, data, spec, untrained=untrained)

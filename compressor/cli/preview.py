@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 
 from compressor.cli.draw import draw
@@ -51,12 +52,14 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
     base, named = _baseline(prepared), prepared.normalisation
     images = f"{text.count(len(data.train))} for training, {text.count(len(data.validation))} for validation"
     own = "; training functions of your own are not counted" if expected.own_training else ""
-    always = f"always {data.classes[seen.chance.label]!r} would be {text.percent(seen.chance.share)}"
+    metric, guess = data.task.metric, seen.guess
+    without = f"; {guess.about}: {metric.text(guess.value)}" if guess is not None else ""
+    about = f"{len(data.classes)} classes; images" if data.classes else "inputs"
     return [
-        ("data", f"{data.name}: {len(data.classes)} classes; images of {size}, {images}"),
+        ("data", f"{data.name}: {about} of {size}, {images}"),
         ("normalisation", f"{named.describe()}: {named.origin}"),
         ("baseline", f"{base['params']:,} parameters, ONNX file {text.size(base['size_bytes'])}"),
-        ("right answers", f"{text.percent(seen.accuracy)} of {len(seen.labels):,} validation images; {always}"),
+        (metric.name, f"{metric.text(seen.value)} on {seen.count:,} validation samples{without}"),
         (
             "time",
             f"about {text.duration(expected.run)}, with this machine as busy as it is: "
@@ -68,9 +71,9 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
 def _baseline(prepared: Prepared) -> dict[str, float]:
     cost = network_cost(prepared.network)
     return {
-        "validation": prepared.glance.accuracy,
-        "looked_at": len(prepared.glance.labels),
-        "chance": prepared.glance.chance.share,
+        "validation": prepared.glance.value,
+        "looked_at": prepared.glance.count,
+        "chance": prepared.glance.guess.value if prepared.glance.guess is not None else math.nan,
         "params": cost.parameter_count,
         "macs": cost.mac_count,
         "size_bytes": len(to_onnx(prepared.network)),

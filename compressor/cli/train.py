@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from compressor.data.dataset import Data
     from compressor.data.spec import DataSpec
     from compressor.graph.network import Network
+    from compressor.task import Metric
     from compressor.train.history import EpochReport, History
 
 
@@ -153,17 +154,17 @@ def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out:
         out.note(f"note: {spec.title} could not be had; these figures are about {data.name}, not about it")
     torch.manual_seed(seed)
     network = capture(entry.build(), entry.input_shape, source=name)
-    history = fit(network, data, training, seed=seed, progress=lambda report: out.note(_line(report)))
-    validation = evaluate(network, data, data.validation).accuracy
-    tested = evaluate(network, data, data.open_test()).accuracy if test else None
+    history = fit(network, data, training, seed=seed, progress=lambda report: out.note(_line(report, data.task.metric)))
+    validation = evaluate(network, data, data.validation).quality
+    tested = evaluate(network, data, data.open_test()).quality if test else None
     return _Trained(network, data, history, validation, tested)
 
 
-def _line(report: EpochReport) -> str:
+def _line(report: EpochReport, metric: Metric) -> str:
     width = len(str(report.epochs))
     return (
         f"epoch {report.epoch:>{width}}/{report.epochs}: loss {report.train_loss:.4f}, "
-        f"training {text.percent(report.train_accuracy)}, validation {text.percent(report.validation_accuracy)}, "
+        f"training {metric.text(report.train_quality)}, validation {metric.text(report.validation_quality)}, "
         f"{text.duration(report.seconds)}"
     )
 
@@ -174,7 +175,7 @@ def _as_data(trained: _Trained, name: str, file: Path) -> dict[str, Any]:
         "network": name,
         "params": trained.network.parameter_count,
         "data": {"name": trained.data.name, "source": trained.data.source, "stand_in": trained.data.stand_in},
-        "accuracy": {"validation": trained.validation, "test": trained.test},
+        trained.data.task.metric.name: {"validation": trained.validation, "test": trained.test},
         "epochs": [asdict(report) for report in trained.history.epochs],
         "stopped": trained.history.stopped,
         "seconds": trained.history.seconds,
@@ -183,9 +184,10 @@ def _as_data(trained: _Trained, name: str, file: Path) -> dict[str, Any]:
 
 
 def _show(trained: _Trained, name: str, file: Path, out: Output) -> None:
-    test = f", test {text.percent(trained.test)}" if trained.test is not None else ""
+    metric = trained.data.task.metric
+    test = f", test {metric.text(trained.test)}" if trained.test is not None else ""
     out.line(
-        f"{name}: validation {text.percent(trained.validation)}{test} on {trained.data.name} "
+        f"{name}: validation {metric.text(trained.validation)}{test} on {trained.data.name} "
         f"after {text.duration(trained.history.seconds)} on {trained.history.device}"
     )
     if trained.history.stopped:

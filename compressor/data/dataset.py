@@ -13,6 +13,7 @@ from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
 from compressor.graph.normalisation import Normalisation
+from compressor.task import Task, usual
 
 __all__ = ["Data", "Split", "check_alike", "unit_scale"]
 
@@ -37,6 +38,8 @@ class Data:
     std: tuple[float, ...]
     test: Callable[[], Split] = field(repr=False)
     """Reads the test split. Call ``open_test`` instead."""
+    task: Task = field(default_factory=usual, kw_only=True)
+    """What is wanted of a network on these samples."""
     stand_in: bool = False
     """True where another set was loaded in place of the one asked for."""
     seed: int = 0

@@ -8,23 +8,14 @@ from compressor.graph.network import Network
 
 
 def check_fit(network: Network, data: Data) -> None:
-    """One line (``DataError``) when the images or the classes are not what the network takes and gives."""
+    """One line (``DataError``) when the inputs or the targets are not what the network takes and gives."""
     taken = network.signature.input.shape
     if taken != data.input_shape:
         raise DataError(
             f"{data.name}: images are {_size(data.input_shape)} (channels × height × width), "
             f"the model takes {_size(taken)}{_remedy(taken, data.input_shape)}"
         )
-    if network.classes == 1:
-        raise DataError(
-            f"{data.name}: the model has one output per image; two classes need two outputs here "
-            "(of one logit z, the outputs 0 and z say the same)"
-        )
-    wanted = max(len(data.classes), 1 + max(int(split.labels.max()) for split in (data.train, data.validation)))
-    if network.classes < wanted:
-        raise DataError(
-            f"{data.name}: {wanted} classes, but the model has only {network.classes} outputs{_where(network, data)}"
-        )
+    data.task.check(network, data)
 
 
 def _remedy(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
@@ -39,11 +30,6 @@ def _remedy(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
     if sides == own_sides and channels in (1, 3) and own_channels in (1, 3):
         return f"; data.channels = {channels} reads folders so"
     return ""
-
-
-def _where(network: Network, data: Data) -> str:
-    largest = max(int(split.labels.max()) for split in (data.train, data.validation))
-    return f" (class {network.classes} occurs among the test images alone)" if largest < network.classes else ""
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -25,10 +25,11 @@ from compressor.data.split import Split
 from compressor.data.statistics import Statistics, channels_of, scaling, usual
 from compressor.data.stratify import sample_count
 from compressor.errors import DataError
+from compressor.task import Task
 
 
-def load_data(spec: DataSpec, *, check: bool = True) -> Data:
-    """The data set of ``spec``; the test split does not depend on its seed.
+def load_data(spec: DataSpec, task: Task | None = None, *, check: bool = True) -> Data:
+    """The data set of ``spec`` for a task, by default the usual one; the test split does not depend on its seed.
 
     Where the spec leaves the normalisation open, it is what a new network is best trained with: floats as they are,
     whole-number pixels to mean 0 and deviation 1. What a trained network wants, ``engine.normalisation`` finds out.
@@ -36,7 +37,8 @@ def load_data(spec: DataSpec, *, check: bool = True) -> Data:
     ``DataError`` for a set that is missing, damaged, too small for what is asked, or not one set.
     """
     parts = _read(spec)
-    return finished(parts, spec, check=check) if isinstance(parts, Data) else assembled(parts, spec, check=check)
+    made = finished(parts, spec, check=check) if isinstance(parts, Data) else assembled(parts, spec, check=check)
+    return made if task is None else replace(made, task=task)
 
 
 def finished(data: Data, spec: DataSpec, *, check: bool = True) -> Data:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
-from compressor.engine.candidate import Accuracy, Latency, Metrics
+from compressor.engine.candidate import Latency, Metrics
 from compressor.errors import DamagedFileError
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
@@ -18,6 +18,7 @@ from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.measure.latency import QUICK, compare
 from compressor.stored import Stored, check_digests, content, digests_of
+from compressor.task import Quality
 from compressor.train.evaluate import evaluate
 
 _WRITTEN = ("model.onnx", "model.pt2")
@@ -41,7 +42,7 @@ class Baseline:
 
     def evidence(self, data: Data, samples: int) -> Evidence:
         """Calibration batches of the training split, with the baseline itself as teacher."""
-        return Evidence(data.calibration_batches(samples), teacher=self.network)
+        return Evidence(data.calibration_batches(samples), data.task.fitted(self.network), teacher=self.network)
 
 
 def measure_baseline(network: Network, data: Data, *, batch: int = 1) -> Baseline:
@@ -49,14 +50,14 @@ def measure_baseline(network: Network, data: Data, *, batch: int = 1) -> Baselin
     check_fit(network, data)
     network.eval()
     onnx = to_onnx(network)
-    score = evaluate(network, data, data.validation)
+    score = evaluate(network, data, data.validation, error=True)
     timing = compare(onnx, onnx, batch=batch, protocol=QUICK)
     cost = network_cost(network)
     metrics = Metrics(
         params=cost.parameter_count,
         size_bytes=len(onnx),
         macs=cost.mac_count,
-        accuracy=Accuracy(validation=score.accuracy),
+        quality=Quality.of(data.task.metric, score.quality, score.error),
         latency=Latency(us=timing.baseline_us),
     )
     return Baseline(network, onnx, metrics)

@@ -7,16 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from compressor.stored import Figure, Stored
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Share of right answers, 0…1. ``test`` and ``onnx`` are None until the final measurement opens the test split."""
-
-    validation: Figure
-    test: Figure | None = None
-    onnx: Figure | None = None
-    """Test accuracy of the ONNX file itself, run in ONNX Runtime."""
+from compressor.task import Metric, Quality, drop
 
 
 @dataclass(frozen=True)
@@ -38,7 +29,7 @@ class Metrics:
     """Bytes of the ONNX file."""
     macs: int
     """Multiply-accumulates for one sample."""
-    accuracy: Accuracy
+    quality: Quality
     latency: Latency
 
 
@@ -46,8 +37,9 @@ class Metrics:
 class Constraints:
     """Limits relative to the measured baseline; None means no limit."""
 
-    max_accuracy_drop: float | None = None
-    """Absolute drop of validation accuracy, 0…1."""
+    max_drop: float | None = None
+    """By how much the task's metric may be worse than the baseline's on validation data, in the metric's own scale:
+    0.01 is one point where that is a share."""
     max_size: float | None = None
     """Bytes of the ONNX file as a share of the baseline's."""
     max_latency: float | None = None
@@ -62,20 +54,20 @@ class Constraints:
             "max_latency": 1.0 / metrics.latency.speedup,
             "max_macs": metrics.macs / max(baseline.macs, 1),
             "max_params": metrics.params / max(baseline.params, 1),
-            "max_accuracy_drop": baseline.accuracy.validation - metrics.accuracy.validation,
+            "max_drop": drop(baseline.quality, metrics.quality),
         }
         limits = {name: getattr(self, name) for name in shares}
         return {name: shares[name] - limit for name, limit in limits.items() if limit is not None}
 
 
-def overstepped(excess: Mapping[str, float]) -> str:
-    """``max_size by 1.0 % of the baseline, max_accuracy_drop by 2.84 points``; empty where every limit is met."""
-    return ", ".join(f"{name} by {in_units(name, amount)}" for name, amount in excess.items() if not amount <= 0)
+def overstepped(excess: Mapping[str, float], metric: Metric) -> str:
+    """``max_size by 1.0 % of the baseline, max_drop by 2.84 points``; empty where every limit is met."""
+    return ", ".join(f"{name} by {in_units(name, by, metric)}" for name, by in excess.items() if not by <= 0)
 
 
-def in_units(limit: str, amount: float) -> str:
+def in_units(limit: str, amount: float, metric: Metric) -> str:
     """How much of a limit, for people."""
-    return f"{100 * amount:.2f} points" if limit == "max_accuracy_drop" else f"{100 * amount:.1f} % of the baseline"
+    return metric.difference(amount) if limit == "max_drop" else f"{100 * amount:.1f} % of the baseline"
 
 
 @dataclass(frozen=True)
@@ -85,8 +77,8 @@ class StageFigures:
     phase: str
     round: int
     """Counted from 1."""
-    accuracy: Figure
-    """Share of right answers on the validation split, 0…1."""
+    quality: Figure
+    """The task's metric on the validation split."""
     params: int
     macs: int
     """Multiply-accumulates for one sample."""

@@ -22,7 +22,7 @@ from compressor.train.spec import Distillation
 def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int) -> Score:
     """Validation score of the architecture of ``network`` after the training of ``plan``, without its weights.
 
-    No distillation: the control has labels alone.
+    No distillation: the control has its targets alone.
     """
     control = network.fork()
     reinitialise(control, seed)

@@ -36,6 +36,7 @@ from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
 from compressor.graph.network import Network
+from compressor.task import Metric, Quality, drop
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
 from compressor.train.history import EpochReport
@@ -52,7 +53,7 @@ class _Kept:
 
     network: Network
     done: int
-    accuracy: float
+    quality: Quality
 
 
 class Course:
@@ -80,7 +81,7 @@ class Course:
         self._baseline, self._data, self._evidence = baseline, data, evidence
         self._batch, self._seed, self._folder, self._progress = batch, seed, folder, progress
         self._initial = baseline.network.module.state_dict()
-        self._accuracy = baseline.metrics.accuracy.validation
+        self._quality = baseline.metrics.quality
         self._epochs_done, self._epochs = 0, 1
         self._refused: list[str] = []
 
@@ -103,7 +104,7 @@ class Course:
     def _phase(self, phase: Phase, name: str, earlier: int) -> str:
         """All rounds of a phase, which has been carried out ``earlier`` times before; returns a gate's reason."""
         for number in range(earlier * phase.rounds, (earlier + 1) * phase.rounds):
-            before = _Kept(self.network.fork(), len(self.done), self._accuracy) if phase.stop else None
+            before = _Kept(self.network.fork(), len(self.done), self._quality) if phase.stop else None
             reason = self._round(phase, name, number)
             if reason:
                 return reason
@@ -133,25 +134,25 @@ class Course:
 
     def _stops(self, stop: Stop, before: _Kept, number: int) -> bool:
         """Whether the round brought too little; it is undone then."""
-        gain = self._accuracy - before.accuracy
+        gain = drop(self._quality, before.quality)
         if gain >= stop.min_gain:
             return False
         for index in range(before.done, len(self.done)):
             snapshot(self._folder, index).unlink(missing_ok=True)
         del self.done[before.done :]
-        self.network, self._accuracy, self.undone = before.network, before.accuracy, True
-        note = f"round {number} brought {gain:.3f}, less than {stop.min_gain:.3f}: undone"
+        self.network, self._quality, self.undone = before.network, before.quality, True
+        note = f"round {number} brought {gain:.3g}, less than {stop.min_gain:g}: undone"
         self.stages[-1] = replace(self.stages[-1], note="; ".join(filter(None, [self.stages[-1].note, note])))
         return True
 
     def _gate(self, phase: Phase, name: str) -> str:
         if phase.gate is None:
             return ""
-        drop = self._baseline.metrics.accuracy.validation - self._accuracy
-        if drop <= phase.gate.max_accuracy_drop:
+        lost, limit, metric = drop(self._baseline.metrics.quality, self._quality), phase.gate.max_drop, self._metric
+        if lost <= limit:
             return ""
-        limit = phase.gate.max_accuracy_drop
-        return f"gate after {name}: accuracy dropped by {drop:.3f}, more than the {limit:.3f} it allows"
+        said = f"{metric.difference(lost)} worse, and it allows {metric.difference(limit)}"
+        return f"gate after {name}: {metric.name} is {said}"
 
     # --- one round -----------------------------------------------------------------------------------------------
 
@@ -202,12 +203,12 @@ class Course:
     def _over(self, limits: Constraints, network: Network) -> str:
         """Which limits the network oversteps; it is timed only where the others hold."""
         onnx, unchanged = to_onnx(network), self._baseline.metrics
-        metrics = figures(network, onnx, unchanged.accuracy.validation, unchanged.latency)
-        over = overstepped(replace(limits, max_latency=None).excess(metrics, unchanged))
+        metrics = figures(network, onnx, unchanged.quality, unchanged.latency)
+        over = overstepped(replace(limits, max_latency=None).excess(metrics, unchanged), self._metric)
         if over or limits.max_latency is None:
             return over
         latency = quick_latency(self._baseline, onnx, batch=self._batch, seed=self._seed)
-        return overstepped(limits.excess(replace(metrics, latency=latency), unchanged))
+        return overstepped(limits.excess(replace(metrics, latency=latency), unchanged), self._metric)
 
     def _train(self, phase: Phase, name: str, seed: int) -> int:
         """Train as the phase says; returns the epochs it took."""
@@ -226,15 +227,20 @@ class Course:
     def _note(self, name: str, number: int, edits: int, epochs: int) -> None:
         """Keep the figures the network has now."""
         with self.timed("measure"):
-            self._accuracy = evaluate(self.network, self._data, self._data.validation).accuracy
-            now = figures(self.network, to_onnx(self.network), self._accuracy, self._baseline.metrics.latency)
+            score = evaluate(self.network, self._data, self._data.validation)
+            self._quality = Quality.of(self._metric, score.quality)
+            now = figures(self.network, to_onnx(self.network), self._quality, self._baseline.metrics.latency)
         count = len(self._refused)
         note = f"{count} {'edit' if count == 1 else 'edits'} refused, {self._refused[0]}" if count else ""
         self.stages.append(
-            StageFigures(name, number, self._accuracy, now.params, now.macs, now.size_bytes, edits, epochs, note)
+            StageFigures(name, number, score.quality, now.params, now.macs, now.size_bytes, edits, epochs, note)
         )
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
+
+    @property
+    def _metric(self) -> Metric:
+        return self._data.task.metric
 
     def _share(self) -> float:
         return min(self._epochs_done / self._epochs, 1.0)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Accuracy, Latency, Metrics
+from compressor.engine.candidate import Latency, Metrics
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
 from compressor.measure.latency import QUICK, compare
+from compressor.task import Quality
 
 
-def figures(network: Network, onnx: bytes, accuracy: float, latency: Latency) -> Metrics:
-    """The metrics of a network with this ONNX file, validation accuracy (0…1) and latency."""
+def figures(network: Network, onnx: bytes, quality: Quality, latency: Latency) -> Metrics:
+    """The metrics of a network with this ONNX file, quality and latency."""
     cost = network_cost(network)
-    return Metrics(cost.parameter_count, len(onnx), cost.mac_count, Accuracy(validation=accuracy), latency)
+    return Metrics(cost.parameter_count, len(onnx), cost.mac_count, quality, latency)
 
 
 def quick_latency(baseline: Baseline, onnx: bytes, *, batch: int, seed: int) -> Latency:

@@ -1,42 +1,48 @@
 """The final measurement of a candidate: the test split, opened now, and the ONNX file itself.
 
-Numerics and accuracy are checked on ONNX Runtime with the bytes that will be shipped, the latency by the full paired
+Numerics and quality are checked on ONNX Runtime with the bytes that will be shipped, the latency by the full paired
 protocol, and the file against torch's own exporter where that works.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from compressor.data.dataset import Data, Split
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Latency, Metrics
 from compressor.engine.trial import load_candidate, read_candidate
 from compressor.errors import TrialError
+from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
-from compressor.measure.accuracy import onnx_accuracy_over
 from compressor.measure.crosscheck import cross_check
 from compressor.measure.latency import FULL, Comparison, compare
 from compressor.measure.parity import numeric_parity
+from compressor.measure.quality import onnx_quality
 from compressor.stored import Figure, Stored, content, digest_of
 from compressor.train.evaluate import evaluate
 
-ACCURACY_TOLERANCE = 0.002
-"""ONNX Runtime may score at most this much (absolute) below torch on the same images."""
+QUALITY_TOLERANCE = 0.2
+"""ONNX Runtime may score at most this share of a usual drop below torch on the same samples."""
 _BATCH = 256
-"""Test images that are in memory as floats at a time."""
+"""Test samples that are in memory as floats at a time."""
 
 
 @dataclass(frozen=True)
 class Final:
-    """The figures a candidate is judged by. ``metrics.accuracy`` is complete here."""
+    """The figures a candidate is judged by. ``metrics.quality`` is complete here."""
 
     metrics: Metrics
     parity_error: Figure
     """Largest absolute difference of outputs, ONNX Runtime against torch, relative to the output scale."""
     parity_ok: bool
-    accuracy_ok: bool
+    quality_ok: bool
     cross_check: str
     """``agrees``, ``differs: …`` or ``unavailable: …``."""
     rounds: int
@@ -89,11 +95,9 @@ def _final(
     batch: int,
     seed: int,
 ) -> Final:
-    known = network.signature.normalisation
-    folded = known is not None and known.folded
-    scored = evaluate(network, data, test).accuracy
-    parts = ((images.float() if folded else data.normalised(images), labels) for images, labels in test.batches(_BATCH))
-    on_onnx = onnx_accuracy_over(onnx, parts, _BATCH)
+    scored = evaluate(network, data, test, error=True)
+    task = data.task.fitted(network)
+    on_onnx = onnx_quality(onnx, as_fed(network, data, test), task, batch=_BATCH)
     batches = data.calibration_batches(256)
     parity = numeric_parity(network, onnx, batches)
     check = cross_check(network, onnx, batches)
@@ -102,12 +106,13 @@ def _final(
         metrics=replace(
             metrics,
             size_bytes=len(onnx),
-            accuracy=replace(metrics.accuracy, test=scored, onnx=on_onnx),
+            quality=replace(metrics.quality, test=scored.quality, test_error=scored.error, onnx=on_onnx),
             latency=_latency(timing),
         ),
         parity_error=parity.max_error,
         parity_ok=parity.ok,
-        accuracy_ok=on_onnx >= scored - ACCURACY_TOLERANCE,
+        quality_ok=task.metric.drop(scored.quality, on_onnx)
+        <= QUALITY_TOLERANCE * task.metric.usual_drop(scored.quality),
         cross_check=check.status if check.status == "agrees" else f"{check.status}: {check.detail}",
         rounds=timing.rounds,
         wall_us=timing.candidate_wall_us,
@@ -117,6 +122,18 @@ def _final(
         model=digest_of(onnx),
         baseline=digest_of(baseline.onnx),
     )
+
+
+def as_fed(network: Network, data: Data, split: Split) -> Iterator[tuple[Nested, Any]]:
+    """The batches of a split as the network's file takes them: raw where the normalisation is folded into it."""
+    known = network.signature.normalisation
+    folded = known is not None and known.folded
+    for inputs, target in split.batches(_BATCH):
+        yield (map_tensors(_as_float, inputs) if folded else data.normalised(inputs)), target
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype == torch.uint8 else tensor
 
 
 def _latency(timing: Comparison) -> Latency:

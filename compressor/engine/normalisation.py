@@ -17,13 +17,13 @@ from torch import Tensor
 from compressor.data.dataset import Data, Split
 from compressor.data.held import HeldSplit
 from compressor.data.spec import DataSpec, Scaling
-from compressor.data.statistics import IMAGENET, Statistics, scaling
-from compressor.engine.chance import chance_of, evidently_better
-from compressor.engine.trained import glance, refuse_relabelled
+from compressor.data.statistics import IMAGENET, scaling
+from compressor.engine.trained import glance, refuse_suspicious
 from compressor.errors import DataError
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation
-from compressor.train.evaluate import predict
+from compressor.task.paired import evidently_better, no_better
+from compressor.train.evaluate import scores
 
 SCALINGS: tuple[Scaling, ...] = ("none", "dataset", "symmetric", "imagenet", "raw")
 _STEPS = (128, 512, 2048, 4096)
@@ -78,57 +78,63 @@ def _who(spec: DataSpec) -> str:
 
 
 def _asked(network: Network, data: Data) -> Chosen:
+    if data.task.own_answers:
+        raise DataError(
+            f"how the network's inputs were scaled cannot be told without labels: say it with --set data.normalise="
+            f"{' or '.join(_plausible(data))}, or with data.mean and data.std"
+        )
     pool = _pool(data)
-    right, alive = _compared(network, data, pool)
-    best = alive[0]
-    told = ", ".join(
-        f"{name} {_percent(found)}" for name, found in sorted(right.items(), key=lambda pair: -_mean(pair[1]))
-    )
-    seen = len(right[best])
-    if chance_of(pool.labels[:seen]).holds(_mean(right[best])):
-        for name in right:
-            mean, std = scaling(name, data.train)
-            refuse_relabelled(glance(network, replace(data, mean=mean, std=std)), data)
+    found, alive = _compared(network, data, pool)
+    best, seen = alive[0], len(found[alive[0]])
+    told = ", ".join(f"{name} {_told(data, part)}" for name, part in sorted(found.items(), key=lambda p: -_mean(p[1])))
+    looked = glance(network, _scaled(data, best))
+    if looked.guess is not None and no_better(data.task.metric, looked.value, looked.guess):
+        for name in found:
+            refuse_suspicious(glance(network, _scaled(data, name)), data)
         raise DataError(
             f"with no scaling of {data.name} does the network score better than by chance ({told}): see to its "
-            "weights, the order of the classes, and how its images were prepared (data.mean and data.std, or a "
-            "data.function of your own); --allow-untrained goes on all the same"
+            "weights, the order of the classes or outputs, and how its inputs were prepared (data.mean and data.std, "
+            "or a data.function of your own); --allow-untrained goes on all the same"
         )
     if len(alive) > 1:
         ways = " or ".join(f"data.normalise={name}" for name in alive)
         raise DataError(
-            f"how the network's images were scaled cannot be told from its answers to {seen:,} of them ({told}): say "
+            f"how the network's inputs were scaled cannot be told from its answers to {seen:,} of them ({told}): say "
             f"it with --set {ways}, or with data.mean and data.std"
         )
-    mean, std = scaling(best, data.train)
-    _refuse_reversed(network, data, (mean, std), pool.take(torch.arange(min(seen, _ADVICE))))
-    found = replace(data, mean=mean, std=std, settled=True)
-    said = found.normalisation(f"found by trying: {told}")
-    return Chosen(found, said, (f"the network was evidently trained with {said.describe()}; right answers: {told}",))
+    _refuse_reversed(network, _scaled(data, best), pool.take(torch.arange(min(seen, _ADVICE))))
+    chosen = replace(_scaled(data, best), settled=True)
+    said = chosen.normalisation(f"found by trying: {told}")
+    return Chosen(chosen, said, (f"the network was evidently trained with {said.describe()}; scores: {told}",))
 
 
 def _compared(network: Network, data: Data, pool: Split) -> tuple[dict[Scaling, Tensor], list[Scaling]]:
-    """Which samples of the pool are answered rightly with each scaling, and the scalings left, the best first.
+    """The scores of samples of the pool with each scaling, and the scalings left, the best first.
 
     A scaling that is evidently worse than the best is looked at no further.
     """
     alive = _plausible(data)
-    ways = {name: scaling(name, data.train) for name in alive}
-    right: dict[Scaling, Tensor] = {name: torch.zeros(0, dtype=torch.bool) for name in alive}
+    ways = {name: _scaled(data, name) for name in alive}
+    found: dict[Scaling, Tensor] = {name: torch.zeros(0) for name in alive}
     seen = 0
     for step in _STEPS:
         part = pool.take(torch.arange(min(seen, len(pool)), min(step, len(pool))))
         if not len(part):
             break
         for name in alive:
-            right[name] = torch.cat([right[name], _right(network, data, ways[name], part)])
+            found[name] = torch.cat([found[name], scores(network, ways[name], part)])
         seen += len(part)
-        alive.sort(key=lambda name: -_mean(right[name]))
-        best = right[alive[0]]
-        alive = [name for name in alive if not evidently_better(best, right[name])]
-        if len(alive) == 1 and not chance_of(pool.labels[:seen]).holds(_mean(best)):
+        alive.sort(key=lambda name: -_mean(found[name]))
+        best = found[alive[0]]
+        alive = [name for name in alive if not evidently_better(best, found[name])]
+        if len(alive) == 1:
             break
-    return right, alive
+    return found, alive
+
+
+def _scaled(data: Data, name: Scaling) -> Data:
+    mean, std = scaling(name, data.train)
+    return replace(data, mean=mean, std=std)
 
 
 def _plausible(data: Data) -> list[Scaling]:
@@ -144,42 +150,39 @@ def _pool(data: Data) -> Split:
     return first.joined(more) if len(more) else first
 
 
-def _right(network: Network, data: Data, way: Statistics, part: Split) -> Tensor:
-    """Which of the samples the network answers rightly, scaled that way."""
-    scaled = replace(data, mean=way[0], std=way[1])
-    return predict(network, scaled, part).argmax(1).cpu() == part.labels
-
-
-def _refuse_reversed(network: Network, data: Data, way: Statistics, part: Split) -> None:
+def _refuse_reversed(network: Network, data: Data, part: Split) -> None:
     """A network of OpenCV's or Caffe's world takes blue first."""
     if data.input_shape[0] != 3:
         return
-    plain = _right(network, data, way, part)
-    swapped = _right(network, data, way, HeldSplit(part.images.flip(1), part.labels))
+    plain = scores(network, data, part)
+    swapped = scores(network, data, HeldSplit(part.images.flip(1), part.labels))
     if evidently_better(swapped, plain):
         raise DataError(
-            f"{data.name}: the network answers {_percent(swapped)} rightly with the channels in the order blue, green, "
-            f"red, and {_percent(plain)} as they are: give it such images by a data.function of your own"
+            f"{data.name}: the network scores {_told(data, swapped)} with the channels in the order blue, green, red, "
+            f"and {_told(data, plain)} as they are: give it such images by a data.function of your own"
         )
 
 
 def _advice(network: Network, data: Data) -> Iterator[str]:
     """Floats are fed as they are; where that looks like a mistake, say so."""
+    if data.task.own_answers:
+        return
     pool = data.validation.take(torch.arange(min(_ADVICE, len(data.validation))))
-    plain = _right(network, data, (data.mean, data.std), pool)
+    plain = scores(network, data, pool)
     for name in _plausible(data):
-        other = _right(network, data, scaling(name, data.train), pool)
+        other = scores(network, _scaled(data, name), pool)
         if evidently_better(other, plain):
             yield (
-                f"the images are taken as they are: {_percent(plain)} right answers; with data.normalise = {name} "
-                f"there are {_percent(other)}"
+                f"the images are taken as they are, and score {_told(data, plain)}; with data.normalise = {name} it "
+                f"would be {_told(data, other)}"
             )
             return
 
 
-def _mean(right: Tensor) -> float:
-    return float(right.float().mean())
+def _mean(found: Tensor) -> float:
+    return float(found.float().mean())
 
 
-def _percent(right: Tensor) -> str:
-    return f"{100 * _mean(right):.1f} %"
+def _told(data: Data, found: Tensor) -> str:
+    metric = data.task.metric
+    return metric.text(_mean(found) if metric.direction == "higher" else -_mean(found))

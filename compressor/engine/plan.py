@@ -47,8 +47,9 @@ class Decision:
 class Gate:
     """Ends the pipeline after a phase, with the reason, when the phase did not earn the next one."""
 
-    max_accuracy_drop: float
-    """Validation accuracy may be at most this much (absolute, 0…1) below the baseline's."""
+    max_drop: float
+    """By how much the task's metric may be worse than the baseline's on validation data, in the metric's own scale:
+    0.01 is one point where that is a share."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Stop:
     """Ends the rounds of a phase when one no longer pays; that round is undone."""
 
     min_gain: float
-    """Validation accuracy (absolute, 0…1) that a round must bring over the state before it."""
+    """What a round must bring over the state before it, in the scale of the task's metric on validation data."""
 
 
 @dataclass(frozen=True)

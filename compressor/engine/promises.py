@@ -14,6 +14,7 @@ from compressor.engine.apply import acting, apply_edit
 from compressor.engine.plan import Edit
 from compressor.errors import BrokenPromise
 from compressor.evidence import Evidence
+from compressor.graph.nested import rows, tensors
 from compressor.graph.network import Network
 from compressor.graph.verify import check_promise
 from compressor.plugin import Promise
@@ -78,6 +79,7 @@ def few(evidence: Evidence) -> Evidence:
     """The first images of the first batch, so many that comparing networks on them costs about the same at any size."""
     if not evidence.batches:
         return evidence
-    images, labels = evidence.batches[0]
-    count = max(FEWEST, MOST_VALUES // max(images[0].numel(), 1))
-    return Evidence([(images[:count], labels[:count])], evidence.loss, evidence.teacher)
+    inputs, target = evidence.batches[0]
+    values = sum(tensor[0].numel() for tensor in tensors(inputs))
+    some = slice(max(FEWEST, MOST_VALUES // max(values, 1)))
+    return Evidence([(rows(inputs, some), rows(target, some))], evidence.task, evidence.teacher)

@@ -22,6 +22,7 @@ from compressor.errors import ExportError, Refusal
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
+from compressor.graph.nested import samples
 from compressor.graph.network import Network
 from compressor.measure.latency import QUICK, compare
 from compressor.plugin import Promise, sites_of
@@ -187,10 +188,10 @@ def squared_gradient(network: Network, evidence: Evidence) -> float:
     """‖∇L‖² over all trainable parameters, L the mean loss over the batches in eval mode; copied inputs count once."""
     network.eval()
     parameters = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
-    samples = sum(len(labels) for _, labels in evidence.batches)
+    task = evidence.task.fitted(network)
     total = [torch.zeros_like(parameter) for parameter in parameters]
-    for images, labels in evidence.batches:
-        loss = evidence.loss(network.logits(images), labels) * len(labels) / samples
+    for inputs, target in evidence.batches:
+        loss = task.loss(network(inputs), target) * samples(inputs) / evidence.count
         for sum_, part in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if part is not None:
                 sum_ += part

@@ -5,85 +5,72 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from compressor.data.dataset import Data
-from compressor.engine.chance import Chance, chance_of, evidently_better
+from compressor.data.dataset import Data, Split
 from compressor.errors import DataError
+from compressor.graph.nested import joined
 from compressor.graph.network import Network
-from compressor.train.evaluate import predict
+from compressor.task import Guess
+from compressor.task.paired import no_better
+from compressor.train.evaluate import answers
 
 LOOKED_AT = 2000
-"""Validation images that are looked at; the baseline is scored on all of them later."""
+"""Validation samples that are looked at; the baseline is scored on all of them later."""
 _FEW = 100
-_RELABELLED = 0.2
-"""Share of answers that another order of the classes must put right before it is named as the cause."""
 
 
 @dataclass(frozen=True)
 class Glance:
-    """Answers to some validation images, and their labels: ``(N,)`` each."""
+    """What the network was found to do on some validation samples."""
 
-    answers: Tensor
-    labels: Tensor
-
-    @property
-    def accuracy(self) -> float:
-        return float((self.answers == self.labels).float().mean())
-
-    @property
-    def chance(self) -> Chance:
-        return chance_of(self.labels)
+    value: float
+    """The task's metric."""
+    guess: Guess | None
+    """The best that needs no look at the input, on the same samples."""
+    suspicion: str
+    """What the answers look as if they suffered from; empty where nothing is odd."""
+    count: int
 
 
 def glance(network: Network, data: Data) -> Glance:
-    """The network's answers to up to ``LOOKED_AT`` validation images, always the same ones."""
-    chosen = torch.randperm(len(data.validation), generator=torch.Generator().manual_seed(0))[:LOOKED_AT]
-    part = data.validation.take(chosen)
-    return Glance(predict(network, data, part).argmax(1).cpu(), part.labels)
+    """How the network answers up to ``LOOKED_AT`` validation samples, always the same ones."""
+    part = some_of(data.validation)
+    task = data.task.fitted(network)
+    meter = task.meter()
+    kept = []
+    for outputs, target in answers(network, data, part.batches(128)):
+        meter.update(outputs, target)
+        kept.append((outputs, target))
+    outputs, target = (joined(parts) for parts in zip(*kept, strict=True))
+    suspicion = task.suspicion(outputs, target, data)
+    return Glance(meter.value(), task.guess(data, part), suspicion, len(part))
+
+
+def some_of(split: Split) -> Split:
+    """Up to ``LOOKED_AT`` samples, always the same ones."""
+    return split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:LOOKED_AT])
 
 
 def refuse_untrained(seen: Glance, data: Data, *, weights: str = "its weights") -> None:
-    """Raises ``DataError`` where the answers are no better than chance, or fit another order of the classes.
+    """Raises ``DataError`` where the answers are no better than a guess, or look systematically wrong.
 
     ``weights``: what to look at there, for people.
     """
-    refuse_relabelled(seen, data)
-    if not seen.chance.holds(seen.accuracy):
+    metric = data.task.metric
+    refuse_suspicious(seen, data)
+    if seen.guess is None or not no_better(metric, seen.value, seen.guess):
         return
-    count = len(seen.labels)
-    few = f"; {count} images are few to tell by: data.validation takes more" if count < _FEW else ""
-    always = f"answering {data.classes[seen.chance.label]!r} always: {100 * seen.chance.share:.1f} %"
+    few = f"; {seen.count} samples are few to tell by: data.validation takes more" if seen.count < _FEW else ""
     raise DataError(
-        f"{data.name}: the network is right for {100 * seen.accuracy:.1f} % of {count:,} validation images, no better "
-        f"than chance ({always}){few}; see to {weights}, the order of the classes and the scale of the images "
-        "(data.normalise); a network that is to be trained first goes with --allow-untrained"
+        f"{data.name}: the network's {metric.name} is {metric.text(seen.value)} on {seen.count:,} validation samples, "
+        f"no better than chance ({seen.guess.about}: {metric.text(seen.guess.value)}){few}; see to {weights}, the "
+        "order of the classes or outputs and the scale of the inputs (data.normalise); a network that is to be trained "
+        "first goes with --allow-untrained"
     )
 
 
-def refuse_relabelled(seen: Glance, data: Data) -> None:
-    """Raises ``DataError`` where the answers fit another order of the classes."""
-    other = relabelling(seen)
-    if other is not None:
-        wrong = [
-            f"its output {answer} is {data.classes[label]!r}" for answer, label in other.items() if answer != label
-        ]
-        raise DataError(
-            f"{data.name}: the network's classes are in another order: {', '.join(wrong[:3])} in these data "
-            f"({100 * seen.accuracy:.1f} % right answers as it is); give the labels in the network's order"
-        )
-
-
-def relabelling(seen: Glance) -> dict[int, int] | None:
-    """Output → label, one to one, where that puts many more answers right than taking outputs for labels does."""
-    size = int(max(seen.answers.max(), seen.labels.max())) + 1
-    table = torch.bincount(seen.answers * size + seen.labels, minlength=size * size).view(size, size)
-    given = [answer for answer in range(size) if table[answer].any()]
-    found = {answer: int(table[answer].argmax()) for answer in given}
-    if len(set(found.values())) < len(found) or all(answer == label for answer, label in found.items()):
-        return None
-    right = torch.tensor([found[answer] for answer in seen.answers.tolist()]) == seen.labels
-    plain = seen.answers == seen.labels
-    gained = float(right.float().mean() - plain.float().mean())
-    good = not seen.chance.holds(float(right.float().mean()))
-    return found if good and gained >= _RELABELLED and evidently_better(right, plain) else None
+def refuse_suspicious(seen: Glance, data: Data) -> None:
+    """Raises ``DataError`` where the answers look systematically wrong."""
+    if seen.suspicion:
+        metric = data.task.metric
+        raise DataError(f"{data.name}: {seen.suspicion} ({metric.name} {metric.text(seen.value)} as it is)")

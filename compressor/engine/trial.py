@@ -29,8 +29,10 @@ from compressor.errors import BrokenPromise, DamagedFileError, ExportError, Grap
 from compressor.evidence import Evidence, calibrating
 from compressor.export.emit import to_onnx
 from compressor.files import write_atomic
+from compressor.graph.nested import rows
 from compressor.graph.network import Network
 from compressor.stored import check_digests, digests_of
+from compressor.task import Quality
 from compressor.train.evaluate import evaluate
 
 _GLIMPSE = 16
@@ -131,24 +133,24 @@ class _Trial:
         """The network as its file will be built: leaves that calibrate have another form there once they have."""
         if not calibrating(network):
             return network
-        images, labels = self.evidence.batches[0]
-        glimpsed = network.fork()
-        Evidence([(images[:_GLIMPSE], labels[:_GLIMPSE])], self.evidence.loss).calibrate_leaves(glimpsed)
+        inputs, target = self.evidence.batches[0]
+        glimpsed, some = network.fork(), slice(_GLIMPSE)
+        Evidence([(rows(inputs, some), rows(target, some))], self.evidence.task).calibrate_leaves(glimpsed)
         return glimpsed
 
     def _against_limits(self, network: Network) -> Outcome | Latency:
         self.progress("screen", 0.0)
         base, onnx = self.baseline.metrics, to_onnx(network)
-        metrics = figures(network, onnx, base.accuracy.validation, base.latency)
-        free = replace(self.settings.constraints, max_accuracy_drop=None)
+        metrics = figures(network, onnx, base.quality, base.latency)
+        free = replace(self.settings.constraints, max_drop=None)
         excess = replace(free, max_latency=None).excess(metrics, base)
-        if not overstepped(excess):
+        if not any(by > 0 for by in excess.values()):
             latency = self._time(onnx)
             if free.max_latency is None or 1.0 / latency.high <= free.max_latency:
                 return latency
             metrics = replace(metrics, latency=latency)
             excess = free.excess(metrics, base)
-        reason = f"over {overstepped(excess)}"
+        reason = f"over {overstepped(excess, self.data.task.metric)}"
         return Outcome("screened", metrics, excess, reason, self.course.seconds)
 
     # --- the figures ---------------------------------------------------------------------------------------------
@@ -159,8 +161,9 @@ class _Trial:
         course = self.course
         with course.timed("measure"):
             onnx = to_onnx(course.network.eval())
-            accuracy = evaluate(course.network, self.data, self.data.validation).accuracy
-            metrics = figures(course.network, onnx, accuracy, latency or self._time(onnx))
+            score = evaluate(course.network, self.data, self.data.validation, error=True)
+            quality = Quality.of(self.data.task.metric, score.quality, score.error)
+            metrics = figures(course.network, onnx, quality, latency or self._time(onnx))
         write_atomic(self.folder / "plan.json", Plan(tuple(course.done)).to_json())
         save_weights(course.network, self.folder / "weights.safetensors")
         write_atomic(self.folder / "model.onnx", onnx)

@@ -18,6 +18,7 @@ from compressor.engine.sensitivity import Sensitivities
 from compressor.evidence import Batch, Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
+from compressor.graph.nested import rows, samples, tensors
 from compressor.measure.latency import Protocol, compare
 from compressor.stored import Figure
 
@@ -74,9 +75,10 @@ def _few(evidence: Evidence) -> Evidence:
     """So many of the images that a pass over them costs about the same at any size of image."""
     kept: list[Batch] = []
     left = MOST_VALUES
-    for images, labels in evidence.batches:
-        count = min(max(left // max(images[0].numel(), 1), 0 if kept else FEWEST), len(images))
-        if count:
-            kept.append((images[:count], labels[:count]))
-            left -= count * images[0].numel()
-    return Evidence(kept, evidence.loss, evidence.teacher)
+    for inputs, target in evidence.batches:
+        each = max(sum(tensor[0].numel() for tensor in tensors(inputs)), 1)
+        some = slice(min(max(left // each, 0 if kept else FEWEST), samples(inputs)))
+        if some.stop:
+            kept.append((rows(inputs, some), rows(target, some)))
+            left -= some.stop * each
+    return Evidence(kept, evidence.task, evidence.teacher)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compressor.errors import CaptureError, GraphError
+from compressor.errors import GraphError
 from compressor.graph.leaf import Shape
 from compressor.graph.nested import Inputs
 from compressor.graph.normalisation import Normalisation
@@ -50,30 +50,6 @@ class Network:
         result = self.module(inputs) if isinstance(inputs, Tensor) else self.module(*inputs)
         nesting = self.signature.nesting
         return nesting.build(nesting.flatten(result)) if nesting.has_records else result
-
-    def logits(self, x: Inputs) -> Any:
-        """What losses work on ``(N, classes)``: the output, or what a closing softmax is given.
-
-        Files from elsewhere often end in a softmax; cross entropy has one of its own, and on top of another it trains
-        towards something else. What LogSoftmax gives are logits as they are.
-        """
-        if len(self.output_nodes) > 1:
-            return self(x)
-        node = self.logits_node
-        if node is self.output_node:
-            return self(x)
-        (closing,) = (user for user in node.users if isinstance(self.leaf(str(user.target)), nn.Softmax))
-        seen: list[Tensor] = []
-
-        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            seen.append(inputs[0])
-
-        handle = self.leaf(str(closing.target)).register_forward_pre_hook(keep)
-        try:
-            self(x)
-        finally:
-            handle.remove()
-        return seen[-1].flatten(1)
 
     def train(self, mode: bool = True) -> Network:
         self.module.train(mode)
@@ -138,22 +114,6 @@ class Network:
         (value,) = next(node for node in reversed(self.graph.nodes) if node.op == "output").args
         return value
 
-    @property
-    def logits_node(self) -> fx.Node:
-        """The node whose value the classes are told by: the output, or what goes into the softmax it closes with."""
-        node = self.output_node
-        passing = (nn.Flatten, nn.Identity, nn.Softmax)
-        while node.op == "call_module" and isinstance(leaf := self.leaf(str(node.target)), passing):
-            source = node.args[0]
-            if not isinstance(source, fx.Node) or not source.meta.get("shape"):
-                break
-            if isinstance(leaf, nn.Softmax):
-                shape = self.shape(node)
-                over_classes = leaf.dim in (1, -len(shape)) and math.prod(shape) == shape[0]
-                return source if over_classes else self.output_node
-            node = source
-        return self.output_node
-
     def calls(self) -> Iterator[tuple[fx.Node, nn.Module]]:
         """Every call of a leaf with the leaf, in execution order. A shared leaf appears once per call."""
         modules = dict(self.module.named_modules(remove_duplicate=False))
@@ -201,18 +161,6 @@ class Network:
     def parameter_count(self) -> int:
         """Number of distinct parameter values (tied weights count once; buffers do not count)."""
         return sum(math.prod(p.shape) for p in self.module.parameters())
-
-    @property
-    def classes(self) -> int:
-        """Length of the output row of one sample.
-
-        Raises ``CaptureError`` where the answer is no row of scores: then there are no classes to speak of.
-        """
-        shape = self.shape(self.output_node)
-        if len(shape) != 1:
-            said = f"one answer has the sizes {shape}" if shape else "one answer is a single number without dimensions"
-            raise CaptureError(f"{said}; a classifier answers with a row of scores, (batch, classes)")
-        return shape[0]
 
 
 def _copy(module: fx.GraphModule) -> fx.GraphModule:

@@ -89,7 +89,7 @@ def run_arm(
 
     history = fit(fork, chosen, training_of(spec, training), seed=own, progress=told)
     score = evaluate(fork, chosen, chosen.validation)
-    return ArmScore(arm, 1.0 - score.accuracy, score.loss, round(history.seconds, 2))
+    return ArmScore(arm, data.task.metric.regret(score.quality), score.loss, round(history.seconds, 2))
 
 
 def training_of(spec: ProbeSpec, training: TrainingSpec) -> TrainingSpec:

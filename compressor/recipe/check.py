@@ -81,14 +81,14 @@ def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
     if not phase.name or "." in phase.name:
         yield (*at, "name"), f"expected a name without dots; found {phase.name!r}"
     yield from outside(phase, at, PHASE)
-    if phase.gate is not None and (message := _points(phase.gate.max_accuracy_drop)):
-        yield (*at, "gate", "max_accuracy_drop"), message
+    if phase.gate is not None and (message := _points(phase.gate.max_drop)):
+        yield (*at, "gate", "max_drop"), message
     if phase.stop is not None and (message := _points(phase.stop.min_gain)):
         yield (*at, "stop", "min_gain"), message
     if phase.limits is not None:
         yield from _constraints(phase.limits, (*at, "limits"))
-        if phase.limits.max_accuracy_drop is not None:
-            yield (*at, "limits", "max_accuracy_drop"), "edits are held to size and time; for accuracy there is a gate"
+        if phase.limits.max_drop is not None:
+            yield (*at, "limits", "max_drop"), "edits are held to size and time; for quality there is a gate"
     if phase.training is not None:
         yield from _training(phase.training, (*at, "training"))
     for name, count in Counter(use.name for use in phase.plugins).items():
@@ -134,7 +134,7 @@ def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterato
         value = getattr(constraints, field.name)
         if value is None:
             continue
-        if field.name == "max_accuracy_drop":
+        if field.name == "max_drop":
             if message := _points(value):
                 yield (*at, field.name), message
         elif not 0 < value < float("inf"):
@@ -145,7 +145,7 @@ def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterato
 
 
 def _points(value: float) -> str:
-    """What is wrong with an accuracy's gain or loss; empty where nothing is."""
+    """What is wrong with a gain or loss of a metric; empty where nothing is."""
     if -1 <= value < 1:
         return ""
     several = f"were {value:g} points" if value > 1 else "was one point"

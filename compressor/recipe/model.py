@@ -14,9 +14,10 @@ from compressor.engine.space import PhaseSpec
 from compressor.engine.survey import PLUGIN_SECONDS
 from compressor.knobs import Value
 from compressor.probe.spec import ProbeSpec
+from compressor.task import TaskSpec
 from compressor.train.spec import TrainingSpec
 
-Objective = Literal["accuracy", "size", "latency"]
+Objective = Literal["quality", "size", "latency"]
 Sampler = Literal["surrogate", "tpe", "random", "nsga2", "gp"]
 
 
@@ -79,7 +80,7 @@ class ControlsSpec:
     random: bool = False
     """As many edits of each plugin, at sites drawn by chance."""
     undistilled: bool = False
-    """The same plan, trained on labels alone."""
+    """The same plan, trained on targets alone."""
     unchanged: bool = False
     """The baseline itself, not edited, trained on as the plan trains."""
 
@@ -99,10 +100,11 @@ class Recipe:
     """A whole recipe."""
 
     data: DataSpec
+    task: TaskSpec = field(default_factory=TaskSpec)
     training: TrainingSpec = field(default_factory=TrainingSpec)
     """The training of every phase that does not say otherwise."""
     phases: tuple[PhaseSpec, ...] = ()
-    objectives: tuple[Objective, ...] = ("accuracy", "size", "latency")
+    objectives: tuple[Objective, ...] = ("quality", "size", "latency")
     constraints: Constraints = field(default_factory=Constraints)
     search: SearchSpec = field(default_factory=SearchSpec)
     measure: MeasureSpec = field(default_factory=MeasureSpec)

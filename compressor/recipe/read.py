@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from compressor.recipe.limits import impossible
 from compressor.recipe.messages import first_problem, place
 from compressor.recipe.model import RECIPE, Recipe
 from compressor.recipe.overrides import DEEPEST, Location, apply_overrides, parse_override
-from compressor.recipe.shorthand import expand
+from compressor.recipe.shorthand import expand, modern, now
 from compressor.recipe.toml import to_toml
 
 _LARGEST = 1 << 20
@@ -35,8 +36,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Relative paths in the file are relative to it, those in overrides to the working directory. Raises ``RecipeError``.
     """
     file = find_recipe(path)
-    raw = _anchor(_load(file), file.absolute().parent)
-    raw, places = apply_overrides(raw, [parse_override(text) for text in overrides])
+    raw = modern(_anchor(_load(file), file.absolute().parent))
+    given = [parse_override(text) for text in overrides]
+    raw, places = apply_overrides(raw, [replace(override, path=now(override.path)) for override in given])
     return validate(_anchor(raw, Path.cwd()), str(file), places)
 
 

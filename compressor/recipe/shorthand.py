@@ -6,13 +6,38 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_LIMIT_TABLES = ("constraints", "gate", "limits")
+_NOW = {"max_accuracy_drop": "max_drop"}
+"""Names of old, and what they are called now."""
+
+
+def now(path: tuple[str, ...]) -> tuple[str, ...]:
+    """The place of a key, by the names it has now."""
+    return tuple(_NOW.get(part, part) for part in path)
+
+
+def modern(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """``raw`` with names as they are now: not ``max_accuracy_drop`` but ``max_drop``, not ``accuracy`` but ``quality``.
+
+    ``task = "segmentation"`` is short for a table with that name.
+    """
+    result = copy.deepcopy(dict(raw))
+    if isinstance(result.get("task"), str):
+        result["task"] = {"name": result["task"]}
+    if isinstance(result.get("objectives"), list):
+        result["objectives"] = ["quality" if name == "accuracy" else name for name in result["objectives"]]
+    for table in (result, *_phases(result)):
+        for name in _LIMIT_TABLES:
+            _renamed(table.get(name))
+    return result
+
 
 def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     """``raw`` with every phase's training completed from ``[training]``, and seeds as flat tables.
 
     Whatever has the wrong form is left for validation to complain about.
     """
-    result = copy.deepcopy(dict(raw))
+    result = modern(raw)
     training = result.get("training")
     for phase in _phases(result):
         own = phase.get("training")
@@ -22,6 +47,12 @@ def expand(raw: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(search, dict) and isinstance(search.get("seeds"), list):
         search["seeds"] = [flat(seed) if isinstance(seed, Mapping) else seed for seed in search["seeds"]]
     return result
+
+
+def _renamed(table: Any) -> None:
+    for old, new in _NOW.items():
+        if isinstance(table, dict) and old in table and new not in table:
+            table[new] = table.pop(old)
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,10 +45,10 @@ def _paragraphs(facts: Facts) -> Iterator[str]:
 
 def _checks(checks: Checks) -> str:
     parity = "within" if checks.parity_ok else "outside"
-    accuracy = "scores what the network scores" if checks.accuracy_ok else "scores less than the network"
+    quality = "scores what the network scores" if checks.quality_ok else "scores less than the network"
     return (
         f"The best candidate: {checks.rounds} paired rounds; wall time {text.micros(checks.wall_us)} in the median and "
         f"{text.micros(checks.wall_p90_us)} at the 90th percentile. Its ONNX file differs from the network by "
-        f"{checks.parity_error:.1e} of the output scale, {parity} the tolerance, and {accuracy} on the test split. "
+        f"{checks.parity_error:.1e} of the output scale, {parity} the tolerance, and {quality} on the test split. "
         f"Against torch's own exporter: {checks.cross_check}."
     )

@@ -181,8 +181,7 @@ def _leaf(network: Network, node: fx.Node) -> nn.Module | None:
 
 def _noise(network: Network) -> Evidence:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(8, *network.signature.input.shape, generator=generator)
-    return Evidence([(images, torch.randint(0, network.classes, (8,), generator=generator))])
+    return Evidence([(torch.randn(8, *network.signature.input.shape, generator=generator), None)])
 
 
 def _by_size(found: Sequence[Stage]) -> dict[tuple[int, ...], list[Block]]:

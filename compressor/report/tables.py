@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from compressor.engine.candidate import Accuracy, Metrics, overstepped
+from compressor.engine.candidate import Metrics, overstepped
 from compressor.engine.plan import Edit, Plan
 from compressor.report import text
 from compressor.report.table import Table, table
 from compressor.search.result import Candidate, Result
+from compressor.task import Quality
 
 
 def front_table(front: Sequence[Candidate], baseline: Candidate, *, title: str = "", best: str = "") -> Table:
     """The candidates and the baseline below them, narrow; ``best`` is the digest of the one that stands out.
 
-    Accuracy is that of the test split where it was opened, else of the validation split: the column says which.
+    Quality is that of the test split where it was opened, else of the validation split: the column says which.
     """
-    tested = baseline.accuracy.test is not None and all(candidate.accuracy.test is not None for candidate in front)
-    rows = [_front_row(candidate, baseline, tested, best) for candidate in front]
-    accuracy = text.percent(baseline.accuracy.test if tested else baseline.accuracy.validation)
-    rows.append(("base", accuracy, text.size(baseline.size_bytes), "1×", "1×", "unchanged"))
+    tested = baseline.quality.test is not None and all(candidate.quality.test is not None for candidate in front)
+    split: Literal["test", "validation"] = "test" if tested else "validation"
+    rows = [_front_row(candidate, baseline, split, best) for candidate in front]
+    rows.append(("base", baseline.quality.show(split), text.size(baseline.size_bytes), "1×", "1×", "unchanged"))
     marked = next((number for number, candidate in enumerate(front) if best and candidate.digest == best), None)
-    split = "test" if tested else "validation"
     return table(f"trial, >{split}, >size, >smaller, >speed, plan", rows, title=title, marked=marked)
 
 
-def _front_row(candidate: Candidate, baseline: Candidate, tested: bool, best: str) -> tuple[str, ...]:
+def _front_row(
+    candidate: Candidate, baseline: Candidate, split: Literal["test", "validation"], best: str
+) -> tuple[str, ...]:
     name = text.NONE if candidate.trial is None else str(candidate.trial)
     return (
         f"{name} best" if best and candidate.digest == best else name,
-        text.percent(candidate.accuracy.test if tested else candidate.accuracy.validation),
+        candidate.quality.show(split),
         text.size(candidate.size_bytes),
         text.times(baseline.size_bytes / candidate.size_bytes),
         text.times(candidate.latency.speedup),
@@ -59,12 +62,12 @@ def _name(candidate: Candidate) -> str:
 
 
 def _full_row(name: str, candidate: Candidate, baseline: Candidate) -> tuple[str, ...]:
-    accuracy, latency = candidate.accuracy, candidate.latency
+    quality, latency = candidate.quality, candidate.latency
     return (
         name,
-        text.percent(accuracy.validation),
-        text.percent(accuracy.test),
-        text.percent(accuracy.onnx),
+        quality.show("validation"),
+        quality.show("test"),
+        quality.show("onnx"),
         text.count(candidate.size_bytes),
         text.times(baseline.size_bytes / candidate.size_bytes),
         text.count(candidate.params),
@@ -89,37 +92,38 @@ def comparison_table(best: Candidate, baseline: Candidate) -> Table:
         ("parameters", text.count(before.params), text.count(after.params), _smaller(before.params, after.params)),
         ("MACs", text.short_count(before.macs), text.short_count(after.macs), _smaller(before.macs, after.macs)),
         ("time per call", text.micros(before.latency.us), text.micros(after.latency.us), _speed(after)),
-        *_accuracy_rows(before.accuracy, after.accuracy),
+        *_quality_rows(before.quality, after.quality),
     ]
     return table("figure, >before, >after, >change", rows)
 
 
 def misses_table(trials: Sequence[tuple[str, str, Metrics, Mapping[str, float]]], baseline: Candidate) -> Table:
     """What was trained, by name and plan, beside the baseline, and by how much each missed which limit."""
-    rows = [("base", text.percent(baseline.accuracy.validation), text.size(baseline.size_bytes), "1×", "", "unchanged")]
+    rows = [("base", baseline.quality.show("validation"), text.size(baseline.size_bytes), "1×", "", "unchanged")]
     for name, about, metrics, excess in trials:
         rows.append(
             (
                 name,
-                text.percent(metrics.accuracy.validation),
+                metrics.quality.show("validation"),
                 text.size(metrics.size_bytes),
                 text.times(metrics.latency.speedup),
-                overstepped(excess),
+                overstepped(excess, baseline.quality.measured),
                 about,
             )
         )
     return table("trial, >validation, >size, >speed, misses, plan", rows)
 
 
-def _accuracy_rows(before: Accuracy, after: Accuracy) -> list[tuple[str, ...]]:
+def _quality_rows(before: Quality, after: Quality) -> list[tuple[str, ...]]:
+    metric = before.measured
     rows: list[tuple[str, ...]] = []
     for name, old, new in (
-        ("accuracy, validation", before.validation, after.validation),
-        ("accuracy, test", before.test, after.test),
-        ("accuracy, test, ONNX", before.onnx, after.onnx),
+        (f"{metric.name}, validation", before.validation, after.validation),
+        (f"{metric.name}, test", before.test, after.test),
+        (f"{metric.name}, test, ONNX", before.onnx, after.onnx),
     ):
         if old is not None and new is not None:
-            rows.append((name, text.percent(old), text.percent(new), f"{text.points(new - old)} points"))
+            rows.append((name, metric.text(old), metric.text(new), text.change(metric, old, new)))
     return rows
 
 
@@ -146,8 +150,8 @@ def edits_table(plan: Plan) -> Table:
     return table("phase, plugin, site, values", rows)
 
 
-def controls_table(controls: Mapping[str, Accuracy], best: Candidate) -> Table:
-    """Control arms against the best candidate; accuracies on validation and, where it was opened, test data."""
-    rows = [("best candidate", text.percent(best.accuracy.validation), text.percent(best.accuracy.test))]
-    rows += [(name, text.percent(a.validation), text.percent(a.test)) for name, a in controls.items()]
+def controls_table(controls: Mapping[str, Quality], best: Candidate) -> Table:
+    """Control arms against the best candidate; quality on validation and, where it was opened, test data."""
+    rows = [("best candidate", best.quality.show("validation"), best.quality.show("test"))]
+    rows += [(name, arm.show("validation"), arm.show("test")) for name, arm in controls.items()]
     return table("arm, >validation, >test", rows, marked=0)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+
+from compressor.task import Metric
 
 NONE = "–"
 """Shown where there is no figure."""
@@ -40,9 +43,11 @@ def percent(share: float | None, digits: int = 2) -> str:
     return NONE if share is None else f"{100 * share:.{digits}f} %"
 
 
-def percent_mark(share: float) -> str:
-    """``97.5 %``: a round share, beside an axis."""
-    return f"{100 * share:.4g} %"
+def marks(metric: Metric) -> Callable[[float], str]:
+    """How round values of a metric are written beside an axis: ``97.5 %``, ``0.041 m``."""
+    if metric.unit == "%":
+        return lambda share: f"{100 * share:.4g} %"
+    return lambda value: f"{value:.4g} {metric.unit}".rstrip()
 
 
 def points(difference: float) -> str:
@@ -54,6 +59,14 @@ def points(difference: float) -> str:
 def signed(number: float, digits: int) -> str:
     """``+0.0412``, ``−0.0003``"""
     return f"{number:+.{digits}f}".replace("-", "−")
+
+
+def change(metric: Metric, before: float, after: float) -> str:
+    """How a metric changed, with its sign: ``−0.12 points``, ``+0.0021 m``."""
+    if metric.unit == "%":
+        return f"{points(after - before)} points"
+    amount = metric.difference(abs(after - before))
+    return f"±{amount}" if after == before else f"{'+' if after > before else '−'}{amount}"
 
 
 def times(ratio: float) -> str:

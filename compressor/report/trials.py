@@ -9,6 +9,7 @@ from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.table import Table, table
 from compressor.report.tables import misses_table
+from compressor.task import Metric
 
 NEAREST = 8
 """Candidates shown where none keeps within the limits."""
@@ -31,7 +32,8 @@ def anchor(trial: Trial) -> str:
 def _row(trial: Trial, baseline: Metrics) -> tuple[str, ...]:
     outcome = trial.outcome
     seconds = f"{sum(outcome.seconds.values()):.1f}"
-    return (trial.name, outcome.status, *_figures(outcome, baseline), seconds, trial.about, why(outcome))
+    reason = why(outcome, baseline.quality.measured)
+    return (trial.name, outcome.status, *_figures(outcome, baseline), seconds, trial.about, reason)
 
 
 def _figures(outcome: Outcome, baseline: Metrics) -> tuple[str, str, str]:
@@ -41,12 +43,12 @@ def _figures(outcome: Outcome, baseline: Metrics) -> tuple[str, str, str]:
     smaller = text.times(baseline.size_bytes / metrics.size_bytes)
     if outcome.status == "screened":  # never trained, and perhaps never timed
         return (text.NONE, smaller, text.NONE)
-    return (text.percent(metrics.accuracy.validation), smaller, text.times(metrics.latency.speedup))
+    return (metrics.quality.show("validation"), smaller, text.times(metrics.latency.speedup))
 
 
-def why(outcome: Outcome) -> str:
+def why(outcome: Outcome, metric: Metric) -> str:
     """The reason given, else the limits that were overstepped and by how much."""
-    over = overstepped(outcome.excess)
+    over = overstepped(outcome.excess, metric)
     return outcome.reason or (f"misses {over}" if over else "")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from compressor.engine.candidate import Accuracy, Latency
+from compressor.engine.candidate import Latency
 from compressor.report import text
 from compressor.search.front import NOT_SLOWER
 from compressor.search.result import Candidate, Checks, Result
 from compressor.search.verdict import FASTER
+from compressor.task import Quality
 
 
 def headline(result: Result) -> str:
@@ -30,11 +31,11 @@ def sentences(result: Result) -> list[str]:
 
 
 def gains(best: Candidate, baseline: Candidate) -> str:
-    """What became of size, time, accuracy, and whether the ONNX file agrees, in one line."""
+    """What became of size, time, quality, and whether the ONNX file agrees, in one line."""
     parts = [
         _size(best.size_bytes, baseline.size_bytes),
         speed(best.latency),
-        _accuracy(best.accuracy, baseline.accuracy),
+        _quality(best.quality, baseline.quality),
     ]
     if best.checks is not None:
         parts.append(agreement(best.checks))
@@ -58,7 +59,7 @@ def agreement(checks: Checks) -> str:
     """What the ONNX file was found to do."""
     if not checks.parity_ok:
         return f"the ONNX file differs from the network by {checks.parity_error:.1e}"
-    if not checks.accuracy_ok:
+    if not checks.quality_ok:
         return "the ONNX file scores less than the network"
     return f"the ONNX file agrees (largest difference {checks.parity_error:.1e})"
 
@@ -70,13 +71,13 @@ def _size(after: int, before: int) -> str:
     return f"not smaller ({change})"
 
 
-def _accuracy(after: Accuracy, before: Accuracy) -> str:
-    parts = [f"validation {text.percent(before.validation)} → {text.percent(after.validation)}"]
+def _quality(after: Quality, before: Quality) -> str:
+    parts = [f"validation {before.show('validation')} → {after.show('validation')}"]
     if after.test is not None and before.test is not None:
-        parts.append(f"test {text.percent(before.test)} → {text.percent(after.test)}")
+        parts.append(f"test {before.show('test')} → {after.show('test')}")
     if after.onnx is not None:
-        parts.append(f"test on ONNX Runtime {text.percent(after.onnx)}")
-    return f"accuracy: {', '.join(parts)}"
+        parts.append(f"test on ONNX Runtime {after.show('onnx')}")
+    return f"{after.metric}: {', '.join(parts)}"
 
 
 def _as_sentence(reason: str, capital: bool = True) -> str:

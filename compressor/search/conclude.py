@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compressor.apart import apart
 from compressor.data.dataset import Split
-from compressor.engine.candidate import Accuracy, Latency
+from compressor.engine.candidate import Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
 from compressor.engine.trial import read_candidate
@@ -25,6 +25,7 @@ from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate, Checks, Result, Verdict
 from compressor.search.verdict import cautions, judge
 from compressor.stored import content
+from compressor.task import Quality
 
 
 def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
@@ -85,14 +86,14 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
         except Exception as error:  # a plugin's leaf may raise anything; the other finalists are judged without it
             failed.append(f"{candidate.digest} could not be measured for good: {one_line(error)}")
             observer.notify(Note(failed[-1]))
-    ranked = best_first(measured, baseline.metrics, recipe.constraints, len(prepared.data.validation))
+    ranked = best_first(measured, baseline.metrics, recipe.constraints)
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
     best = ranked[0] if ranked else None
     nothing = Verdict(False, tuple(failed)) if best is None and failed else None
     return Result(
         verdict=replace(
             nothing or judge(best, baseline, recipe.constraints, ledger.outcomes()),
-            cautions=tuple(cautions(baseline, recipe.constraints, prepared.data.validation.labels, test.labels)),
+            cautions=tuple(cautions(baseline, recipe.constraints, prepared.data, test)),
         ),
         baseline=baseline,
         best=best,
@@ -105,7 +106,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
     )
 
 
-def publish(prepared: Prepared, result: Result, controls: Mapping[str, Accuracy]) -> Result:
+def publish(prepared: Prepared, result: Result, controls: Mapping[str, Quality]) -> Result:
     """Write ``best/`` and ``result.json``; returns the result as written."""
     result = replace(result, controls=dict(controls))
     if result.best is None:
@@ -119,11 +120,11 @@ def publish(prepared: Prepared, result: Result, controls: Mapping[str, Accuracy]
 def _sound(candidate: Candidate, baseline: Candidate, prepared: Prepared) -> bool:
     """Whether ONNX Runtime computes what torch computes, and the limits hold for the final figures too.
 
-    Selection looks at validation accuracy alone; the test split decides nothing but whether the file is right.
+    Selection looks at validation quality alone; the test split decides nothing but whether the file is right.
     """
     checks = candidate.checks
     excess = prepared.recipe.constraints.excess(candidate.metrics, baseline.metrics)
-    return checks is not None and checks.parity_ok and checks.accuracy_ok and all(e <= 0 for e in excess.values())
+    return checks is not None and checks.parity_ok and checks.quality_ok and all(e <= 0 for e in excess.values())
 
 
 def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Observer) -> Final:
@@ -173,12 +174,12 @@ def _candidate(candidate: Candidate, final: Final) -> Candidate:
         params=metrics.params,
         size_bytes=metrics.size_bytes,
         macs=metrics.macs,
-        accuracy=metrics.accuracy,
+        quality=metrics.quality,
         latency=metrics.latency,
         checks=Checks(
             parity_error=final.parity_error,
             parity_ok=final.parity_ok,
-            accuracy_ok=final.accuracy_ok,
+            quality_ok=final.quality_ok,
             cross_check=final.cross_check,
             wall_us=final.wall_us,
             wall_p90_us=final.wall_p90_us,

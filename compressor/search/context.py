@@ -17,6 +17,7 @@ from compressor.evidence import Evidence
 from compressor.recipe.model import Recipe
 from compressor.registry import load
 from compressor.search.run_folder import RunFolder
+from compressor.task import make_task
 
 
 @dataclass(frozen=True)
@@ -48,4 +49,6 @@ def context(run: str) -> Context:
     for _, use in uses_of(recipe.phases):
         with suppress(PluginError):
             load(use.name)
-    return Context(folder, recipe, load_baseline(folder.baseline), load_data(recipe.data, check=False))
+    return Context(
+        folder, recipe, load_baseline(folder.baseline), load_data(recipe.data, make_task(recipe.task), check=False)
+    )

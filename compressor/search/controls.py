@@ -10,7 +10,6 @@ from pathlib import Path
 
 from compressor.apart import apart
 from compressor.engine.apply import apply_edit
-from compressor.engine.candidate import Accuracy
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.trial import clear
 from compressor.errors import CompressorError, Refusal
@@ -25,6 +24,7 @@ from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate
+from compressor.task import Quality
 from compressor.train.spec import Distillation
 
 DRAWS = 8
@@ -33,8 +33,8 @@ DRAWS = 8
 
 def run_controls(
     prepared: Prepared, best: Candidate, executor: Executor, observer: Observer, clock: Clock
-) -> Iterator[tuple[str, Accuracy]]:
-    """Every control arm the recipe asks for, by name, with its validation accuracy. Finished ones are not run again.
+) -> Iterator[tuple[str, Quality]]:
+    """Every control arm the recipe asks for, by name, with its validation quality. Finished ones are not run again.
 
     An arm that fails, on whosever account, is named and left out: the candidate has been judged without it.
     """
@@ -63,7 +63,7 @@ def run_controls(
         if outcome.metrics is None:
             observer.notify(Note(f"control {name} gave nothing: {outcome.reason}"))
             continue
-        yield name, outcome.metrics.accuracy
+        yield name, outcome.metrics.quality
 
 
 def _arms(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, Callable[[], TrialSpec | None]]]:

@@ -1,7 +1,7 @@
 """The Pareto front, and which of it is best.
 
 A candidate dominates another when it is no worse in every objective and better in one. Among the front the best is, in
-this order of importance: accuracy within its limit; smaller and not slower than the baseline; accuracy within the limit
+this order of importance: quality within its limit; smaller and not slower than the baseline; quality within the limit
 by one standard error to spare (Breiman et al. 1984), so that it also holds on samples the search has not seen; then the
 smallest product of size and time.
 """
@@ -14,20 +14,19 @@ from collections.abc import Sequence
 from compressor.engine.candidate import Constraints, Metrics
 from compressor.recipe.model import Objective
 from compressor.search.result import Candidate
+from compressor.task import Quality, drop
 
-USUAL_DROP = 0.01
-"""The accuracy drop that is held against a candidate where the recipe sets no limit."""
 NOT_SLOWER = 0.98
 """A speed-up whose 95 % interval begins above this counts as not slower."""
 
 
 def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> tuple[float, ...]:
-    """One number per objective, less is better: error rate, log size ratio, log time ratio.
+    """One number per objective, less is better: regret, log size ratio, log time ratio.
 
     A figure that is no number, or no size or time, is infinitely bad.
     """
     numbers = {
-        "accuracy": 1.0 - metrics.accuracy.validation,
+        "quality": metrics.quality.regret,
         "size": _log_ratio(metrics.size_bytes, baseline.size_bytes),
         "latency": _log_ratio(1.0, metrics.latency.speedup),
     }
@@ -66,26 +65,25 @@ def pareto_front(
     return [candidates[index] for index in non_dominated(points)]
 
 
-def allowed_drop(constraints: Constraints) -> float:
-    """The accuracy drop that is acceptable."""
-    return USUAL_DROP if constraints.max_accuracy_drop is None else constraints.max_accuracy_drop
+def allowed_drop(constraints: Constraints, baseline: Quality) -> float:
+    """By how much a candidate may be worse: what the recipe says, else what usually may be lost."""
+    if constraints.max_drop is not None:
+        return constraints.max_drop
+    return baseline.measured.usual_drop(baseline.validation)
 
 
-def best_first(
-    candidates: Sequence[Candidate], baseline: Metrics, constraints: Constraints, samples: int
-) -> list[Candidate]:
-    """Candidates from the best to the worst by the rule above; ``samples`` is the size of the validation split."""
-    accuracy = baseline.accuracy.validation
-    error = math.sqrt(accuracy * (1.0 - accuracy) / max(samples, 1))
-    limit = allowed_drop(constraints)
+def best_first(candidates: Sequence[Candidate], baseline: Metrics, constraints: Constraints) -> list[Candidate]:
+    """Candidates from the best to the worst by the rule above."""
+    error = baseline.quality.error or 0.0
+    limit = allowed_drop(constraints, baseline.quality)
 
     def rank(candidate: Candidate) -> tuple[float, bool, bool, float]:
-        drop = accuracy - candidate.accuracy.validation
-        excess = 0.0 if drop <= limit else _or_worst(drop - limit)
+        lost = drop(baseline.quality, candidate.quality)
+        excess = 0.0 if lost <= limit else _or_worst(lost - limit)
         gain = candidate.size_bytes < baseline.size_bytes and candidate.latency.low > NOT_SLOWER
         speedup = candidate.latency.speedup
         product = candidate.size_bytes / baseline.size_bytes / speedup if speedup > 0 else math.inf
-        return excess, not gain, not drop <= limit - error, _or_worst(product)
+        return excess, not gain, not lost <= limit - error, _or_worst(product)
 
     return sorted(candidates, key=rank)
 

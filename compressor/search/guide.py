@@ -6,7 +6,6 @@ surrogate  plans are looked at untrained, and a model of the answers proposes
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
@@ -14,7 +13,6 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, Refusal, TrialError, WorkerLost
 from compressor.search.clock import Clock
-from compressor.search.front import USUAL_DROP
 from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
 from compressor.search.questions import LookedAt, Resolved
@@ -65,12 +63,12 @@ class Modelled:
         self._space, self._planner, self._stopped = prepared.space, planner, stopped
         self._slots = prepared.recipe.search.jobs
         self._looks = Looks(prepared.run.looks, self._look)
-        recipe = prepared.recipe
+        recipe, quality = prepared.recipe, prepared.baseline.metrics.quality
         self._proposer = Proposer(
             self._looks,
             Encoding(prepared.space.parameters),
             Scale(prepared.baseline.metrics, _noise(prepared)),
-            reference_point(recipe.constraints, USUAL_DROP),
+            reference_point(recipe.constraints, quality.measured.usual_drop(quality.validation)),
             seeds=[values for _, values in automatic_seeds(prepared.space)],
             seed=recipe.search.seed,
             patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials),
@@ -108,5 +106,6 @@ class Modelled:
 
 def _noise(prepared: Prepared) -> float:
     """Standard error of the baseline's quality on the validation split."""
-    share = prepared.baseline.metrics.accuracy.validation
-    return math.sqrt(max(share * (1 - share), 0.01) / max(len(prepared.data.validation), 1))
+    quality = prepared.baseline.metrics.quality
+    least = 0.1 * quality.measured.usual_drop(quality.validation)
+    return max(quality.error or 0.0, least, 1e-12)

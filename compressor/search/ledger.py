@@ -98,7 +98,7 @@ class Ledger:
         """The Pareto-optimal candidates within the limits, the best first."""
         base, recipe = self._prepared.baseline.metrics, self._prepared.recipe
         front = pareto_front(list(self._within_limits()), base, recipe.objectives)
-        return best_first(front, base, recipe.constraints, len(self._prepared.data.validation))
+        return best_first(front, base, recipe.constraints)
 
     def _within_limits(self) -> Iterator[Candidate]:
         for digest, (number, outcome) in self._outcomes.items():

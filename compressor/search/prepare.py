@@ -24,6 +24,7 @@ from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
 from compressor.search.run_folder import RunFolder
 from compressor.search.sensitivities import sensitivities_of
 from compressor.stored import is_there
+from compressor.task import make_task
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     Raises ``InputError`` where the parts do not fit.
     """
     observer.notify(Stage("data", recipe.data.title))
-    data = load_data(recipe.data)
+    data = load_data(recipe.data, make_task(recipe.task))
     baseline = _baseline(run, recipe, data, observer)
     observer.notify(BaselineMeasured(baseline.metrics))
     ask = surveyor(baseline.network, recipe.limits.plugin_seconds)

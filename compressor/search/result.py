@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from compressor.engine.candidate import Accuracy, Latency, Metrics, StageFigures
+from compressor.engine.candidate import Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
 from compressor.graph.normalisation import Normalisation
 from compressor.probe.result import ProbeResult
 from compressor.stored import Figure, Stored
+from compressor.task import Quality
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Checks:
     parity_error: Figure
     """Largest absolute difference of outputs, ONNX Runtime against torch, relative to the output scale."""
     parity_ok: bool
-    accuracy_ok: bool
+    quality_ok: bool
     """ONNX Runtime scores on the test split what torch scores."""
     cross_check: str
     """Against torch's own exporter: ``agrees``, ``differs: …`` or ``unavailable: …``."""
@@ -48,7 +51,7 @@ class Candidate:
     params: int
     size_bytes: int
     macs: int
-    accuracy: Accuracy
+    quality: Quality
     latency: Latency
     plan: Plan
     digest: str = ""
@@ -63,7 +66,7 @@ class Candidate:
     @property
     def metrics(self) -> Metrics:
         """The figures alone."""
-        return Metrics(self.params, self.size_bytes, self.macs, self.accuracy, self.latency)
+        return Metrics(self.params, self.size_bytes, self.macs, self.quality, self.latency)
 
     @staticmethod
     def of(
@@ -80,7 +83,7 @@ class Candidate:
             metrics.params,
             metrics.size_bytes,
             metrics.macs,
-            metrics.accuracy,
+            metrics.quality,
             metrics.latency,
             plan,
             digest,
@@ -115,10 +118,10 @@ class Result:
     final: bool = True
     """False while the test split has not been opened: the search was interrupted, and the figures are preliminary."""
     trials: Counts = field(default_factory=Counts)
-    controls: Mapping[str, Accuracy] = field(default_factory=dict)
+    controls: Mapping[str, Quality] = field(default_factory=dict)
     """Control arms of the best candidate, by name."""
     samples: Mapping[str, int] = field(default_factory=dict)
-    """Images behind the accuracies, by split."""
+    """Samples behind the qualities, by split."""
     seconds: Figure = 0.0
     """Wall-clock time of the last session of the run."""
     normalisation: Normalisation | None = None
@@ -129,4 +132,38 @@ class Result:
     """What the network that was compressed is not that its source was, in plain sentences."""
 
 
-RESULT: Stored[Result] = Stored(Result)
+class _ResultFile(Stored[Result]):
+    """Quality stands there under the metric's own name as well: programs read ``accuracy``."""
+
+    def plain(self, value: Result) -> Any:
+        return _with_aliases(super().plain(value))
+
+    def to_json(self, value: Result) -> bytes:
+        return json.dumps(self.plain(value), indent=1).encode()
+
+    def from_json(self, text: str | bytes) -> Result:
+        return _BARE.from_json(json.dumps(_without_aliases(json.loads(text))))
+
+
+def _with_aliases(plain: Any) -> Any:
+    return _each_table(plain, lambda table, name: {**table, name: table["quality"]})
+
+
+def _without_aliases(plain: Any) -> Any:
+    return _each_table(plain, lambda table, name: {key: value for key, value in table.items() if key != name})
+
+
+def _each_table(plain: Any, change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Any:
+    """``plain`` with every table that holds a quality changed, knowing the metric's name."""
+    if isinstance(plain, list):
+        return [_each_table(entry, change) for entry in plain]
+    if not isinstance(plain, dict):
+        return plain
+    table = {key: _each_table(value, change) for key, value in plain.items()}
+    quality = table.get("quality")
+    name = quality.get("metric") if isinstance(quality, dict) else None
+    return change(table, name) if isinstance(name, str) and name else table
+
+
+_BARE: Stored[Result] = Stored(Result)
+RESULT: Stored[Result] = _ResultFile(Result)

@@ -28,6 +28,7 @@ from compressor.knobs import Choice, FloatRange, IntRange, Value
 from compressor.recipe.model import Recipe, Sampler
 from compressor.search.front import objective_values
 from compressor.search.storage import is_damaged, open_storage, set_aside, storage_errors
+from compressor.task import drop
 
 NAME = "compressor"
 """What the study is called in its file."""
@@ -74,7 +75,7 @@ class Study:
             self._study = optuna.create_study(
                 study_name=NAME,
                 storage=self._storage,
-                directions=["maximize" if name == "accuracy" else "minimize" for name in self._objectives],
+                directions=["minimize" for _ in self._objectives],
                 load_if_exists=True,
             )
             self._begun = sum(record.notes.get("status") != "interrupted" for record in self.records())
@@ -176,10 +177,7 @@ class Study:
     def _tell_values(self, number: int, metrics: Metrics, baseline: Metrics, constraints: Mapping[str, float]) -> None:
         self._constrain(number, constraints)
         values = objective_values(metrics, baseline, self._objectives)
-        told = [
-            1.0 - value if name == "accuracy" else value for name, value in zip(self._objectives, values, strict=True)
-        ]
-        self._end(number, told)
+        self._end(number, list(values))
 
     def _end(self, number: int, values: list[float] | None = None, state: TrialState | None = None) -> None:
         self._study.tell(number, values, state=state, skip_if_finished=True)
@@ -240,9 +238,9 @@ def _notes(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _stopped_by(outcome: Outcome, baseline: Metrics) -> float:
-    """The ``plan`` constraint; for a plan stopped by a gate, by how much accuracy had dropped."""
+    """The ``plan`` constraint; for a plan stopped by a gate, by how much quality had dropped."""
     if outcome.status != "stopped":
         return -1.0
     if outcome.metrics is None:
         return 1.0
-    return max(baseline.accuracy.validation - outcome.metrics.accuracy.validation, 1e-3)
+    return max(drop(baseline.quality, outcome.metrics.quality), 1e-3)

@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from torch import Tensor
-
+from compressor.data.dataset import Data, Split
 from compressor.engine.candidate import Constraints, Outcome, in_units
-from compressor.engine.chance import EVIDENT, chance_of
 from compressor.search.front import NOT_SLOWER, allowed_drop
 from compressor.search.result import Candidate, Verdict
+from compressor.task import Quality, drop
+from compressor.task.paired import EVIDENT, no_better
 
 FASTER = 1.02
 """A speed-up whose 95 % interval begins above this is called one."""
@@ -42,24 +42,27 @@ def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -
     for name, excess in constraints.excess(best.metrics, baseline.metrics).items():
         if not excess <= _ROUNDING:
             limit = f"{name} = {getattr(constraints, name):g}"
-            yield f"the limit {limit} is overstepped by {excess:.3g} ({in_units(name, excess)})"
-    yield from _accuracy_objections(best, baseline, constraints)
+            yield f"the limit {limit} is overstepped by {excess:.3g} ({in_units(name, excess, best.quality.measured)})"
+    yield from _quality_objections(best, baseline, constraints)
     yield from _onnx_objections(best)
 
 
-def _accuracy_objections(best: Candidate, baseline: Candidate, constraints: Constraints) -> Iterator[str]:
+def _quality_objections(best: Candidate, baseline: Candidate, constraints: Constraints) -> Iterator[str]:
     """The limit holds for unseen samples too, on the ONNX files themselves."""
-    limit = allowed_drop(constraints)
-    if baseline.accuracy.onnx is None or best.accuracy.onnx is None:
-        yield "the test accuracy in ONNX Runtime is not known"
-    elif not (drop := baseline.accuracy.onnx - best.accuracy.onnx) <= limit + _ROUNDING:
+    before, after, metric = baseline.quality, best.quality, baseline.quality.measured
+    limit = allowed_drop(constraints, before)
+    if before.onnx is None or after.onnx is None:
+        yield f"the test {metric.name} in ONNX Runtime is not known"
+    elif not (lost := metric.drop(before.onnx, after.onnx)) <= limit + _ROUNDING:
         yield (
-            f"test accuracy in ONNX Runtime fell by {100 * drop:.2f} points "
-            f"({_percent(baseline.accuracy.onnx)} to {_percent(best.accuracy.onnx)}), {100 * limit:g} are allowed"
+            f"test {metric.name} in ONNX Runtime is worse by {metric.difference(lost)} "
+            f"({before.show('onnx')} to {after.show('onnx')}), {metric.difference(limit)} are allowed"
         )
-    held = baseline.accuracy.validation - best.accuracy.validation <= limit
-    if constraints.max_accuracy_drop is None and not held:
-        yield f"validation accuracy fell by more than {100 * limit:g} points, and the recipe sets no other limit"
+    if constraints.max_drop is None and not drop(before, after) <= limit:
+        yield (
+            f"validation {metric.name} is worse by more than {metric.difference(limit)}, and the recipe sets no other "
+            "limit"
+        )
 
 
 def _onnx_objections(best: Candidate) -> Iterator[str]:
@@ -68,10 +71,10 @@ def _onnx_objections(best: Candidate) -> Iterator[str]:
         return
     if not best.checks.parity_ok:
         yield f"ONNX Runtime computes something else than torch (relative error {best.checks.parity_error:.2g})"
-    if not best.checks.accuracy_ok:
+    if not best.checks.quality_ok:
         yield (
-            f"accuracy did not hold in ONNX Runtime: {_percent(best.accuracy.onnx)}, "
-            f"in torch {_percent(best.accuracy.test)}"
+            f"{best.quality.metric} did not hold in ONNX Runtime: {best.quality.show('onnx')}, "
+            f"in torch {best.quality.show('test')}"
         )
     if best.checks.cross_check.startswith("differs"):
         yield f"torch's own ONNX exporter gives a network that {best.checks.cross_check}"
@@ -82,38 +85,46 @@ def gains(best: Candidate, baseline: Candidate) -> Iterator[str]:
     yield f"{baseline.size_bytes / best.size_bytes:.1f}× smaller: {best.size_bytes:,} bytes of {baseline.size_bytes:,}"
     interval = f"{best.latency.speedup:.2f}× ({best.latency.low:.2f} to {best.latency.high:.2f})"
     yield f"faster: {interval}" if best.latency.low > FASTER else f"as fast: {interval}"
-    yield f"test accuracy in ONNX Runtime {_percent(best.accuracy.onnx)}, before {_percent(baseline.accuracy.onnx)}"
+    before, after = baseline.quality.show("onnx"), best.quality.show("onnx")
+    yield f"test {best.quality.metric} in ONNX Runtime {after}, before {before}"
 
 
-def cautions(baseline: Candidate, constraints: Constraints, validation: Tensor, test: Tensor) -> Iterator[str]:
-    """What makes the verdict less certain than it sounds; ``validation``, ``test``: labels ``(N,)`` of the splits."""
-    accuracy, limit = baseline.accuracy.validation, abs(allowed_drop(constraints))
-    chance = chance_of(validation)
-    if chance.holds(accuracy):
+def cautions(baseline: Candidate, constraints: Constraints, data: Data, test: Split) -> Iterator[str]:
+    """What makes the verdict less certain than it sounds."""
+    quality, metric = baseline.quality, baseline.quality.measured
+    limit = abs(allowed_drop(constraints, quality))
+    guess = data.task.guess(data, data.validation)
+    if guess is not None and no_better(metric, quality.validation, guess):
         yield (
-            f"the baseline itself is no better than chance: {_percent(accuracy)} on validation images, of which "
-            f"{_percent(chance.share)} are of one class; what keeps its accuracy keeps nothing"
+            f"the baseline itself is no better than chance: {metric.name} {quality.show('validation')} on validation "
+            f"data, where {guess.about} has {metric.text(guess.value)}; what keeps its quality keeps nothing"
         )
         return
-    tested = baseline.accuracy.test
-    if tested is not None and _apart(accuracy, len(validation), tested, len(test)):
+    if _apart(quality):
         yield (
-            f"the baseline is right for {_percent(accuracy)} of the validation images and {_percent(tested)} of the "
-            "test images: was it trained on the validation images? Then they tell little; give it others"
+            f"the baseline has a {metric.name} of {quality.show('validation')} on validation data and of "
+            f"{quality.show('test')} on test data: was it trained on the validation samples? Then they tell little; "
+            "give it others"
         )
-    for name, labels, share in (("validation", validation, accuracy), ("test", test, baseline.accuracy.onnx)):
-        error = math.sqrt(2 * (share or 0.0) * (1 - (share or 0.0)) / len(labels))
-        if error > limit > 0:
+    for name, split, error in (
+        ("validation", data.validation, quality.error),
+        ("test", test, quality.test_error),
+    ):
+        spread = math.sqrt(2) * (error or 0.0)
+        if spread > limit > 0:
             yield (
-                f"the {name} split is too small for its limit: with {len(labels):,} images the difference of two "
-                f"accuracies has a standard error of up to {100 * error:.1f} points, and {100 * limit:g} are allowed"
+                f"the {name} split is too small for its limit: with {len(split):,} samples the difference of two "
+                f"results has a standard error of up to {metric.difference(spread)}, and {metric.difference(limit)} "
+                "are allowed"
             )
 
 
-def _apart(high: float, many: int, low: float, few: int) -> bool:
-    """Whether ``high`` of ``many`` samples exceeds ``low`` of ``few`` others by more than chance explains."""
-    error = math.sqrt(high * (1 - high) / many + low * (1 - low) / few)
-    return high - low > max(EVIDENT * error, _ROUNDING)
+def _apart(quality: Quality) -> bool:
+    """Whether the validation figure is better than the test figure by more than chance explains."""
+    if quality.test is None or quality.error is None or quality.test_error is None:
+        return False
+    lost = quality.measured.drop(quality.validation, quality.test)
+    return lost > max(EVIDENT * math.hypot(quality.error, quality.test_error), _ROUNDING)
 
 
 def why_nothing(outcomes: Iterable[Outcome]) -> str:
@@ -134,7 +145,3 @@ def why_nothing(outcomes: Iterable[Outcome]) -> str:
         reason, count = failures.most_common(1)[0]
         return f"no candidate: {count} of {total} trials ended early, most often with: {reason}"
     return "no candidate: no trial was finished"
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{100 * share:.2f} %"

@@ -87,7 +87,7 @@ def _scratch(spec: TrialSpec) -> Outcome:
     score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
     metrics = read_candidate(Path(spec.source)).metrics
     if metrics is not None:
-        metrics = replace(metrics, accuracy=replace(metrics.accuracy, validation=score.accuracy))
+        metrics = replace(metrics, quality=replace(metrics.quality, validation=score.quality, error=None))
     outcome = Outcome("complete", metrics)
     OUTCOME.write(Path(spec.folder) / "outcome.json", outcome)
     return outcome

@@ -119,7 +119,7 @@ def train_step(network: Network, evidence: Evidence) -> None:
         network.train()
         optimizer = torch.optim.SGD(network.module.parameters(), lr=0.01)
         inputs, target = evidence.batches[0]
-        evidence.loss(network(inputs), target).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(evidence.loss(network(inputs), target))
         optimizer.step()
         with torch.no_grad():
             for parameter in network.module.parameters():

@@ -156,7 +156,7 @@ def _without_gradient(moved: Network, case: Case) -> dict[str, str]:
     moved.module.zero_grad()
     inputs, target = case.evidence.batches[-1]
     with seeded():
-        case.evidence.loss(moved(inputs), target).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(case.evidence.loss(moved(inputs), target))
     problems = {}
     for name, parameter in moved.module.named_parameters():
         if not parameter.requires_grad:

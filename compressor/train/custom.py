@@ -66,9 +66,9 @@ def _measured(network: Network, data: Data, seconds: float) -> History:
         epoch=1,
         epochs=1,
         train_loss=train.loss,
-        train_accuracy=train.accuracy,
+        train_quality=train.quality,
         validation_loss=validation.loss,
-        validation_accuracy=validation.accuracy,
+        validation_quality=validation.quality,
         lr=0.0,
         seconds=seconds,
     )

@@ -1,7 +1,7 @@
-"""Learning from a teacher: softened logits, and the values of leaves that teacher and student share.
+"""Learning from a teacher: its answers, and the values of leaves that teacher and student share.
 
-Logits (Hinton et al., arXiv:1503.02531): T² · KL(softmax(t/T) ‖ softmax(s/T)), mean over the batch.
-Features: mean over the shared leaves of ½ · mean((s − t)²) / mean(t²).
+What the answers lose is the task's to say (``Task.distil``). Features: mean over the shared leaves of
+½ · mean((s − t)²) / mean(t²).
 """
 
 from __future__ import annotations
@@ -16,18 +16,12 @@ from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from compressor.errors import TrialError
+from compressor.graph.nested import Nested, first, map_tensors, rows
 from compressor.graph.network import Network
+from compressor.task import Task
 from compressor.train.batches import TrainingBatch
 from compressor.train.precision import autocast
 from compressor.train.spec import Distillation, Precision
-
-
-def softened_divergence(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² · KL between softened logits ``(N, K)``, mean over the batch."""
-    soft_student = F.log_softmax(student / temperature, dim=1)
-    soft_teacher = F.log_softmax(teacher / temperature, dim=1)
-    divergence = F.kl_div(soft_student, soft_teacher, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
 
 
 def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
@@ -86,14 +80,16 @@ class Distiller:
         self,
         student: Network,
         teacher: Network,
+        task: Task,
         spec: Distillation,
-        logits: Tensor | None = None,
+        answers: Nested = None,
         precision: Precision = "float32",
     ) -> None:
-        """``logits``: the teacher's answers to all training samples, where they stay the same all the time."""
+        """``answers``: the teacher's outputs for all training samples, where they stay the same all the time."""
         self._precision: Precision = precision
         self._spec = spec
-        self._logits = logits
+        self._ours_said, self._theirs_said = task.fitted(student), task.fitted(teacher)
+        self._answers = answers
         self._teacher = teacher.fork().eval().to(student.device)
         self._paths = shared_leaves(student, teacher) if spec.features else []
         if spec.features and not self._paths:
@@ -101,18 +97,22 @@ class Distiller:
         self._ours = _Recorder(student, self._paths, gradients=True)
         self._theirs = _Recorder(self._teacher, self._paths, gradients=False)
 
-    def loss(self, batch: TrainingBatch, logits: Tensor) -> Tensor:
-        """The weighted terms for the student's ``logits`` on ``batch``, right after its forward pass."""
-        ours = self._ours.take()
-        if self._logits is not None and batch.indices is not None:
-            answers = self._logits[batch.indices.to(self._logits.device)]
+    def loss(self, batch: TrainingBatch, outputs: Nested) -> Tensor:
+        """The weighted terms for the student's ``outputs`` on ``batch``, right after its forward pass."""
+        ours, device = self._ours.take(), first(outputs).device
+        if self._answers is not None and batch.indices is not None:
+            answers = rows(self._answers, batch.indices.to(device))
         else:
-            with torch.no_grad(), autocast(logits.device, self._precision):
-                answers = self._teacher.logits(batch.inputs).float()
+            with torch.no_grad(), autocast(device, self._precision):
+                answers = map_tensors(Tensor.float, self._teacher(batch.inputs))
         theirs = self._theirs.take()
-        total = torch.zeros((), device=logits.device)
+        total = torch.zeros((), device=device)
         if self._spec.logits:
-            total = total + self._spec.logits * softened_divergence(logits, answers, self._spec.temperature)
+            said, heard = self._ours_said.plain(outputs), self._theirs_said.plain(answers)
+            lost = self._ours_said.distil(said, heard, self._spec.temperature)
+            if lost is None:
+                raise TrialError("training.distillation.logits: the task does not say what answers lose; use features")
+            total = total + self._spec.logits * lost
         if self._paths:
             pairs = [pair for path in self._paths for pair in zip(ours[path], theirs[path], strict=True)]
             distances = [feature_distance(s.float(), t.float()) for s, t in pairs]

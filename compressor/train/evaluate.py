@@ -1,15 +1,17 @@
-"""Accuracy and loss of a network on a split."""
+"""Quality and loss of a network on a split."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from compressor.data.dataset import Data, Split
 from compressor.errors import DataError
+from compressor.graph.nested import Nested, joined, samples, to_device
 from compressor.graph.network import Network
 
 _BATCH = 128
@@ -18,40 +20,61 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class Score:
-    """Share of right answers (0…1), mean cross entropy per sample (nats), and the number of samples."""
+    """The task's metric, its mean loss per sample, and the number of samples."""
 
-    accuracy: float
+    quality: float
     loss: float
     count: int
+    error: float | None = None
+    """Standard error of ``quality``, where it was asked for and can be told."""
 
 
-def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Score:
+def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH, error: bool = False) -> Score:
     """The score of ``network`` in eval mode on a split of ``data``, on the device the network is on.
 
-    The network is left in the mode it was in. Raises ``DataError`` for an empty split.
+    ``error``: with the standard error, which some metrics take long for. The network is left in the mode it was in.
+    Raises ``DataError`` for an empty split.
     """
     if len(split) == 0:
         raise DataError(f"{data.name}: nothing to evaluate on, the split is empty")
-    was_training = network.module.training
+    was_training, device = network.module.training, network.device
     network.eval()
-    device = network.device
-    right, loss = torch.zeros((), device=device), torch.zeros((), device=device, dtype=torch.float64)
+    task = data.task.fitted(network)
+    meter, loss, count = task.meter(), torch.zeros((), device=device, dtype=torch.float64), 0
     with torch.inference_mode():
-        for images, labels in split.batches(batch):
-            logits, wanted = network.logits(data.normalised(images.to(device))), labels.to(device)
-            right += (logits.argmax(1) == wanted).sum()
-            loss += F.cross_entropy(logits, wanted, reduction="sum")
+        for inputs, target in split.batches(batch):
+            outputs, wanted = network(data.normalised(to_device(inputs, device))), to_device(target, device)
+            meter.update(outputs, wanted)
+            loss += task.loss(outputs, wanted) * samples(inputs)
+            count += samples(inputs)
     network.train(was_training)
-    return Score(float(right) / len(split), float(loss) / len(split), len(split))
+    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None)
 
 
-def predict(network: Network, data: Data, images: Split | Tensor, *, batch: int = _BATCH) -> Tensor:
-    """Logits ``(N, classes)`` of the network in eval mode for raw images of ``data``, on the network's device."""
-    parts = (part for part, _ in images.batches(batch)) if isinstance(images, Split) else torch.split(images, batch)
-    was_training = network.module.training
+def scores(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Tensor:
+    """How good the network's answer to each sample of the split is, ``(N,)`` on the CPU: more is better."""
+    task = data.task.fitted(network)
+    with torch.inference_mode():
+        found = answers(network, data, split.batches(batch))
+        parts = [task.scores(outputs, target).cpu() for outputs, target in found]
+    return torch.cat(parts)
+
+
+def answers(network: Network, data: Data, batches: Iterable[tuple[Nested, Any]]) -> Iterator[tuple[Nested, Any]]:
+    """``(outputs, target)`` for batches of raw inputs of ``data``, the network in eval mode, on its device."""
+    was_training, device = network.module.training, network.device
     network.eval()
-    device = network.device
-    with torch.no_grad():
-        answers = [network.logits(data.normalised(part.to(device))) for part in parts]
-    network.train(was_training)
-    return torch.cat(answers)
+    try:
+        for inputs, target in batches:
+            with torch.no_grad():
+                yield network(data.normalised(to_device(inputs, device))), to_device(target, device)
+    finally:
+        network.train(was_training)
+
+
+def predict(network: Network, data: Data, split: Split | Tensor, *, batch: int = _BATCH) -> Nested:
+    """The outputs of the network in eval mode for all samples of a split (or raw inputs), as one batch."""
+    batches = (
+        ((part, None) for part in torch.split(split, batch)) if isinstance(split, Tensor) else split.batches(batch)
+    )
+    return joined([outputs for outputs, _ in answers(network, data, batches)])

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
 from compressor.errors import InputError, TrialError
+from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
 from compressor.train.batches import Batches
 from compressor.train.custom import fit_with_function
@@ -22,6 +23,9 @@ from compressor.train.layout import channels_last
 from compressor.train.loop import Loop
 from compressor.train.precision import autocast, usable
 from compressor.train.spec import Augmentation, Precision, TrainingSpec
+
+_MOST_ANSWERS = 1 << 26
+"""Numbers of a teacher's answers that are kept rather than asked for again: 256 MiB."""
 
 
 def fit(
@@ -97,15 +101,22 @@ def _distiller(
     whole_passes = spec.epochs * spec.steps_per_epoch * spec.batch >= len(data.train) if spec.steps_per_epoch else True
     if wanted.once and wanted.features:
         raise InputError("training.distillation.once: features are compared batch by batch; leave it out, or features")
-    constant = wanted.once or (not wanted.features and spec.augmentation == Augmentation() and whole_passes)
+    unchanged = not wanted.features and spec.augmentation == Augmentation() and whole_passes
+    constant = wanted.once or (unchanged and _few_numbers(teacher, len(data.train)))
     answers = _answers(teacher.fork().to(network.device), data, precision) if constant else None
-    return Distiller(network, teacher, wanted, answers, precision)
+    return Distiller(network, teacher, data.task, wanted, answers, precision)
 
 
-def _answers(teacher: Network, data: Data, precision: Precision) -> Tensor:
-    """What the teacher, a copy, says about every training image as it is: logits ``(N, classes)``."""
+def _answers(teacher: Network, data: Data, precision: Precision) -> Nested:
+    """What the teacher, a copy, says about every training sample as it is."""
     with channels_last(teacher, precision), autocast(teacher.device, precision):
-        return predict(teacher, data, data.train).float()
+        return map_tensors(Tensor.float, predict(teacher, data, data.train))
+
+
+def _few_numbers(teacher: Network, count: int) -> bool:
+    """Whether all answers of the teacher are kept without a thought."""
+    outputs = teacher.graph.output_node().all_input_nodes
+    return count * sum(math.prod(teacher.shape(node)) for node in outputs) <= _MOST_ANSWERS
 
 
 def _check(spec: TrainingSpec) -> None:

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch. Losses in nats per sample, accuracies 0…1; training figures are running means in training mode."""
+    """One epoch. Losses are means per sample, qualities values of the task's metric; training figures are running means
+    in training mode."""
 
     epoch: int
     """Counted from 1."""
     epochs: int
     train_loss: float
     """The loss that was minimised, distillation terms included."""
-    train_accuracy: float
+    train_quality: float
+    """NaN where the metric costs too much to be taken of training batches."""
     validation_loss: float
-    """Plain cross entropy."""
-    validation_accuracy: float
+    """The task's loss, plain."""
+    validation_quality: float
     lr: float
     """Learning rate of the last step."""
     seconds: float
@@ -33,7 +35,7 @@ class History:
 
     epochs: tuple[EpochReport, ...] = ()
     best: EpochReport | None = None
-    """The epoch with the best validation accuracy (lowest validation loss among equals); None when none was run."""
+    """The epoch with the best validation quality (lowest validation loss among equals); None when none was run."""
     stopped: str = ""
     """Why it ended before the last epoch, or did not begin; empty when it ran to the end."""
     device: str = "cpu"

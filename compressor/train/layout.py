@@ -49,8 +49,11 @@ def channels_last(network: Network, precision: Precision) -> Iterator[bool]:
 def laid(values: Tensor) -> Tensor:
     """A copy of ``(N, C, H, W)`` channels last, in the strides too where there is one channel.
 
-    There ``contiguous(memory_format=…)`` changes nothing, and what follows would be contiguous as well.
+    There ``contiguous(memory_format=…)`` changes nothing, and what follows would be contiguous as well. What is no
+    batch of images stays as it is.
     """
+    if values.ndim != 4:
+        return values
     _, channels, height, width = values.shape
     strides = (channels * height * width, 1, width * channels, channels)
     copy = torch.empty_strided(values.shape, strides, dtype=values.dtype, device=values.device)

@@ -13,13 +13,14 @@ from torch import Tensor
 from compressor.data.dataset import Data
 from compressor.errors import TrialError
 from compressor.graph.leaf import Leaf
+from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
+from compressor.task import Metric
 from compressor.train.batches import Batches, TrainingBatch
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import evaluate
 from compressor.train.history import EpochReport, History, Progress
 from compressor.train.layout import laid
-from compressor.train.losses import loss_function
 from compressor.train.optimizers import make_optimizer
 from compressor.train.precision import autocast
 from compressor.train.schedule import Plateau, rate_factor
@@ -31,7 +32,9 @@ _CHECK_EVERY = 25
 
 @dataclass
 class _Best:
-    """The best epoch so far, its weights, and the epochs since accuracy last rose."""
+    """The best epoch so far, its weights, and the epochs since the metric was last bettered."""
+
+    metric: Metric
 
     report: EpochReport | None = None
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -39,15 +42,14 @@ class _Best:
 
     def offer(self, report: EpochReport, network: Network, keep: bool) -> None:
         before = self.report
-        rose = before is None or report.validation_accuracy > before.validation_accuracy
+        rose = before is None or self._rank(report)[0] > self._rank(before)[0]
         self.waited = 0 if rose else self.waited + 1
-        if before is None or _rank(report) > _rank(before):
+        if before is None or self._rank(report) > self._rank(before):
             self.report = report
             self.weights = {k: v.clone() for k, v in network.module.state_dict().items()} if keep else {}
 
-
-def _rank(report: EpochReport) -> tuple[float, float]:
-    return report.validation_accuracy, -report.validation_loss
+    def _rank(self, report: EpochReport) -> tuple[float, float]:
+        return -self.metric.regret(report.validation_quality), -report.validation_loss
 
 
 class Loop:
@@ -72,7 +74,8 @@ class Loop:
         self._channels_last = channels_last
         self._parameters = [p for p in network.module.parameters() if p.requires_grad]
         self._optimizer = make_optimizer(spec, self._parameters)
-        self._loss = loss_function(spec)
+        self._task = data.task.fitted(network)
+        self._loss = self._task.training_loss(spec)
         self._leaves = [module for module in network.module.modules() if isinstance(module, Leaf)]
         self._steps = spec.steps_per_epoch or batches.per_pass
         self._plateau = Plateau()
@@ -82,7 +85,7 @@ class Loop:
     def run(self, progress: Progress | None) -> History:
         """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number."""
         reports: list[EpochReport] = []
-        best, stopped = _Best(), ""
+        best, stopped = _Best(self._task.metric), ""
         for epoch in range(1, self._spec.epochs + 1):
             report = self._epoch(epoch)
             reports.append(report)
@@ -92,7 +95,7 @@ class Loop:
             if self._spec.schedule == "plateau":
                 self._plateau.update(report.validation_loss)
             if self._spec.patience and best.waited >= self._spec.patience and epoch < self._spec.epochs:
-                stopped = f"no better validation accuracy for {best.waited} epochs"
+                stopped = f"no better validation {self._task.metric.name} for {best.waited} epochs"
                 break
         if best.weights and best.report is not reports[-1]:
             self._network.module.load_state_dict(best.weights)
@@ -103,14 +106,15 @@ class Loop:
         started = time.perf_counter()
         self._network.train()
         device = self._network.device
-        loss, right = torch.zeros((), device=device), torch.zeros((), device=device)
+        loss, meter = torch.zeros((), device=device), self._task.meter()
         seen = 0
         for index in range(self._steps):
             batch = self._next_batch()
-            batch_loss, logits = self._train_on(batch)
+            batch_loss, outputs = self._train_on(batch)
             loss += batch_loss * len(batch)
-            right += (logits.argmax(1) == batch.target).sum()
             seen += len(batch)
+            if self._task.metered_in_training:
+                meter.update(outputs, batch.target)
             if index % _CHECK_EVERY == 0 or index == self._steps - 1:
                 self._check(float(loss), f"step {index + 1} of epoch {epoch}")
         score = evaluate(self._network, self._data, self._data.validation)
@@ -119,26 +123,26 @@ class Loop:
             epoch=epoch,
             epochs=self._spec.epochs,
             train_loss=float(loss) / seen,
-            train_accuracy=float(right) / seen,
+            train_quality=meter.value(),
             validation_loss=score.loss,
-            validation_accuracy=score.accuracy,
+            validation_quality=score.quality,
             lr=self._rate,
             seconds=time.perf_counter() - started,
         )
 
     def _next_batch(self) -> TrainingBatch:
         batch = next(self._stream)
-        return replace(batch, inputs=laid(batch.inputs)) if self._channels_last else batch
+        return replace(batch, inputs=map_tensors(laid, batch.inputs)) if self._channels_last else batch
 
-    def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Tensor]:
-        """One optimizer step; the loss and the logits it was computed from, detached."""
+    def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Nested]:
+        """One optimizer step; the loss and the outputs it was computed from, detached."""
         self._set_rate()
         with autocast(self._network.device, self._precision):
-            logits = self._network.logits(batch.inputs)
-        logits = logits.float()
-        loss = self._loss(logits, batch.target)
+            outputs = self._network(batch.inputs)
+        outputs = map_tensors(Tensor.float, outputs)
+        loss = self._loss(outputs, batch.target)
         if self._distiller is not None:
-            loss = loss + self._distiller.loss(batch, logits)
+            loss = loss + self._distiller.loss(batch, outputs)
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         if self._spec.clip_norm:
@@ -147,7 +151,7 @@ class Loop:
         for leaf in self._leaves:
             leaf.after_step()
         self._step += 1
-        return loss.detach(), logits.detach()
+        return loss.detach(), map_tensors(Tensor.detach, outputs)
 
     def _set_rate(self) -> None:
         factor = rate_factor(self._spec, self._step, self._steps * self._spec.epochs)

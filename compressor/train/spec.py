@@ -10,9 +10,10 @@ Precision = Literal["float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class Distillation:
-    """Learning from the baseline as teacher, beside the labels.
+    """Learning from the baseline as teacher, beside the targets.
 
-    ``logits``: weight of the softened Kullback-Leibler term (Hinton et al., arXiv:1503.02531); ``features``: weight of
+    ``logits``: weight of what the task says that answers lose against the teacher's, for classification the softened
+    Kullback-Leibler term (Hinton et al., arXiv:1503.02531); ``features``: weight of
     ½·mean((student − teacher)²) over leaves that both networks have under the same path and with the same shape, each
     divided by the teacher's mean square.
     """
@@ -55,15 +56,16 @@ class TrainingSpec:
     schedule: Literal["constant", "cosine", "one-cycle", "step", "plateau"] = "constant"
     warmup: float = 0.0
     """Share of all steps with linearly rising learning rate (cosine only)."""
-    loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    loss: Literal["task", "cross-entropy", "focal"] = "task"
+    """``task``: the task's own, which for classification is cross entropy. ``focal`` is for classification alone."""
     focal_gamma: float = 0.5
     label_smoothing: float = 0.0
     clip_norm: float = 0.0
     """Largest gradient norm; 0 means no clipping."""
     patience: int = 0
-    """Stop after this many epochs without a better validation accuracy and restore the best; 0 means never."""
+    """Stop after this many epochs without a better validation quality and restore the best; 0 means never."""
     restore_best: bool = True
-    """End with the weights of the epoch with the best validation accuracy."""
+    """End with the weights of the epoch with the best validation quality."""
     steps_per_epoch: int = 0
     """Optimizer steps that make one epoch; 0 means one pass over the data."""
     precision: Precision = "float32"

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from qualities import accuracy_of
 from rich.console import Console
 from sample_run import HOSTILE
 
@@ -13,7 +14,7 @@ from compressor.cli.display import _Lines, observer, picture, time_left
 from compressor.cli.events import ending, sentence
 from compressor.cli.output import plain_console
 from compressor.cli.watch import Watch
-from compressor.engine.candidate import Accuracy, Latency, Metrics, Outcome
+from compressor.engine.candidate import Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.probe.arms import Arm, ArmScore
 from compressor.probe.result import judge_probe
@@ -36,8 +37,8 @@ from compressor.search.observer import (
 )
 from compressor.search.result import Candidate
 
-BASE = Metrics(107_786, 432_422, 692_968, Accuracy(0.9), Latency(23.4))
-SMALL = Metrics(107_000, 52_000, 692_968, Accuracy(0.895), Latency(20.0, 1.17, 1.15, 1.19))
+BASE = Metrics(107_786, 432_422, 692_968, accuracy_of(0.9), Latency(23.4))
+SMALL = Metrics(107_000, 52_000, 692_968, accuracy_of(0.895), Latency(20.0, 1.17, 1.15, 1.19))
 CANDIDATE = Candidate.of(SMALL, Plan((Phase("p", (Edit("binarize", "fc1"), Edit("binarize", "fc2"))),)), trial=0)
 
 
@@ -148,7 +149,7 @@ def test_ended_trials_leave_the_picture() -> None:
     ("outcome", "words"),
     [
         (Outcome("complete", SMALL), "complete: validation 89.50 %, 50.8 KiB (8.32× smaller), speed 1.17×"),
-        (Outcome("complete", SMALL, {"max_accuracy_drop": 0.01}), "misses max_accuracy_drop"),
+        (Outcome("complete", SMALL, {"max_drop": 0.01}), "misses max_drop"),
         (Outcome("screened", SMALL, {"max_size": 0.1}, "size"), "screened before training: size"),
         (Outcome("stopped", SMALL, reason="gate"), "stopped: gate"),
         (Outcome("failed", reason="Refusal: no"), "failed: Refusal: no"),

@@ -26,7 +26,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BUDGET = {
     "train": "--limit 300 --epochs 1 --fallback --force",
     "optimize": "--trials 1 --allow-untrained --set data.limit=300 --set data.fallback=true --set training.epochs=1 "
-    "--set constraints.max_accuracy_drop=0.99",
+    "--set constraints.max_drop=0.99",
 }
 """What is added to a command so that it takes seconds."""
 

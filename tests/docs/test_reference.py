@@ -37,9 +37,7 @@ def test_the_pages_are_those_that_the_code_gives(pages: dict[str, str]) -> None:
 
 def test_every_option_key_and_error_is_there(pages: dict[str, str]) -> None:
     assert {"`--recipe`, `-r` `R`", "## compressor plugins check"} <= set(_parts(pages["commands.md"]))
-    assert {"`max_accuracy_drop`", "## `[[phases.plugins]]`", "## `[training.distillation]`"} <= set(
-        _parts(pages["recipe.md"])
-    )
+    assert {"`max_drop`", "## `[[phases.plugins]]`", "## `[training.distillation]`"} <= set(_parts(pages["recipe.md"]))
     assert {"## layer-removal", "`shortlist`"} <= set(_parts(pages["plugins.md"]))
     assert all(f"`{error.__name__}`" in pages["errors.md"] for error in CompressorError.__subclasses__())
 

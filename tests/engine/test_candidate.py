@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from qualities import accuracy_of
 
-from compressor.engine.candidate import Accuracy, Constraints, Latency, Metrics
+from compressor.engine.candidate import Constraints, Latency, Metrics
 
-BASELINE = Metrics(1000, 4000, 50_000, Accuracy(0.9), Latency(20.0))
+BASELINE = Metrics(1000, 4000, 50_000, accuracy_of(0.9), Latency(20.0))
 
 
 def candidate(size: int = 2000, speedup: float = 1.25, accuracy: float = 0.88) -> Metrics:
-    return Metrics(500, size, 25_000, Accuracy(accuracy), Latency(16.0, speedup, speedup - 0.01, speedup + 0.01))
+    return Metrics(500, size, 25_000, accuracy_of(accuracy), Latency(16.0, speedup, speedup - 0.01, speedup + 0.01))
 
 
 def test_no_limits_nothing_to_overstep() -> None:
@@ -18,10 +19,10 @@ def test_no_limits_nothing_to_overstep() -> None:
 
 
 def test_each_limit_in_its_own_unit() -> None:
-    limits = Constraints(max_accuracy_drop=0.01, max_size=0.25, max_latency=1.0, max_macs=0.5, max_params=0.4)
+    limits = Constraints(max_drop=0.01, max_size=0.25, max_latency=1.0, max_macs=0.5, max_params=0.4)
     excess = limits.excess(candidate(), BASELINE)
     assert excess == pytest.approx(
-        {"max_accuracy_drop": 0.01, "max_size": 0.25, "max_latency": -0.2, "max_macs": 0.0, "max_params": 0.1}
+        {"max_drop": 0.01, "max_size": 0.25, "max_latency": -0.2, "max_macs": 0.0, "max_params": 0.1}
     )
 
 

@@ -30,11 +30,11 @@ def folder(baseline: Baseline, data: Data, tmp_path: Path) -> Path:
 
 def test_every_figure_is_there_and_written(folder: Path, baseline: Baseline, data: Data) -> None:
     final = finalise(folder, baseline, data, data.open_test("test"), calibration=128)
-    accuracy = final.metrics.accuracy
-    assert accuracy.test is not None
-    assert accuracy.onnx == pytest.approx(accuracy.test, abs=0.002)
+    quality = final.metrics.quality
+    assert quality.test is not None
+    assert quality.onnx == pytest.approx(quality.test, abs=0.002)
     assert final.parity_ok
-    assert final.accuracy_ok
+    assert final.quality_ok
     assert final.cross_check.startswith(("agrees", "unavailable"))
     assert final.rounds >= 27
     assert FINAL.read(folder / "final.json") == final
@@ -52,8 +52,8 @@ def test_a_file_that_is_not_the_network_is_found_out(folder: Path, baseline: Bas
 def test_the_baseline_is_measured_the_same_way(baseline: Baseline, data: Data) -> None:
     final = finalise_baseline(baseline, data, data.open_test("test"))
     assert final.metrics.latency.low <= 1.0 <= final.metrics.latency.high
-    assert final.metrics.accuracy.test is not None
-    assert final.metrics.accuracy.test > 0.85
+    assert final.metrics.quality.test is not None
+    assert final.metrics.quality.test > 0.85
 
 
 def test_the_baseline_survives_its_folder(baseline: Baseline, data: Data, tmp_path: Path) -> None:
@@ -86,6 +86,6 @@ def test_data_that_do_not_fit_are_one_clear_line(data: Data) -> None:
 def test_the_scratch_control_inherits_no_weight(folder: Path, baseline: Baseline, data: Data) -> None:
     network = load_candidate(folder, baseline, baseline.evidence(data, 128))
     untrained = Plan((Phase("main", PLAN.phases[0].steps, None),))
-    assert from_scratch(network, untrained, data, seed=0).accuracy < 0.4
+    assert from_scratch(network, untrained, data, seed=0).quality < 0.4
     longer = Plan((Phase("main", PLAN.phases[0].steps, TrainingSpec(epochs=6, batch=32, lr=3e-3)),))
-    assert from_scratch(network, longer, data, seed=0).accuracy > 0.8
+    assert from_scratch(network, longer, data, seed=0).quality > 0.8

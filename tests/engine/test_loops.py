@@ -70,12 +70,12 @@ def test_a_round_that_brings_too_little_is_undone_and_ends_the_loop(
     assert outcome.status == "complete", outcome.reason
     assert [stage.phase for stage in outcome.stages] == ["pack", "loop.grow", "loop.remove"]
     assert "round 1 brought" in outcome.stages[-1].note
-    assert outcome.stages[-1].note.endswith("less than 1.000: undone")
+    assert outcome.stages[-1].note.endswith("less than 1: undone")
     assert [phase.name for phase in carried_out(tmp_path / "a").phases] == ["pack"]
     assert not list((tmp_path / "a").glob("before-phase-*"))
     assert outcome.metrics is not None
     assert outcome.metrics.params == outcome.stages[0].params
-    assert outcome.metrics.accuracy.validation == outcome.stages[0].accuracy
+    assert outcome.metrics.quality.validation == outcome.stages[0].quality
     assert outcome.metrics.size_bytes == (tmp_path / "a" / "model.onnx").stat().st_size == outcome.stages[0].size_bytes
     assert load_candidate(tmp_path / "a", baseline, baseline.evidence(data, 64)).parameter_count
 
@@ -91,7 +91,7 @@ def test_rounds_that_earn_their_gain_are_kept_and_what_follows_goes_on_from_ther
 
 
 def test_a_gate_in_a_loop_and_behind_it_ends_the_trial(run: Callable[..., Outcome]) -> None:
-    never = Gate(max_accuracy_drop=-1.0)
+    never = Gate(max_drop=-1.0)
     inside = run(replace(LOOP, phases=(replace(GROW, training=None, gate=never), REMOVE)))
     assert (inside.status, len(inside.stages)) == ("stopped", 1)
     assert inside.reason.startswith("gate after loop.grow: ")

@@ -108,7 +108,7 @@ def test_floats_are_fed_as_they_are_and_a_doubt_is_spoken(raw: Network) -> None:
     assert (chosen.data.mean, chosen.data.std) == ((0.0,), (1.0,))
     (note,) = chosen.notes
     assert "taken as they are" in note
-    assert "with data.normalise = dataset there are" in note
+    assert "with data.normalise = dataset it would be" in note
 
 
 @pytest.mark.parametrize("kind", ["x", "x_train"])

@@ -37,7 +37,7 @@ def test_a_candidate_is_smaller_scored_and_timed(
     assert outcome.status == "complete"
     assert outcome.metrics is not None
     assert outcome.metrics.size_bytes == (tmp_path / "a" / "model.onnx").stat().st_size < baseline.metrics.size_bytes
-    assert outcome.metrics.accuracy.validation > 0.7
+    assert outcome.metrics.quality.validation > 0.7
     assert outcome.metrics.latency.low <= outcome.metrics.latency.speedup <= outcome.metrics.latency.high
     assert set(outcome.seconds) == {"build", "screen", "train", "measure"}
     assert OUTCOME.read(tmp_path / "a" / "outcome.json") == outcome
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_weights(run: Callable[..., Outcome], tmp_p
     assert weights[0] == weights[1] != weights[2]
     assert first.metrics is not None
     assert again.metrics is not None
-    assert first.metrics.accuracy == again.metrics.accuracy
+    assert first.metrics.quality == again.metrics.quality
     assert other.status == "complete"
 
 
@@ -83,13 +83,13 @@ def test_what_cannot_meet_a_limit_is_never_trained(run: Callable[..., Outcome], 
 
 def test_a_limit_on_accuracy_is_told_not_screened(run: Callable[..., Outcome]) -> None:
     untrained = Plan((Phase("main", (Edit("binarize", "fc1"),), None),))
-    outcome = run(untrained, limits=Constraints(max_accuracy_drop=-1.0))
+    outcome = run(untrained, limits=Constraints(max_drop=-1.0))
     assert outcome.status == "complete"
-    assert outcome.excess["max_accuracy_drop"] > 0
+    assert outcome.excess["max_drop"] > 0
 
 
 def test_a_gate_ends_the_pipeline_with_its_reason(run: Callable[..., Outcome]) -> None:
-    gated = Phase("first", (Edit("binarize", "fc1"),), None, gate=Gate(max_accuracy_drop=-1.0))
+    gated = Phase("first", (Edit("binarize", "fc1"),), None, gate=Gate(max_drop=-1.0))
     outcome = run(Plan((gated, Phase("second", (Edit("binarize", "fc2"),), SHORT))))
     assert outcome.status == "stopped"
     assert "gate after first" in outcome.reason
@@ -133,8 +133,8 @@ def test_every_phase_and_round_leaves_its_figures(
     assert baseline.metrics.size_bytes == sizes[0] > sizes[1] > sizes[2] == sizes[3]
     assert outcome.metrics is not None
     last = outcome.stages[-1]
-    assert (last.accuracy, last.params, last.macs) == (
-        outcome.metrics.accuracy.validation,
+    assert (last.quality, last.params, last.macs) == (
+        outcome.metrics.quality.validation,
         outcome.metrics.params,
         outcome.metrics.macs,
     )

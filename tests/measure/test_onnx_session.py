@@ -10,8 +10,9 @@ import torch
 from onnx import TensorProto, helper
 
 from compressor.errors import DataError, InputError
-from compressor.measure.accuracy import onnx_accuracy, predict
+from compressor.measure.quality import onnx_quality, predict
 from compressor.measure.session import OnnxModel
+from compressor.task import usual
 
 
 def identity(shape: list[object], kind: int = TensorProto.FLOAT, inputs: int = 1) -> bytes:
@@ -87,14 +88,14 @@ def test_numbers_that_the_type_of_an_input_cannot_hold_are_refused() -> None:
 
 
 @pytest.mark.parametrize("batch", ["batch", 4])
-def test_accuracy_counts_the_largest_output(batch: object) -> None:
+def test_the_quality_of_a_file_is_what_its_answers_are_worth(batch: object) -> None:
     images = np.eye(3, dtype=np.float32)[[0, 1, 2, 2, 1, 0, 0, 1, 2, 0]]
     labels = torch.tensor([0, 1, 2, 2, 1, 0, 0, 0, 0, 0])
     model = identity([batch, 3])
-    assert onnx_accuracy(model, torch.tensor(images), labels, batch=3) == pytest.approx(0.8)
+    assert onnx_quality(model, [(torch.tensor(images), labels)], usual(), batch=3) == pytest.approx(0.8)
     assert np.array_equal(predict(model, images, 3), images)
 
 
-def test_accuracy_of_nothing_is_an_error() -> None:
+def test_quality_of_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="at least one"):
-        onnx_accuracy(identity(["batch", 3]), np.zeros((0, 3), np.float32), np.zeros(0, np.int64))
+        onnx_quality(identity(["batch", 3]), [], usual())

@@ -231,7 +231,7 @@ def test_a_trial_in_rounds_with_rewinding_ends_in_a_sparse_file_that_can_be_rebu
     assert outcome.status == "complete", outcome.reason
     assert outcome.metrics is not None
     assert outcome.metrics.size_bytes < baseline.metrics.size_bytes / 4
-    assert outcome.metrics.accuracy.validation > 0.8
+    assert outcome.metrics.quality.validation > 0.8
     rebuilt = load_candidate(tmp_path, baseline, baseline.evidence(data, 128))
     total = sum(leaf.weight.numel() for leaf in masked(rebuilt))
     assert survivors(rebuilt) == pytest.approx(0.1 * total, abs=2)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from compressor_plugins.input_mask.stages import pixels_dropped, sections
+from qualities import accuracy_of
 from sample_run import sample_run
 
-from compressor.engine.candidate import Accuracy, Outcome, StageFigures
+from compressor.engine.candidate import Outcome, StageFigures
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.space import PhaseSpec, PluginUse
 from compressor.probe.arms import Arm, ArmScore, arms_of
@@ -48,7 +49,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 @pytest.fixture
 def facts(plain: Facts) -> Facts:
     """A run whose three stages are over."""
-    controls = {"scratch": Accuracy(0.91), "unchanged": Accuracy(0.96)}
+    controls = {"scratch": accuracy_of(0.91), "unchanged": accuracy_of(0.96)}
     trials = (masked(0, "010111010", 0.93), masked(1, "000101000", 0.94), masked(2, "000101000", 0.90))
     return replace(
         plain,

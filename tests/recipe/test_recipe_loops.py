@@ -91,7 +91,7 @@ BAD = [
         "max_latency = -1.0",
         r"\[phases\.phases\.limits\] \(in phases 'loop', phases 'grow'\) max_lat",
     ),
-    ("max_latency = 1.5", "max_accuracy_drop = 0.1", r"max_accuracy_drop: edits are held to size and time"),
+    ("max_latency = 1.5", "max_drop = 0.1", r"max_drop: edits are held to size and time"),
     ('name = "remove"', 'name = "grow"', r"2 phases are called 'grow'"),
     ('name = "remove"', 'name = "re.move"', r"name: expected a name without dots"),
     ("timed = true", "timde = true", r"\[\[phases\.phases\]\] .*unknown key 'timde'; did you mean 'timed'"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compressor.report.redundancy import pixels_dropped
 from PIL import Image
 
 from compressor.engine.plan import Edit
@@ -28,7 +29,6 @@ from compressor.probe.arms import arms_of
 from compressor.probe.tilings import NAMES
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
-from compressor.report.redundancy import pixels_dropped
 from compressor.search.seeds import seeds_of
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "vgg_redundancy.toml"
@@ -106,7 +106,7 @@ def test_a_folder_of_ones_own_takes_three_lines(network: Network, tmp_path: Path
         "data.validation": 9, "data.test": 9, "data.calibration": 8, "training.steps_per_epoch": 1,
         "training.batch": 8, "probe.tilings": '["DN", "GRI0"]', "probe.sets": 1, "probe.epochs": 1,
         "probe.error_tolerance": 1.0, "probe.loss_tolerance": 99.0, "phases.mask.training.epochs": 1,
-        "phases.student.training.epochs": 1, "constraints.max_accuracy_drop": 0.99, "search.trials": 1,
+        "phases.student.training.epochs": 1, "constraints.max_drop": 0.99, "search.trials": 1,
         "phases.student.plugins.layer-removal.policy": "each",
         "phases.student.plugins.layer-removal.values": '{ "conv4_3..relu4_3" = true, "conv5_3..relu5_3" = true }',
         "search.allow_untrained": "true",

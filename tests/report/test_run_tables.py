@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from qualities import accuracy_of
 
-from compressor.engine.candidate import Accuracy, Latency, Metrics, Outcome
+from compressor.engine.candidate import Latency, Metrics, Outcome
 from compressor.engine.plan import Decision, Edit, Phase, Plan
 from compressor.report.gather import Trial
 from compressor.report.table import Column, Table, table
@@ -15,8 +16,8 @@ from compressor.report.trials import trials_table
 from compressor.report.verdict import gains, headline, sentences, speed
 from compressor.search.result import Candidate, Checks, Result, Verdict
 
-BASE = Metrics(1000, 8000, 5_000_000, Accuracy(0.9, 0.89, 0.89), Latency(20.0))
-AFTER = Metrics(500, 1000, 2_500_000, Accuracy(0.895, 0.88, 0.88), Latency(10.0, 2.0, 1.95, 2.05))
+BASE = Metrics(1000, 8000, 5_000_000, accuracy_of(0.9, 0.89, 0.89), Latency(20.0))
+AFTER = Metrics(500, 1000, 2_500_000, accuracy_of(0.895, 0.88, 0.88), Latency(10.0, 2.0, 1.95, 2.05))
 CHECKS = Checks(1e-6, True, True, "agrees", 11.0, 12.0, 90)
 BASELINE = Candidate.of(BASE, Plan())
 BEST = Candidate.of(AFTER, Plan((Phase("p", (Edit("binarize", "fc1"),)),)), digest="abc", trial=3, checks=CHECKS)
@@ -39,7 +40,7 @@ def test_the_front_is_shown_on_one_split() -> None:
     assert [column.title for column in shown.columns][1] == "test"
     assert shown.rows[0][:5] == ("3 best", "88.00 %", "1000 B", "8.00×", "2.00×")
     assert shown.marked == 0
-    during = replace(BEST, accuracy=Accuracy(0.895))
+    during = replace(BEST, quality=accuracy_of(0.895))
     shown = front_table([during], BASELINE)
     assert [column.title for column in shown.columns][1] == "validation"
     assert [row[1] for row in shown.rows] == ["89.50 %", "90.00 %"]
@@ -66,12 +67,12 @@ def test_finalists_carry_every_figure_and_the_best_is_marked() -> None:
 
 def test_trials_say_how_they_ended_and_why() -> None:
     trials = [
-        Trial(0, "a", "binarize fc1", Outcome("complete", AFTER, {"max_accuracy_drop": 0.01, "max_size": -0.5})),
+        Trial(0, "a", "binarize fc1", Outcome("complete", AFTER, {"max_drop": 0.01, "max_size": -0.5})),
         Trial(1, "b", "", Outcome("screened", AFTER, {"max_size": 0.1}, "size 0.6 of 0.5")),
         Trial(2, "c", "", Outcome("failed", reason="Refusal: no")),
     ]
     shown = trials_table(trials, BASE)
-    assert cell(shown, "0", "why") == "misses max_accuracy_drop by 1.00 points"
+    assert cell(shown, "0", "why") == "misses max_drop by 1.00 points"
     assert cell(shown, "1", "validation") == "–"
     assert cell(shown, "1", "why") == "size 0.6 of 0.5"
     assert cell(shown, "2", "ended") == "failed"
@@ -83,7 +84,7 @@ def test_steps_of_a_plan() -> None:
 
 
 def test_controls_stand_beside_the_best() -> None:
-    shown = controls_table({"scratch": Accuracy(0.8)}, BEST)
+    shown = controls_table({"scratch": accuracy_of(0.8)}, BEST)
     assert cell(shown, "scratch", "validation") == "80.00 %"
     assert cell(shown, "scratch", "test") == "–"
 
@@ -129,7 +130,7 @@ def test_speed_is_claimed_only_where_the_interval_says_so(latency: Latency, word
 def test_an_onnx_file_that_differs_is_said_to() -> None:
     differs = replace(BEST, checks=replace(CHECKS, parity_ok=False, parity_error=0.3))
     assert "differs from the network by 3.0e-01" in gains(differs, BASELINE)
-    worse = replace(BEST, checks=replace(CHECKS, accuracy_ok=False))
+    worse = replace(BEST, checks=replace(CHECKS, quality_ok=False))
     assert "scores less" in gains(worse, BASELINE)
 
 

@@ -29,7 +29,7 @@ name = "p"
 [[phases.plugins]]
 name = "binarize"
 [constraints]
-max_accuracy_drop = 0.99
+max_drop = 0.99
 [search]
 trials = 2
 [measure]

@@ -42,7 +42,7 @@ from compressor.search.worker import run_job
 from compressor.stored import digest_of
 
 RECIPE = """
-objectives = ["accuracy", "size"]
+objectives = ["quality", "size"]
 [data]
 name = "digits"
 limit = 200
@@ -55,7 +55,7 @@ name = "p"
 [[phases.plugins]]
 name = "quantize-weights"
 [constraints]
-max_accuracy_drop = 0.99
+max_drop = 0.99
 max_size = 0.9
 [search]
 trials = 2

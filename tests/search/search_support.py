@@ -12,9 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from qualities import accuracy_of
+
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import OUTCOME, Accuracy, Constraints, Latency, Metrics, Outcome
+from compressor.engine.candidate import OUTCOME, Constraints, Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
@@ -54,7 +56,7 @@ def metrics(accuracy: float = 0.9, size: int = 1000, speedup: float = 1.0, sprea
         params=more.pop("params", size),
         size_bytes=size,
         macs=more.pop("macs", size),
-        accuracy=Accuracy(accuracy, **more),
+        quality=accuracy_of(accuracy, **more),
         latency=Latency(100 / speedup, speedup, speedup - spread, speedup + spread),
     )
 

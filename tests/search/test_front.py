@@ -8,7 +8,7 @@ from compressor.engine.candidate import Constraints
 from compressor.search.front import best_first, dominates, finalists, non_dominated, objective_values, pareto_front
 
 points = st.lists(st.tuples(*[st.integers(0, 5)] * 3), max_size=20)
-ALL = ("accuracy", "size", "latency")
+ALL = ("quality", "size", "latency")
 
 
 @given(points)
@@ -39,7 +39,7 @@ def test_only_the_named_objectives_count() -> None:
 
 
 def ranked(*candidates: object, limit: float | None = 0.02, samples: int = 10_000) -> list[object]:
-    return list(best_first(candidates, BASELINE, Constraints(max_accuracy_drop=limit), samples))  # type: ignore[arg-type]
+    return list(best_first(candidates, BASELINE, Constraints(max_drop=limit), samples))  # type: ignore[arg-type]
 
 
 def test_the_best_has_the_smallest_product_of_size_and_time() -> None:
@@ -69,7 +69,7 @@ def test_finalists_hold_the_best_and_the_extremes() -> None:
     assert len(chosen) == 4
     assert chosen[0] is front[0]
     for extreme in (
-        max(front, key=lambda c: c.accuracy.validation),  # type: ignore[attr-defined]
+        max(front, key=lambda c: c.quality.validation),  # type: ignore[attr-defined]
         min(front, key=lambda c: c.size_bytes),  # type: ignore[attr-defined]
         max(front, key=lambda c: c.latency.speedup),  # type: ignore[attr-defined]
     ):

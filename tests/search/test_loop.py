@@ -128,11 +128,11 @@ def test_an_exhausted_space_ends_the_search(tmp_path: Path) -> None:
 
 
 def test_every_told_trial_carries_constraints(tmp_path: Path) -> None:
-    limits = Constraints(max_accuracy_drop=0.05, max_size=0.8)
+    limits = Constraints(max_drop=0.05, max_size=0.8)
     Session(tmp_path, SearchSpec(trials=8), limits).run(Scripted(screening(limits)))
     for trial in trials(tmp_path):
         assert trial.state == TrialState.COMPLETE
-        assert set(trial.constraints) == {"plan", "max_size", "max_accuracy_drop"}
+        assert set(trial.constraints) == {"plan", "max_size", "max_drop"}
         assert max(trial.constraints.values()) > 0 or end(trial)["status"] == "complete"
     assert {end(trial)["status"] for trial in trials(tmp_path)} >= {"complete", "screened"}
 

@@ -7,14 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from qualities import accuracy_of
 from search_support import candidate, metrics
 
-from compressor.engine.candidate import Accuracy, Constraints, Outcome
+from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.plan import Plan
 from compressor.search.result import Candidate, Checks, Verdict
 from compressor.search.verdict import cautions, judge, why_nothing
 
-LIMITS = Constraints(max_accuracy_drop=0.01, max_size=0.5)
+LIMITS = Constraints(max_drop=0.01, max_size=0.5)
 BASE = Candidate.of(metrics(0.9, test=0.9, onnx=0.9), Plan())
 CHECKS = Checks(1e-6, True, True, "agrees", 1.0, 1.0, 100)
 
@@ -52,11 +53,11 @@ def test_as_fast_is_not_called_faster() -> None:
         ({"size": 1000}, "not smaller: 1,000 bytes"),
         ({"size": 501}, "the limit max_size = 0.5 is overstepped by 0.001"),
         ({"speedup": 1.0, "spread": 0.03}, "slower, or not shown to be as fast"),
-        ({"accuracy": 0.88}, "the limit max_accuracy_drop = 0.01 is overstepped by 0.01"),
+        ({"accuracy": 0.88}, "the limit max_drop = 0.01 is overstepped by 0.01"),
         ({"onnx": 0.885}, "test accuracy in ONNX Runtime fell by 1.50 points"),
         ({"checks": None}, "the final measurement was not made"),
         ({"checks": replace(CHECKS, parity_ok=False)}, "computes something else than torch"),
-        ({"checks": replace(CHECKS, accuracy_ok=False)}, "accuracy did not hold in ONNX Runtime"),
+        ({"checks": replace(CHECKS, quality_ok=False)}, "accuracy did not hold in ONNX Runtime"),
         ({"checks": replace(CHECKS, cross_check="differs: by 3")}, "torch's own ONNX exporter"),
     ],
 )
@@ -92,7 +93,7 @@ def test_helped_means_all_of_it(
         size=size,
         speedup=speedup,
         spread=spread,
-        checks=replace(CHECKS, parity_ok=parity, accuracy_ok=held),
+        checks=replace(CHECKS, parity_ok=parity, quality_ok=held),
     )
     good = 0.9 - accuracy <= 0.01 + 1e-9 and size <= 500 and speedup - spread > 0.98 and parity and held
     result = verdict(best)
@@ -102,8 +103,8 @@ def test_helped_means_all_of_it(
 
 def test_an_empty_front_names_the_limit_in_the_way() -> None:
     over = Outcome("screened", excess={"max_size": 0.2})
-    both = Outcome("complete", excess={"max_size": 0.1, "max_accuracy_drop": 0.3})
-    met = Outcome("complete", excess={"max_size": -0.1, "max_accuracy_drop": 0.3})
+    both = Outcome("complete", excess={"max_size": 0.1, "max_drop": 0.3})
+    met = Outcome("complete", excess={"max_size": -0.1, "max_drop": 0.3})
     assert "max_size ruled out 3 of 4 trials" in why_nothing([over, over, both, met])
     failed = Outcome("failed", reason="ExportError: no form")
     assert why_nothing([failed]).endswith("1 of 1 trials ended early, most often with: ExportError: no form")
@@ -124,20 +125,20 @@ def balanced(count: int) -> torch.Tensor:
     ],
 )
 def test_what_makes_the_verdict_uncertain_is_said(accuracy: float, count: int, words: tuple[str, ...]) -> None:
-    baseline = replace(BASE, accuracy=Accuracy(accuracy, accuracy, accuracy))
+    baseline = replace(BASE, quality=accuracy_of(accuracy, accuracy, accuracy))
     found = list(cautions(baseline, LIMITS, balanced(count), balanced(count)))
     assert len(found) == len(words)
     assert all(line.startswith(word) for line, word in zip(found, words, strict=True))
 
 
 def test_validation_images_that_the_network_knows_are_suspected() -> None:
-    learned = replace(BASE, accuracy=Accuracy(1.0, 0.94, 0.94))
+    learned = replace(BASE, quality=accuracy_of(1.0, 0.94, 0.94))
     (line,) = cautions(learned, LIMITS, balanced(3000), balanced(3000))
     assert "was it trained on the validation images?" in line
-    near = replace(BASE, accuracy=Accuracy(0.95, 0.94, 0.94))
+    near = replace(BASE, quality=accuracy_of(0.95, 0.94, 0.94))
     assert not list(cautions(near, LIMITS, balanced(3000), balanced(3000)))
 
 
 def test_no_split_is_large_enough_for_a_limit_of_nothing() -> None:
-    baseline = replace(BASE, accuracy=Accuracy(0.9, 0.9, 0.9))
-    assert not list(cautions(baseline, Constraints(max_accuracy_drop=0.0), balanced(500), balanced(500)))
+    baseline = replace(BASE, quality=accuracy_of(0.9, 0.9, 0.9))
+    assert not list(cautions(baseline, Constraints(max_drop=0.0), balanced(500), balanced(500)))

@@ -11,7 +11,8 @@ import compressor.train.fit as fit_module
 from compressor.data.dataset import Data
 from compressor.errors import InputError, TrialError
 from compressor.graph.network import Network
-from compressor.train.distil import feature_distance, shared_leaves, softened_divergence
+from compressor.task.classification import softened_divergence
+from compressor.train.distil import feature_distance, shared_leaves
 from compressor.train.evaluate import predict
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec

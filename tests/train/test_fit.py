@@ -23,8 +23,8 @@ def test_a_small_network_learns_the_digits_in_four_epochs() -> None:
     network = network_of(build("digits-cnn"), (1, 8, 8))
     history = fit(network, digits(), TrainingSpec(epochs=4, lr=3e-3, schedule="one-cycle"))
     assert history.best is not None
-    assert history.best.validation_accuracy >= 0.95
-    assert evaluate(network, digits(), digits().open_test()).accuracy >= 0.9
+    assert history.best.validation_quality >= 0.95
+    assert evaluate(network, digits(), digits().open_test()).quality >= 0.9
     assert not network.module.training
 
 
@@ -46,7 +46,7 @@ def test_the_network_ends_with_the_weights_that_are_reported_best() -> None:
     history = fit(network, digits(200), TrainingSpec(epochs=6, lr=0.05))
     assert history.best is not None
     score = evaluate(network, digits(200), digits(200).validation)
-    assert score.accuracy == history.best.validation_accuracy == max(r.validation_accuracy for r in history.epochs)
+    assert score.quality == history.best.validation_quality == max(r.validation_quality for r in history.epochs)
     assert score.loss == pytest.approx(history.best.validation_loss)
 
 
@@ -222,7 +222,7 @@ def test_a_score_is_what_the_predictions_say() -> None:
     network, data = mlp(), digits()
     logits = predict(network, data, data.validation.images, batch=64)
     score = evaluate(network, data, data.validation, batch=37)
-    assert score.accuracy == pytest.approx(float((logits.argmax(1) == data.validation.labels).float().mean()))
+    assert score.quality == pytest.approx(float((logits.argmax(1) == data.validation.labels).float().mean()))
     assert score.loss == pytest.approx(float(nn.functional.cross_entropy(logits, data.validation.labels)), rel=1e-5)
 
 

@@ -11,6 +11,7 @@ from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.page.scales import Frame, Mark, around, axis
 from compressor.report.trials import anchor
+from compressor.task import Metric
 
 FRAME = Frame(width=440, height=372, left=62, right=428, top=12, bottom=270)
 COLUMNS = 70
@@ -74,13 +75,14 @@ def course(facts: Facts) -> Course | None:
     trials = facts.trials
     if not trials:
         return None
-    base = facts.result.baseline.accuracy.validation
+    quality = facts.result.baseline.quality
+    base, metric = quality.validation, quality.measured
     reached = [_reached(trial) for trial in trials]
-    predicted = [_predicted(trial, base) for trial in trials]
+    predicted = [_predicted(trial, quality) for trial in trials]
     needed = [value for trial, value in zip(trials, reached, strict=True) if value and trial.outcome.within()]
     others = [value for value in reached if value is not None]
     others += [expected.middle for expected in predicted if expected is not None]
-    y = axis(around([base, *needed], others), text.percent_mark, log=False)
+    y = axis(around([base, *needed], others), text.marks(metric), log=False)
     longest = max((trial.seconds for trial in trials), default=0.0) or 1.0
     pitch = (FRAME.right - FRAME.left) / len(trials)
     steps = tuple(
@@ -92,7 +94,7 @@ def course(facts: Facts) -> Course | None:
             row=anchor(trial),
             name=f"trial {trial.name}",
             about=trial.about,
-            figures=_figures(trial, value, expected),
+            figures=_figures(trial, value, expected, metric),
             predicted=None if expected is None else FRAME.up(y, expected.middle),
             low=None if expected is None else FRAME.up(y, expected.low),
             high=None if expected is None else FRAME.up(y, expected.high),
@@ -104,22 +106,22 @@ def course(facts: Facts) -> Course | None:
     return Course(
         steps,
         tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
-        _best_so_far(steps, trials),
+        _best_so_far(steps, trials, metric),
         FRAME.up(y, base),
         _shares(trials),
         text.duration(sum(trial.seconds for trial in trials)),
-        _told(predicted, reached),
+        _told(predicted, reached, metric),
         any(step.predicted is not None for step in steps),
         any(step.y is None for step in steps),
         any(step.outside for step in steps),
-        "validation accuracy",
+        f"validation {metric.name}",
     )
 
 
 def _reached(trial: Trial) -> float | None:
     """Quality on validation data; None for what was never trained."""
     metrics = trial.outcome.metrics
-    return metrics.accuracy.validation if metrics and trial.outcome.status in ("complete", "stopped") else None
+    return metrics.quality.validation if metrics and trial.outcome.status in ("complete", "stopped") else None
 
 
 @dataclass(frozen=True)
@@ -131,14 +133,16 @@ class _Expected:
     high: float
 
 
-def _predicted(trial: Trial, base: float) -> _Expected | None:
+def _predicted(trial: Trial, base: Quality) -> _Expected | None:
     known = trial.forecast
     if known is None:
         return None
-    return _Expected(base - known.regret, base - known.high, base - known.low)
+    sign = 1.0 if base.direction == "lower" else -1.0
+    middle, one, other = (base.validation + sign * regret for regret in (known.regret, known.low, known.high))
+    return _Expected(middle, min(one, other), max(one, other))
 
 
-def _told(predicted: Sequence[_Expected | None], reached: Sequence[float | None]) -> str:
+def _told(predicted: Sequence[_Expected | None], reached: Sequence[float | None], metric: Metric) -> str:
     """How good the predictions were, in a sentence; empty where nothing was predicted and then trained."""
     pairs = [(e, v) for e, v in zip(predicted, reached, strict=True) if e is not None and v is not None]
     if not pairs:
@@ -147,22 +151,23 @@ def _told(predicted: Sequence[_Expected | None], reached: Sequence[float | None]
     errors = sorted(abs(expected.middle - value) for expected, value in pairs)
     return (
         f"{text.plural(len(pairs), 'prediction')}: {held} of them held what was reached between their bounds of two "
-        f"times in three; the median error is {100 * errors[len(errors) // 2]:.2f} points."
+        f"times in three; the median error is {metric.difference(errors[len(errors) // 2])}."
     )
 
 
-def _figures(trial: Trial, reached: float | None, expected: _Expected | None) -> str:
-    parts = [trial.outcome.status, "" if reached is None else text.percent(reached)]
-    parts.append("" if expected is None else f"predicted {text.percent(expected.middle)}")
+def _figures(trial: Trial, reached: float | None, expected: _Expected | None, metric: Metric) -> str:
+    parts = [trial.outcome.status, "" if reached is None else metric.text(reached)]
+    parts.append("" if expected is None else f"predicted {metric.text(expected.middle)}")
     return " · ".join([*filter(None, parts), text.duration(trial.seconds)])
 
 
-def _best_so_far(steps: Sequence[Step], trials: Sequence[Trial]) -> str:
-    path, highest = "", None
+def _best_so_far(steps: Sequence[Step], trials: Sequence[Trial], metric: Metric) -> str:
+    path, best = "", None
+    up = 1.0 if metric.direction == "higher" else -1.0
     for step, trial in zip(steps, trials, strict=True):
-        if step.y is not None and trial.outcome.within() and (highest is None or step.y < highest):
-            path += f"M{step.x} {step.y}" if highest is None else f"H{step.x}V{step.y}"
-            highest = step.y
+        if step.y is not None and trial.outcome.within() and (best is None or up * step.y < up * best):
+            path += f"M{step.x} {step.y}" if best is None else f"H{step.x}V{step.y}"
+            best = step.y
     return f"{path}H{FRAME.right}" if path else ""
 
 

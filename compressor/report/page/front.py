@@ -86,16 +86,16 @@ class _Across:
 
 _SIZE = _Across(
     "size",
-    "Accuracy on validation data against the size of the ONNX file",
-    "Up and to the left is better.",
+    "on validation data against the size of the ONNX file",
+    "and to the left is better.",
     "size of the ONNX file",
     lambda metrics: metrics.size_bytes,
     text.size,
 )
 _SPEED = _Across(
     "speed",
-    "Accuracy on validation data against measured speed-up",
-    "Up and to the right is better. Bars: 95 % interval of the paired ratio.",
+    "on validation data against measured speed-up",
+    "and to the right is better. Bars: 95 % interval of the paired ratio.",
     "speed-up over the baseline",
     lambda metrics: metrics.latency.speedup,
     lambda speed: f"{speed:.3g}×",
@@ -108,7 +108,8 @@ def plots(facts: Facts) -> tuple[Plot, ...]:
     if not facts.result.front:
         return ()
     shown, base, limits = list(_shown(facts)), facts.result.baseline.metrics, facts.limits or Constraints()
-    floor = None if limits.max_accuracy_drop is None else _quality(base) - limits.max_accuracy_drop
+    worse = 1.0 if base.quality.direction == "lower" else -1.0
+    floor = None if limits.max_drop is None else _quality(base) + worse * limits.max_drop
     most = None if limits.max_size is None else limits.max_size * base.size_bytes
     least = 1 / limits.max_latency if limits.max_latency else None
     return _plot(_SIZE, shown, most, floor), _plot(_SPEED, shown, least, floor)
@@ -132,22 +133,24 @@ def comparison(runs: Mapping[str, Facts]) -> tuple[Plot, ...]:
 
 def _plot(across: _Across, shown: Sequence[_Shown], limit: float | None = None, floor: float | None = None) -> Plot:
     """``limit`` and ``floor``: where the limits lie across and up."""
+    metric = shown[0].metrics.quality.measured
+    mark, good = text.marks(metric), "Down" if metric.direction == "lower" else "Up"
     ends = [end for each in shown if across.interval for end in _interval(each)]
     x = axis([*(across.figure(each.metrics) for each in shown), *ends, *_known(limit)], across.label)
     needed = [_quality(each.metrics) for each in shown if each.kind != "other"]
     others = [_quality(each.metrics) for each in shown if each.kind == "other"]
-    y = axis(around([*needed, *_known(floor)], others), text.percent_mark, log=False)
+    y = axis(around([*needed, *_known(floor)], others), mark, log=False)
     return Plot(
         across.name,
-        across.title,
-        across.caption,
+        f"{metric.name[:1].upper()}{metric.name[1:]} {across.title}",
+        f"{good} {across.caption}",
         across.axis,
-        "validation accuracy",
+        f"validation {metric.name}",
         tuple(_point(each, x, y, across.figure(each.metrics), across.interval) for each in shown),
         tuple(Mark(FRAME.across(x, tick.value), tick.label) for tick in x.ticks),
         tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
         tuple(Mark(FRAME.across(x, value), f"limit {across.label(value)}") for value in _known(limit)),
-        tuple(Mark(FRAME.up(y, value), f"limit {text.percent_mark(value)}") for value in _known(floor)),
+        tuple(Mark(FRAME.up(y, value), f"limit {mark(value)}") for value in _known(floor)),
     )
 
 
@@ -182,7 +185,7 @@ def _point(shown: _Shown, x: Axis, y: Axis, figure: float, interval: bool) -> Po
         shown.row,
         shown.name,
         shown.about,
-        f"{text.percent(_quality(metrics))} · {text.size(metrics.size_bytes)} · "
+        f"{metrics.quality.show('validation')} · {text.size(metrics.size_bytes)} · "
         f"{text.times(metrics.latency.speedup)} ({text.interval(metrics.latency.low, metrics.latency.high)})",
         not y.holds(_quality(metrics)),
         None if low is None else FRAME.across(x, low),
@@ -196,7 +199,7 @@ def _interval(shown: _Shown) -> tuple[float, float]:
 
 
 def _quality(metrics: Metrics) -> float:
-    return metrics.accuracy.validation
+    return float(metrics.quality.validation)
 
 
 def _known(value: float | None) -> tuple[float, ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from compressor.engine.candidate import Constraints, Metrics
 from compressor.engine.untrained import Untrained
+from compressor.task import drop as lost
 
 Floats = NDArray[np.float64]
 _SLOWER = math.log(1.05)
@@ -33,7 +34,7 @@ class Scale:
 
     def answers(self, metrics: Metrics) -> tuple[float, float, float]:
         """Regret, log bytes and log time of a trained candidate."""
-        regret = self.baseline.accuracy.validation - metrics.accuracy.validation
+        regret = lost(self.baseline.quality, metrics.quality)
         return regret, _log(metrics.size_bytes / self.baseline.size_bytes), -_log(metrics.latency.speedup)
 
     def features(self, found: Untrained) -> tuple[float, ...]:
@@ -57,7 +58,7 @@ class Scale:
 
 def reference_point(constraints: Constraints, usual_drop: float) -> tuple[float, float, float]:
     """What a candidate has to stay below in regret, log bytes and log time to be worth anything."""
-    drop = constraints.max_accuracy_drop if constraints.max_accuracy_drop is not None else _DROP * usual_drop
+    drop = constraints.max_drop if constraints.max_drop is not None else _DROP * usual_drop
     size = 0.0 if constraints.max_size is None else math.log(constraints.max_size)
     time = _SLOWER if constraints.max_latency is None else math.log(constraints.max_latency)
     return drop + 1e-9, size + 1e-9, time + 1e-9

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from compressor.engine.candidate import Accuracy, StageFigures
+from compressor.engine.candidate import StageFigures
 from compressor.engine.plan import Edit
 from compressor.probe.result import ProbeResult, Variant
 from compressor.probe.tilings import REFERENCE
@@ -17,6 +17,7 @@ from compressor.report.gather import Facts, Trial
 from compressor.report.section import Section
 from compressor.report.table import Table, table
 from compressor.search.result import Candidate
+from compressor.task import Quality
 
 MASKING, MASK = "input-mask", "mask"
 """The plugin whose edits stage 2 is about, and the knob that names the mask."""
@@ -41,7 +42,7 @@ def sections(facts: Facts) -> list[Section]:
     if facts.result.best is not None:
         found.append(Section("Stage 3: the student", tuple(_student_lines(facts)), student_table(facts)))
     elif probe.applies and (students := _beyond_limits(facts)):
-        line = "No student keeps within the limits. The nearest, by validation accuracy:"
+        line = "No student keeps within the limits. The nearest, by validation quality:"
         found.append(Section("Stage 3: the student", (line,), _table_of_students(facts, students)))
     return found
 
@@ -93,30 +94,30 @@ def _probe_lines(probe: ProbeResult) -> Iterator[str]:
 def masks_table(facts: Facts, probe: ProbeResult) -> Table | None:
     """Every mask that was tried, after the phase that put it in; None where none was."""
     base = facts.result.baseline
-    tried = sorted(_masks(facts), key=lambda entry: (pixels_dropped(entry[0]), -entry[1].accuracy))
+    tried = sorted(_masks(facts), key=lambda entry: (pixels_dropped(entry[0]), -entry[1].quality))
     if not tried:
         return None
-    rows = [_mask_row("none, baseline", 0.0, base.accuracy.validation, base.macs, base, "reference")]
+    rows = [_mask_row("none, baseline", 0.0, base.quality.validation, base.macs, base, "reference")]
     reference = _reference(facts, tried[0][1])
     if reference is not None:
-        rows.append(_mask_row("none, trained on", 0.0, reference.accuracy, reference.macs, base, "reference"))
+        rows.append(_mask_row("none, trained on", 0.0, reference.quality, reference.macs, base, "reference"))
     for mask, figures in tried:
         dropped = pixels_dropped(mask)
         verdict = "within" if dropped <= probe.dropped else "beyond"
-        rows.append(_mask_row(mask, dropped, figures.accuracy, figures.macs, base, verdict))
-    best = max(range(len(tried)), key=lambda number: tried[number][1].accuracy)
+        rows.append(_mask_row(mask, dropped, figures.quality, figures.macs, base, verdict))
+    best = max(range(len(tried)), key=lambda number: tried[number][1].quality)
     return table(
         "mask, >dropped, >validation, >error, >change, >MACs, probe", rows, marked=len(rows) - len(tried) + best
     )
 
 
-def _mask_row(name: str, dropped: float, accuracy: float, macs: int, base: Candidate, verdict: str) -> tuple[str, ...]:
+def _mask_row(name: str, dropped: float, quality: float, macs: int, base: Candidate, verdict: str) -> tuple[str, ...]:
     return (
         name,
         text.percent(dropped, 0),
-        text.percent(accuracy),
-        text.percent(1 - accuracy),
-        text.points(base.accuracy.validation - accuracy),
+        text.percent(quality),
+        text.percent(1 - quality),
+        text.points(base.quality.validation - quality),
         text.short_count(macs),
         verdict,
     )
@@ -124,7 +125,7 @@ def _mask_row(name: str, dropped: float, accuracy: float, macs: int, base: Candi
 
 def _mask_lines(facts: Facts, probe: ProbeResult) -> Iterator[str]:
     tried = list(_masks(facts))
-    best, figures = max(tried, key=lambda entry: entry[1].accuracy)
+    best, figures = max(tried, key=lambda entry: entry[1].quality)
     yield (
         f"Each mask after the phase that put it in ({text.plural(figures.epochs, 'epoch')}), on validation images. "
         f"The lowest error has {best}, which drops {pixels_dropped(best):.0%} of the pixels; "
@@ -138,7 +139,7 @@ def _masks(facts: Facts) -> Iterator[tuple[str, StageFigures]]:
     for trial in facts.trials:
         phase, mask = _masked_in(trial)
         for figures in trial.outcome.stages:
-            better = mask not in found or figures.accuracy > found[mask].accuracy
+            better = mask not in found or figures.quality > found[mask].quality
             if mask and figures.phase == phase and figures.round == 1 and better:
                 found[mask] = figures
     yield from found.items()
@@ -176,39 +177,39 @@ def student_table(facts: Facts) -> Table:
     result = facts.result
     best, base = result.best, result.baseline
     assert best is not None
-    rows = [_arm_row("teacher", base.accuracy, base, base), _arm_row("student", best.accuracy, best, base)]
+    rows = [_arm_row("teacher", base.quality, base, base), _arm_row("student", best.quality, best, base)]
     sizes: Mapping[str, Candidate] = {"unchanged": base}
     rows += [
-        _arm_row(_ARMS.get(name, name), accuracy, sizes.get(name, best), base)
-        for name, accuracy in result.controls.items()
+        _arm_row(_ARMS.get(name, name), quality, sizes.get(name, best), base)
+        for name, quality in result.controls.items()
     ]
     return table(_STUDENT_COLUMNS, rows, marked=1)
 
 
 def _beyond_limits(facts: Facts) -> list[Candidate]:
-    """Students that were trained to the end, the most accurate first."""
+    """Students that were trained to the end, the best first."""
     ended = [
         Candidate.of(trial.outcome.metrics, trial.plan, digest=trial.digest, trial=trial.number)
         for trial in facts.trials
         if trial.outcome.status == "complete" and trial.outcome.metrics is not None
     ]
-    return sorted(ended, key=lambda candidate: -candidate.accuracy.validation)[:3]
+    return sorted(ended, key=lambda candidate: -candidate.quality.validation)[:3]
 
 
 def _table_of_students(facts: Facts, students: list[Candidate]) -> Table:
     base = facts.result.baseline
-    rows = [_arm_row("teacher", base.accuracy, base, base)]
-    rows += [_arm_row(f"trial {student.trial}", student.accuracy, student, base) for student in students]
+    rows = [_arm_row("teacher", base.quality, base, base)]
+    rows += [_arm_row(f"trial {student.trial}", student.quality, student, base) for student in students]
     return table(_STUDENT_COLUMNS, rows)
 
 
-def _arm_row(name: str, accuracy: Accuracy, size: Candidate, base: Candidate) -> tuple[str, ...]:
+def _arm_row(name: str, quality: Quality, size: Candidate, base: Candidate) -> tuple[str, ...]:
     fewer = size.params / base.params - 1
     latency = size.latency
     return (
         name,
-        text.percent(accuracy.validation),
-        text.percent(accuracy.test),
+        quality.show("validation"),
+        quality.show("test"),
         text.count(size.params),
         text.NONE if size is base else f"{100 * fewer:+.1f} %".replace("-", "−"),
         text.NONE if size is base else text.times(latency.speedup),

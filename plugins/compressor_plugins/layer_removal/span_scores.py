@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from compressor.evidence import Batch, Evidence
-from compressor.graph.nested import Inputs, rows, samples
+from compressor.graph.nested import Inputs, Nested, joined, rows, samples
 from compressor.graph.network import Network
 from compressor.graph.repair import pooling
 from compressor_plugins.common.calibration import MOST_VALUES
@@ -64,14 +64,14 @@ def angle(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[S
 def probe(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[Span, float]:
     nodes = _unique(node for span in spans for node in (span.source, span.last))
     features: dict[fx.Node, list[Tensor]] = defaultdict(list)
-    labels = []
-    for values, answers in _values(network, nodes, evidence):
-        labels.append(answers)
+    targets = []
+    for values, target in _values(network, nodes, evidence):
+        targets.append(target)
         for node in nodes:
             features[node].append(_pooled(values[node], channel_dim(network, node) + 1))
-    if sum(map(len, labels)) < 2:
+    wanted = _as_numbers(joined(targets)) if targets else None
+    if wanted is None or len(wanted) < 2:
         return {}
-    wanted = F.one_hot(torch.cat(labels), network.classes).double()
     errors = {node: _held_out_error(torch.cat(features[node]).flatten(1), wanted) for node in nodes}
     return {span: errors[span.source] - errors[span.last] for span in spans}
 
@@ -81,9 +81,10 @@ def taylor(network: Network, spans: Sequence[Span], evidence: Evidence) -> dict[
     totals = dict.fromkeys(spans, 0.0)
     count = 0
     network.eval()
+    task = evidence.task.fitted(network)
     for inputs, target in _chunks(network, nodes, evidence):
-        values, answers = _differentiable(network, nodes, inputs)
-        loss = evidence.loss(answers, target) * samples(inputs)
+        values, outputs = _differentiable(network, nodes, inputs)
+        loss = task.loss(outputs, target) * samples(inputs)
         lasts = _unique(span.last for span in spans)
         gradients = torch.autograd.grad(loss, [values[node] for node in lasts], allow_unused=True)
         slope = dict(zip(lasts, gradients, strict=True))
@@ -125,11 +126,11 @@ def _mean_over_samples(
     judged = [span for span in spans if agrees(network, span)]
     totals = dict.fromkeys(judged, 0.0)
     count = 0
-    for values, target in _values(network, _unique(n for span in judged for n in (span.source, span.last)), evidence):
+    for values, _ in _values(network, _unique(n for span in judged for n in (span.source, span.last)), evidence):
         for span in judged:
             x, y = stand_in(network, span, values[span.source]).flatten(1), values[span.last].flatten(1)
             totals[span] += float(distance(F.cosine_similarity(x, y)).sum())
-        count += samples(target)
+        count += len(next(iter(values.values()), ()))
     return {span: total / max(count, 1) for span, total in totals.items()}
 
 
@@ -151,22 +152,30 @@ def _chunks(network: Network, nodes: Sequence[fx.Node], evidence: Evidence) -> I
             yield rows(inputs, part), rows(target, part)
 
 
-def _differentiable(network: Network, nodes: Sequence[fx.Node], inputs: Inputs) -> tuple[dict[fx.Node, Tensor], Any]:
-    """Values of the nodes, through which gradients flow, and what the loss takes: logits, or all of several outputs."""
+def _as_numbers(target: Any) -> Tensor | None:
+    """Targets as rows of numbers ``(N, K)`` that a linear layer can be fitted to: kinds as one of K, None for boxes."""
+    if not isinstance(target, Tensor):
+        return None
+    if target.dtype == torch.int64 and target.ndim == 1:
+        return F.one_hot(target).double()
+    return target.double().flatten(1)
+
+
+def _differentiable(network: Network, nodes: Sequence[fx.Node], inputs: Inputs) -> tuple[dict[fx.Node, Tensor], Nested]:
+    """Values of the nodes, and the outputs, through which gradients flow."""
     found: dict[fx.Node, Tensor] = {}
-    end = network.logits_node if len(network.output_nodes) == 1 else None
 
     class Recorder(fx.Interpreter):
         def run_node(self, n: fx.Node) -> object:
             value: object = super().run_node(n)
-            if (n in wanted or n is end) and isinstance(value, Tensor):
+            if n in wanted and isinstance(value, Tensor):
                 found[n] = value
             return value
 
     wanted = set(nodes)
     with torch.enable_grad():
-        returned = Recorder(network.module).run(*(_with_gradient(x) for x in network.signature.tensors(inputs)))
-    return found, returned if end is None else found[end].flatten(1)
+        outputs = Recorder(network.module).run(*(_with_gradient(x) for x in network.signature.tensors(inputs)))
+    return found, outputs
 
 
 def _with_gradient(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ reaches the new units is Mᵀ Y, and no other orthonormal Y makes it larger (Evc
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
@@ -95,7 +95,7 @@ def linear_between(network: Network, place: WidthPlace) -> list[Step] | None:
 def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace) -> list[tuple[Tensor, Tensor]]:
     """By batch, in eval mode: what the layer takes, and the gradient of the mean loss at what the taker gives."""
     evidence = leading(evidence, MOST_SAMPLES)
-    count = sum(samples(inputs) for inputs, _ in evidence.batches)
+    task = evidence.task.fitted(network)
     pairs: list[tuple[Tensor, Tensor]] = []
     training = network.module.training
     network.eval()
@@ -103,8 +103,8 @@ def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace
         for inputs, target in evidence.batches:
             recorder = _Recorder(network, source_of(place.layer), place.taker)
             with torch.enable_grad():
-                answers = recorder.run(*network.signature.tensors(inputs))
-                loss = evidence.loss(recorder.answers(answers), target) * samples(inputs) / count
+                outputs = recorder.run(*network.signature.tensors(inputs))
+                loss = task.loss(outputs, target) * samples(inputs) / evidence.count
             pairs.append((recorder.taken, torch.autograd.grad(loss, recorder.given)[0]))
     finally:
         network.train(training)
@@ -124,12 +124,10 @@ class _Recorder(fx.Interpreter):
 
     taken: Tensor
     given: Tensor
-    logits: Tensor | None = None
 
     def __init__(self, network: Network, source: fx.Node, cut: fx.Node) -> None:
         super().__init__(network.module)
         self.source, self.cut = source, cut
-        self.end = network.logits_node if len(network.output_nodes) == 1 else None
         self.past = False
 
     def run_node(self, n: fx.Node) -> object:
@@ -140,13 +138,7 @@ class _Recorder(fx.Interpreter):
         if n is self.cut and isinstance(value, Tensor):
             self.given = value = value.detach().requires_grad_()
             self.past = True
-        if n is self.end and isinstance(value, Tensor):
-            self.logits = value
         return value
-
-    def answers(self, returned: Any) -> Any:
-        """What the loss takes: logits, or all of several outputs."""
-        return returned if self.logits is None else self.logits.flatten(1)
 
 
 def _derivative(

@@ -16,7 +16,7 @@ from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.proposer import MOST, Proposer, Suggestion
 
-LIMITS = Constraints(max_accuracy_drop=0.065, max_size=0.75)
+LIMITS = Constraints(max_drop=0.065, max_size=0.75)
 
 
 class Asked:
@@ -70,7 +70,7 @@ def test_a_few_trials_teach_it_what_keeps_the_limits_and_the_best_plans_are_foun
     assert max(found.latency.speedup for found in kept) == 1.2
     for suggestion, outcome in list(zip(made, outcomes, strict=True))[5:]:
         assert outcome.metrics is not None
-        regret = BASELINE.accuracy.validation - outcome.metrics.accuracy.validation
+        regret = BASELINE.quality.validation - outcome.metrics.quality.validation
         assert abs(suggestion.forecast.regret - regret) < 0.01
 
 

@@ -1,3 +1,5 @@
+"""Classification: its losses, and answers in another order."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from compressor.train.losses import focal, loss_function
+from compressor.task.classification import Classification, focal, relabelling
 from compressor.train.spec import TrainingSpec
 
 
@@ -51,10 +53,19 @@ def test_focal_gradients_stay_finite_for_certain_answers(gamma: float) -> None:
 
 def test_the_spec_names_the_loss() -> None:
     logits, labels = drawn(0, 1.0)
-    plain = loss_function(TrainingSpec())(logits, labels)
+    task = Classification()
+    plain = task.training_loss(TrainingSpec())(logits, labels)
     assert torch.equal(plain, F.cross_entropy(logits, labels))
-    smooth = loss_function(TrainingSpec(label_smoothing=0.2))(logits, labels)
+    smooth = task.training_loss(TrainingSpec(label_smoothing=0.2))(logits, labels)
     assert torch.equal(smooth, F.cross_entropy(logits, labels, label_smoothing=0.2))
-    assert torch.equal(
-        loss_function(TrainingSpec(loss="focal", focal_gamma=1.5))(logits, labels), focal(logits, labels, gamma=1.5)
-    )
+    named = task.training_loss(TrainingSpec(loss="focal", focal_gamma=1.5))(logits, labels)
+    assert torch.equal(named, focal(logits, labels, gamma=1.5))
+
+
+def test_another_order_of_the_classes_is_found() -> None:
+    labels = torch.arange(300) % 3
+    assert relabelling((labels + 1) % 3, labels) == {0: 2, 1: 0, 2: 1}
+    swapped = torch.tensor([0, 2, 1])[labels]
+    assert relabelling(swapped, labels) == {0: 0, 1: 2, 2: 1}
+    mistaken = torch.where(torch.arange(300) % 4 == 0, 0, labels)
+    assert relabelling(mistaken, labels) is None

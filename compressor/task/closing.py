@@ -1,0 +1,43 @@
+"""How a network closes: files from elsewhere often end in a softmax or a sigmoid; their outputs are probabilities."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, fx, nn
+
+from compressor.graph.network import Network
+
+TINY = 1e-38
+"""The least probability whose logarithm is taken."""
+
+
+def closes_with(network: Network, kind: type[nn.Module]) -> bool:
+    """Whether the one output is what a leaf of ``kind`` gives, seen through flattening.
+
+    A softmax counts where it runs over the classes: dimension 1, alone of more than one entry per sample.
+    """
+    node = network.output_node
+    while node.op == "call_module":
+        leaf, source = network.leaf(str(node.target)), node.args[0]
+        if isinstance(leaf, kind):
+            return not isinstance(leaf, nn.Softmax) or _over_classes(network, node, leaf)
+        if not isinstance(leaf, (nn.Flatten, nn.Identity)) or not isinstance(source, fx.Node):
+            return False
+        node = source
+    return False
+
+
+def _over_classes(network: Network, node: fx.Node, leaf: nn.Softmax) -> bool:
+    shape = network.shape(node)
+    return leaf.dim in (1, -len(shape)) and math.prod(shape) == shape[0]
+
+
+def logits_of(probabilities: Tensor) -> Tensor:
+    """Logits whose softmax the probabilities are: their logarithms, which a softmax takes for logits."""
+    return probabilities.clamp_min(TINY).log()
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """Logits whose sigmoid the probabilities are."""
+    return logits_of(probabilities) - logits_of(1.0 - probabilities)

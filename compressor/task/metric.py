@@ -1,0 +1,103 @@
+"""What a network is judged by: a metric with its unit and direction, and what it came to on the splits of a set.
+
+Inside, only *regret* is compared: the metric turned so that less is better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from compressor.stored import Figure
+
+Direction = Literal["higher", "lower"]
+"""Which values of a metric are better."""
+_USUAL_DROP = 0.01
+_NONE = "–"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric. ``unit`` is ``%`` for shares of 1, which people read as percent; else what follows the number."""
+
+    name: str
+    direction: Direction = "higher"
+    unit: str = "%"
+
+    @property
+    def best(self) -> float:
+        """The value that cannot be bettered; infinite where there is none."""
+        if self.direction == "lower":
+            return 0.0
+        return 1.0 if self.unit == "%" else math.inf
+
+    def regret(self, value: float) -> float:
+        """The value turned so that less is better; what is no number is infinitely bad."""
+        if math.isnan(value):
+            return math.inf
+        if self.direction == "lower":
+            return value
+        return self.best - value if math.isfinite(self.best) else -value
+
+    def drop(self, before: float, after: float) -> float:
+        """By how much ``after`` is worse than ``before``, in the metric's own scale; negative where it is better."""
+        return self.regret(after) - self.regret(before)
+
+    def usual_drop(self, before: float) -> float:
+        """What may be lost where nobody says: one point of a share, one part in a hundred of any other value."""
+        return _USUAL_DROP if self.unit == "%" else _USUAL_DROP * abs(before)
+
+    def text(self, value: float | None) -> str:
+        """The value for people: ``92.10 %``, ``0.0413 m``; ``unknown`` where there is none."""
+        if value is None:
+            return "unknown"
+        if self.unit == "%":
+            return f"{100 * value:.2f} %"
+        return f"{value:.4g} {self.unit}".rstrip()
+
+    def difference(self, amount: float) -> str:
+        """A difference of two values, for people: ``0.42 points``, ``0.0013 m``."""
+        return f"{100 * amount:.2f} points" if self.unit == "%" else f"{amount:.3g} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A metric on the splits of a set. ``test`` and ``onnx`` are None until the test split has been opened."""
+
+    validation: Figure
+    test: Figure | None = None
+    onnx: Figure | None = None
+    """Of the ONNX file itself on the test split, run in ONNX Runtime."""
+    error: Figure | None = None
+    """Standard error of ``validation``; None where it is not known."""
+    test_error: Figure | None = None
+    """Standard error of ``test``."""
+    metric: str = ""
+    direction: Direction = "higher"
+    unit: str = "%"
+
+    @property
+    def measured(self) -> Metric:
+        """What was measured."""
+        return Metric(self.metric, self.direction, self.unit)
+
+    @property
+    def regret(self) -> float:
+        """Of ``validation``: less is better."""
+        return self.measured.regret(self.validation)
+
+    def show(self, split: Literal["validation", "test", "onnx"]) -> str:
+        """The value on a split, for people; a dash where it is not known."""
+        value: float | None = getattr(self, split)
+        return _NONE if value is None else self.measured.text(value)
+
+    @staticmethod
+    def of(metric: Metric, validation: float, error: float | None = None) -> Quality:
+        """What is known before the test split is opened."""
+        return Quality(validation, error=error, metric=metric.name, direction=metric.direction, unit=metric.unit)
+
+
+def drop(before: Quality, after: Quality) -> float:
+    """By how much ``after`` is worse than ``before`` on validation data, in the metric's own scale."""
+    return after.regret - before.regret
