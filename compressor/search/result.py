@@ -146,23 +146,26 @@ class _ResultFile(Stored[Result]):
 
 
 def _with_aliases(plain: Any) -> Any:
-    return _each_table(plain, lambda table, name: {**table, name: table["quality"]})
+    return _each_table(
+        plain, lambda table, quality: {**table, quality["metric"]: quality} if quality["metric"] else table
+    )
 
 
 def _without_aliases(plain: Any) -> Any:
-    return _each_table(plain, lambda table, name: {key: value for key, value in table.items() if key != name})
+    def bare(table: dict[str, Any], quality: Any) -> dict[str, Any]:
+        return {key: value for key, value in table.items() if key == "quality" or value != quality}
+
+    return _each_table(plain, bare)
 
 
-def _each_table(plain: Any, change: Callable[[dict[str, Any], str], dict[str, Any]]) -> Any:
-    """``plain`` with every table that holds a quality changed, knowing the metric's name."""
+def _each_table(plain: Any, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Any:
+    """``plain`` with every table that holds a quality changed."""
     if isinstance(plain, list):
         return [_each_table(entry, change) for entry in plain]
     if not isinstance(plain, dict):
         return plain
     table = {key: _each_table(value, change) for key, value in plain.items()}
-    quality = table.get("quality")
-    name = quality.get("metric") if isinstance(quality, dict) else None
-    return change(table, name) if isinstance(name, str) and name else table
+    return change(table, table["quality"]) if isinstance(table.get("quality"), dict) else table
 
 
 _BARE: Stored[Result] = Stored(Result)

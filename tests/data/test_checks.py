@@ -66,7 +66,7 @@ def test_finished_data_of_a_function_are_checked_too(tmp_path: Path, monkeypatch
 
 
 def test_one_logit_is_told_what_to_become(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="two classes need two outputs"):
+    with pytest.raises(DataError, match="task = binary"):
         check_fit(network(1), load_data(arrays(tmp_path)))
 
 
