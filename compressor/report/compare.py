@@ -59,8 +59,8 @@ def _best(facts: Facts) -> tuple[str, ...]:
         return (helped, *(text.NONE,) * 6, ended, text.duration(result.seconds), text.NONE)
     return (
         helped,
-        text.percent(best.accuracy.validation),
-        text.points(best.accuracy.validation - base.accuracy.validation),
+        best.quality.show("validation"),
+        text.change(best.quality.measured, base.quality.validation, best.quality.validation),
         text.size(best.size_bytes),
         text.times(base.size_bytes / best.size_bytes),
         text.times(best.latency.speedup),
@@ -78,7 +78,7 @@ def _lines(runs: Named) -> Iterator[str]:
         yield (
             f"Smallest: {_first(found, lambda best: best.size_bytes)}; "
             f"fastest: {_first(found, lambda best: best.latency.us)}; "
-            f"most accurate: {_first(found, lambda best: -best.accuracy.validation)}."
+            f"best in quality: {_first(found, lambda best: best.quality.regret)}."
         )
     yield from (f"{name}: {headline(facts.result)}." for name, facts in runs.items() if name not in helped)
     yield from (f"Careful: {caution}." for caution in cautions(runs))

@@ -18,6 +18,7 @@ from compressor.report.table import Table, table
 from compressor.report.tables import comparison_table
 from compressor.report.verdict import gains
 from compressor.search.result import Candidate
+from compressor.task import Quality
 
 FIGURES = "What it cost and brought"
 """The section whose table sets the candidate beside the baseline."""
@@ -64,19 +65,20 @@ def explain(facts: Facts, trial: Trial, changes: Sequence[LayerChange]) -> list[
 
 def _what(facts: Facts, trial: Trial) -> Iterator[str]:
     result, outcome = facts.result, trial.outcome
+    over = overstepped(outcome.excess, result.baseline.quality.measured)
     yield f"Trial {trial.name}: {trial.about or 'its plan could not be read'}."
     finalists = [candidate.digest for candidate in result.front]
     if result.best is not None and trial.digest == result.best.digest:
         yield (
             "It is the best: of the candidates within the limits that nothing beats in every figure, the one with the "
-            "smallest product of size and time that keeps its accuracy with some to spare."
+            "smallest product of size and time that keeps its quality with some to spare."
         )
     elif trial.digest in finalists:
         yield f"It is one of {len(finalists)} finalists: nothing beats it in every figure."
     elif outcome.status != "complete":
-        yield f"It {_ENDED[outcome.status]}: {outcome.reason or overstepped(outcome.excess) or 'nobody said why'}."
+        yield f"It {_ENDED[outcome.status]}: {outcome.reason or over or 'nobody said why'}."
     elif not outcome.within():
-        yield f"It was trained, and misses {overstepped(outcome.excess)}."
+        yield f"It was trained, and misses {over}."
     else:
         yield "It keeps within the limits, but another candidate is at least as good in every figure."
 
@@ -198,7 +200,7 @@ def _brought(facts: Facts, trial: Trial) -> Iterator[str]:
     candidate = _candidate(facts, trial)
     if candidate is not None:
         yield gains(candidate, facts.result.baseline)
-    base = facts.result.baseline.accuracy.validation
+    base = facts.result.baseline.quality
     for figures in trial.outcome.stages:
         yield _stage(figures, base)
     if trial.outcome.seconds:
@@ -206,20 +208,17 @@ def _brought(facts: Facts, trial: Trial) -> Iterator[str]:
         yield f"It took {text.duration(trial.seconds)}: {parts}."
     best = facts.result.best
     if best is not None and trial.digest == best.digest:
-        for name, accuracy in facts.result.controls.items():
-            change = best.accuracy.validation - accuracy.validation
-            yield (
-                f"The control {name} came to {text.percent(accuracy.validation)}: beside it the method earned "
-                f"{text.points(change)} points."
-            )
+        for name, control in facts.result.controls.items():
+            change = text.change(base.measured, control.validation, best.quality.validation)
+            yield f"The control {name} came to {control.show('validation')}: beside it the method is at {change}."
 
 
-def _stage(figures: StageFigures, base: float) -> str:
+def _stage(figures: StageFigures, base: Quality) -> str:
     again = f", round {figures.round}" if figures.round > 1 else ""
     return (
         f"After phase {figures.phase}{again} ({text.plural(figures.edits, 'edit')}, "
-        f"{text.plural(figures.epochs, 'epoch')}): {text.percent(figures.accuracy)} on validation data "
-        f"({text.points(figures.accuracy - base)} points), {text.size(figures.size_bytes)}."
+        f"{text.plural(figures.epochs, 'epoch')}): {base.measured.text(figures.quality)} on validation data "
+        f"({text.change(base.measured, base.validation, figures.quality)}), {text.size(figures.size_bytes)}."
     )
 
 

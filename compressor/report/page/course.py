@@ -11,7 +11,7 @@ from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.page.scales import Frame, Mark, around, axis
 from compressor.report.trials import anchor
-from compressor.task import Metric
+from compressor.task import Metric, Quality
 
 FRAME = Frame(width=440, height=372, left=62, right=428, top=12, bottom=270)
 COLUMNS = 70
