@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +17,9 @@ from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.given import InputsGiven, given_inputs
 from compressor.graph.leaf import Shape
-from compressor.graph.nested import tensors
 from compressor.graph.network import Network
-from compressor.testing.case import one_thread
 from compressor.task.regression import Regression
+from compressor.testing.case import one_thread
 
 SHAPE = (3, 16, 16)
 CLASSES = 10
