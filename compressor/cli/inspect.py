@@ -14,6 +14,7 @@ from compressor.report import text
 from compressor.report.table import Table, table
 
 if TYPE_CHECKING:
+    from compressor.graph.signature import TensorSpec
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
     from compressor.report.anatomy import Anatomy
@@ -48,7 +49,9 @@ def inspect(
 def _as_data(anatomy: Anatomy) -> dict[str, Any]:
     return {
         "source": anatomy.source,
-        "input": anatomy.input,
+        "input": anatomy.inputs[0].shape,
+        "inputs": [_tensor(spec) for spec in anatomy.inputs],
+        "outputs": [_tensor(spec) for spec in anatomy.outputs],
         "params": anatomy.params,
         "macs": anatomy.macs,
         "size_bytes": anatomy.size_bytes,
@@ -59,6 +62,10 @@ def _as_data(anatomy: Anatomy) -> dict[str, Any]:
         "broken": dict(anatomy.broken),
         "notes": anatomy.notes,
     }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "shape": spec.shape, "dtype": spec.type}
 
 
 def _site(site: Site) -> dict[str, Any]:
@@ -76,7 +83,7 @@ def _knob(knob: Knob) -> dict[str, Any]:
 def _show(anatomy: Anatomy, out: Output) -> None:
     file = "no ONNX form" if anatomy.size_bytes is None else f"ONNX file {text.size(anatomy.size_bytes)}"
     out.line(
-        f"{text.clean(anatomy.source)}: input {text.shape(anatomy.input)}, {text.count(anatomy.params)} parameters, "
+        f"{text.clean(anatomy.source)}: {_signature(anatomy)}, {text.count(anatomy.params)} parameters, "
         f"{text.short_count(anatomy.macs)} MACs, {file}"
     )
     draw(out.results, _layers(anatomy))
@@ -87,6 +94,20 @@ def _show(anatomy: Anatomy, out: Output) -> None:
         out.line(text.clean(f"{plugin}: broken: {reason}"))
     for note in anatomy.notes:
         out.line(text.clean(f"note: {note}"))
+
+
+def _signature(anatomy: Anatomy) -> str:
+    """``input 3×32×32`` where that is all, otherwise every input and output by name."""
+    inputs, outputs = ([_named(spec) for spec in specs] for specs in (anatomy.inputs, anatomy.outputs))
+    if len(inputs) == len(outputs) == 1:
+        return f"input {text.shape(anatomy.inputs[0].shape)}"
+    return f"inputs {', '.join(inputs)} → outputs {', '.join(outputs)}"
+
+
+def _named(spec: TensorSpec) -> str:
+    size = text.shape(spec.shape) if spec.shape else "one number"
+    kind = "" if spec.type == "float32" else f" {spec.type}"
+    return f"{text.clean(spec.name)} {size}{kind}"
 
 
 def _layers(anatomy: Anatomy) -> Table:

@@ -13,6 +13,7 @@ from compressor.export.emit import to_onnx
 from compressor.graph.cost import layer_costs
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
+from compressor.graph.signature import TensorSpec
 from compressor.measure.layers import OTHER, latency_shares
 from compressor.plugin import Refused, Site
 from compressor.registry import discover
@@ -37,7 +38,8 @@ class Anatomy:
     """A network taken apart. ``size_bytes`` is that of its ONNX file, None where it has no ONNX form."""
 
     source: str
-    input: Shape
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
     params: int
     macs: int
     size_bytes: int | None
@@ -70,7 +72,8 @@ def examine(network: Network, phases: Iterable[PhaseSpec] | None = None, seconds
             sites[title], refused[title] = tuple(admitted(answer.sites, use.only, use.skip)), answer.refused
     return Anatomy(
         source=network.source,
-        input=network.signature.input.shape,
+        inputs=network.signature.inputs,
+        outputs=network.signature.outputs,
         params=network.parameter_count,
         macs=sum(layer.macs for layer in layers),
         size_bytes=size,
