@@ -152,6 +152,9 @@ OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
         lambda: one("ConvTranspose", weights(4, 3, 3, 3), strides=[2, 2], pads=[0, 1, 1, 2]), "ConvTranspose2d"),
     "Pad, reflecting": (lambda: one("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), mode="reflect"), "ReflectionPad2d"),
     "Pad, edges": (lambda: one("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), mode="edge"), "ReplicationPad2d"),
+    "Pad, reflecting channels": (lambda: one("Pad", ints(0, 1, 0, 0, 0, 2, 0, 0), mode="reflect"), "ReflectionPad3d"),
+    "Pad, reflecting rows": (
+        lambda: one("Pad", ints(0, 2, 0, 1), mode="reflect", shape=(6,)), "ReflectionPad1d Flatten"),
     "Pad, wrapping": (lambda: one("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), mode="wrap"), "CircularPad2d"),
     "Pad of some axes": (lambda: one("Pad", ints(1, 2), None, ints(-1)), "ZeroPad2d"),
     "Pad of channels": (lambda: one("Pad", ints(0, 1, 0, 0, 0, 2, 0, 0)), ""),

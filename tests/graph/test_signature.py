@@ -47,7 +47,7 @@ class Model(nn.Module):
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
-        self.conv, self.fc = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+        self.conv, self.fc, self.table = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), nn.Embedding(9, 4)
         self.function = function
 
     def forward(self, image: Tensor, extra: Tensor | None = None, *, flag: Tensor | None = None) -> Any:
@@ -81,6 +81,9 @@ CASES: dict[str, tuple[Callable[..., Any], Any, list[str], list[str]]] = {
         {"image": IMAGE, "flag": TensorSpec("flag", (), torch.bool)}, ["image", "flag"], ["output"]),
     "bytes": (lambda m, x, e, f: m.conv(x.float() / 255), TensorSpec("image", IMAGE, torch.uint8), ["image"],
         ["output"]),
+    "places in a table": (
+        lambda m, x, e, f: m.conv(x).mean((2, 3)) + m.table(e).mean(1), (IMAGE, torch.zeros(5, 3).long()),
+        ["image", "extra"], ["output"]),
     "whole numbers": (lambda m, x, e, f: m.fc(m.conv(x).mean((2, 3)) + e[:, None]), (IMAGE, torch.zeros(5).long()),
         ["image", "extra"], ["output"]),
 }  # fmt: skip

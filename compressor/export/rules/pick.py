@@ -27,6 +27,13 @@ def index_select(b: GraphBuilder, call: Call) -> OnnxValue:
     return b.op("Gather", [x.value, b.constant(index.long())], axis=sample_axis(call.argument(1, "dim"), x))
 
 
+@function("embedding")
+def embedding(b: GraphBuilder, call: Call) -> OnnxValue:
+    """Rows of a table of parameters, by whole numbers of the input."""
+    table, places = call.operand(0, "weight"), call.operand(1, "indices")
+    return b.op("Gather", [table.value, places.value], axis=0)
+
+
 @function("index")
 def index(b: GraphBuilder, call: Call) -> OnnxValue:
     """``x[:, places]``, and ``x[:, rows, columns]`` of neighbouring dimensions, which are picked from as one."""

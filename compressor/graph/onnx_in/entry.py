@@ -48,12 +48,23 @@ def entries_of(graph: onnx.GraphProto, initializers: frozenset[str], given: Sequ
     values = [value for value in graph.input if value.name not in initializers]
     if not values:
         raise CaptureError("it takes no input")
+    _refuse_batch_elsewhere(values)
     wanted = _assigned([value.name for value in values], given)
     entries = tuple(_entries(values, wanted))
     fixed = {entry.batch for entry in entries} - {None}
     if len(fixed) > 1:
         raise CaptureError(f"its inputs are fixed to batches of {' and '.join(map(str, sorted(map(int, fixed))))}")  # type: ignore[arg-type]
     return entries
+
+
+def _refuse_batch_elsewhere(values: list[onnx.ValueInfoProto]) -> None:
+    """The batch of one input, by its name, must be the first dimension of every other."""
+    dims = {value.name: [dim.dim_param for dim in value.type.tensor_type.shape.dim] for value in values}
+    batches = {sizes[0] for sizes in dims.values() if sizes and sizes[0]}
+    for name, sizes in dims.items():
+        for axis, size in enumerate(sizes[1:], start=1):
+            if size in batches and not sizes[0]:
+                raise CaptureError(f"the batch is dimension {axis} of its input {name!r}, where it must be the first")
 
 
 def _assigned(names: list[str], given: Sequence[Given]) -> Mapping[str, Shape]:

@@ -134,6 +134,8 @@ def chosen(node: Node, value: fx.Node, axis: int, places: range | Sequence[int])
 
 @rule("Gather")
 def gather(node: Node) -> fx.Node:
+    if node.is_constant(0) and not node.is_constant(1):
+        return _looked_up(node)
     logical, places = node.attributes.get("axis", 0), node.constant(1)
     axis, batch = node.axis(logical), node.batch_axis()
     if batch > logical % (len(node.sample()) + 1):
@@ -149,6 +151,16 @@ def gather(node: Node) -> fx.Node:
         return node.apply(aten.select.int, node.tensor(), axis, picked[0])
     value = chosen(node, node.tensor(), axis, picked)
     return node.reshaped(value, (*sample[: axis - 1], *places.shape, *sample[axis:]))
+
+
+def _looked_up(node: Node) -> fx.Node:
+    """Rows of a table, by whole numbers of the input."""
+    if node.attributes.get("axis", 0) % node.constant(0).dim() or node.batch_axis(1):
+        raise CaptureError("picks along another dimension than the first of a constant")
+    places = node.tensor(1)
+    if places.meta.get("dtype") not in (torch.int32, torch.int64):
+        places = node.apply(aten.to.dtype, places, torch.int64)
+    return node.apply(aten.embedding.default, node.state.operand(node.inputs[0], tensor=True), places)
 
 
 def _whole(places: Tensor) -> list[int]:

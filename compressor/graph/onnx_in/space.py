@@ -8,6 +8,7 @@ import torch
 from torch import fx, nn
 
 from compressor.errors import CaptureError
+from compressor.graph.network import Network
 from compressor.graph.onnx_in.node import Node, rule
 
 Pads = tuple[list[int], list[int]]
@@ -81,12 +82,25 @@ def pad(node: Node) -> fx.Node:
     if not any([*before, *after]):
         return node.tensor()
     if mode != "constant":
-        if before[0] or after[0] or count not in (1, 2, 3) or mode not in _COPYING_PADS:
-            raise CaptureError(f"padding of the channels in mode {mode!r}")
-        return node.leaf(_COPYING_PADS[mode][count](_last_first(before[1:], after[1:])), node.tensor())
+        return _copied(node, before, after, mode)
     if before[0] or after[0] or count not in (1, 2, 3):
         return node.apply(torch.ops.aten.constant_pad_nd.default, node.tensor(), list(_last_first(before, after)), fill)
     return node.leaf(pad_layer(before[1:], after[1:], fill), node.tensor())
+
+
+def _copied(node: Node, before: list[int], after: list[int], mode: str) -> fx.Node:
+    """Values of the image itself around it. Channels that are padded too become rows of an image of one channel."""
+    sample = node.sample()
+    inside = bool(before[0] or after[0] or len(sample) == 1)
+    count = len(sample) - (not inside)
+    if count not in (1, 2, 3) or mode not in _COPYING_PADS:
+        raise CaptureError(f"padding of {count} dimensions in mode {mode!r}")
+    pads = _last_first(before, after) if inside else _last_first(before[1:], after[1:])
+    layer = _COPYING_PADS[mode][count](pads)
+    if not inside:
+        return node.leaf(layer, node.tensor())
+    padded = node.leaf(layer, node.reshaped(node.tensor(), (1, *sample)))
+    return node.reshaped(padded, Network.shape(padded)[1:])
 
 
 def _pads_per_axis(node: Node) -> Pads:

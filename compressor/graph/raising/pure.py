@@ -38,8 +38,9 @@ _NAMES: Final = frozenset({
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
     # movement
     "bucketize", "cat", "cdist", "channel_shuffle", "chunk", "column_stack", "detach", "diag", "diag_embed", "diagonal",
-    "diff", "dstack", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "gather", "hsplit", "hstack",
-    "index", "index_select", "meshgrid", "movedim", "narrow", "permute", "pixel_shuffle", "pixel_unshuffle", "prelu",
+    "diff", "dstack", "embedding", "expand", "expand_as", "flatten", "flip", "fliplr", "flipud", "gather", "hsplit",
+    "hstack", "index", "index_select", "meshgrid", "movedim", "narrow", "permute", "pixel_shuffle", "pixel_unshuffle",
+    "prelu",
     "repeat", "repeat_interleave", "reshape", "reshape_as", "roll", "rot90", "scatter", "scatter_add", "select",
     "select_scatter", "slice", "slice_scatter", "split", "split_with_sizes", "squeeze", "stack", "t", "take_along_dim",
     "tensor_split", "tile", "to", "_to_copy", "transpose", "tril", "triu", "type_as", "unbind", "unflatten", "unfold",
