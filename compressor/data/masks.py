@@ -4,11 +4,12 @@
     root/train/images/a.jpg  root/train/masks/a.png  root/val/…      root/images/train/a.jpg  root/masks/train/a.png  …
 
 The value of a mask's pixel is its class, counted from 0; in a palette image that is the index. 255 says that nobody
-knows (target -100, which torch's losses leave out); where no other value than 0 occurs beside it, it is class 1.
+knows; where no other value than 0 occurs beside it, it is class 1.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.data.decoded import Decoded, form_of
@@ -30,8 +32,7 @@ from compressor.errors import DataError
 
 _IMAGES: Final = ("images", "image", "imgs", "img", "jpegimages")
 _MASKS: Final = ("masks", "mask", "segmentationclass", "labels", "annotations", "gt")
-_VOID: Final = 255
-IGNORED: Final = -100
+IGNORED: Final = 255
 """Target of a pixel of which nobody knows the class."""
 
 
@@ -77,7 +78,7 @@ def read_masks(root: Path, spec: DataSpec) -> Parts:
 
 
 class Masked(Decoded):
-    """Images with a mask each, ``(H, W)`` of int16."""
+    """Images with a mask each, ``(H, W)`` of uint8."""
 
     read_target = torch.empty(0)
 
@@ -90,6 +91,10 @@ class Masked(Decoded):
 
     def _all_files(self) -> Sequence[Path]:
         return (*self.files, *self._masks)
+
+    @property
+    def key(self) -> str:
+        return json.dumps([super().key, self._first._white])
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -105,29 +110,30 @@ class Masked(Decoded):
         found: set[int] = set()
         for row in rows:
             found |= set(np.unique(_values(self._masks[row])).tolist())
-            if found - {0, _VOID}:
+            if found - {0, IGNORED}:
                 return
-        self._white = _VOID in found
+        self._white = IGNORED in found
 
     def sample(self, row: int) -> tuple[Tensor, ...]:
-        mask = torch.from_numpy(_values(self._masks[row]).astype(np.int16))
+        mask = torch.from_numpy(_values(self._masks[row]))
         image, size = self.image(row)
         if (mask.shape[1], mask.shape[0]) != size:
             raise DataError(
                 f"{self._masks[row]} is {mask.shape[1]}×{mask.shape[0]} pixels but its image is {size[0]}×{size[1]}"
             )
-        mask[mask == _VOID] = 1 if self._first._white else IGNORED
+        if self._first._white:
+            mask = (mask > 0).to(torch.uint8)
         geometry = self.form.geometry
         return image, geometry.of_map(mask[None])[0] if geometry else mask
 
 
-def _values(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+def _values(path: Path) -> NDArray[np.uint8]:
     values = read_values(path)
     if values.ndim != 2:
         raise DataError(f"{path} is in colour; a mask is grey, or has a palette: the value of a pixel is its class")
-    if values.max(initial=0) > np.iinfo(np.int16).max:
-        raise DataError(f"{path} holds {values.max()}, which is no class")
-    return values.astype(np.int64)
+    if values.max(initial=0) > IGNORED or values.dtype.kind == "f":
+        raise DataError(f"{path} holds {values.max():g}; a mask holds classes, whole numbers from 0 to 254")
+    return values.astype(np.uint8)
 
 
 def _pair_in(folder: Path) -> _Pairs | None:

@@ -1,4 +1,7 @@
-"""Random changes of a whole batch at once, on the device it is on. Labels are never touched."""
+"""Random changes of a whole batch at once, on the device it is on.
+
+What moves an image moves a map of it, such as the classes of its pixels, in the same way.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,21 @@ def augment(images: Tensor, spec: Augmentation, generator: Generator) -> Tensor:
 
     ``generator`` lives on the device of the images.
     """
+    return augmented(images, None, spec, generator)[0]
+
+
+def augmented(
+    images: Tensor, maps: Tensor | None, spec: Augmentation, generator: Generator
+) -> tuple[Tensor, Tensor | None]:
+    """The same, with what is said of every pixel ``(N, …, H, W)`` moved along: mirrored and cropped.
+
+    Shifts and turns uncover places of which a map says nothing, so that they are for images alone.
+    """
+    if spec.crop:
+        images, maps = _crop(images, maps, spec.crop, generator)
     if spec.flip:
-        images = _flip(images, generator)
+        chosen = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+        images, maps = _flip(images, chosen), None if maps is None else _flip(maps, chosen)
     if spec.rotate:
         images = _rotate(images, spec.rotate, generator)
     if spec.shift:
@@ -26,12 +42,30 @@ def augment(images: Tensor, spec: Augmentation, generator: Generator) -> Tensor:
         images = images + spec.noise * torch.randn(images.shape, generator=generator, device=images.device)
     if spec.cutout:
         images = _cutout(images, spec.cutout, generator)
-    return images
+    return images, maps
 
 
-def _flip(images: Tensor, generator: Generator) -> Tensor:
-    chosen = torch.rand(len(images), generator=generator, device=images.device) < 0.5
-    return torch.where(chosen.view(-1, 1, 1, 1), images.flip(3), images)
+def _flip(values: Tensor, chosen: Tensor) -> Tensor:
+    return torch.where(chosen.view(-1, *(1,) * (values.ndim - 1)), values.flip(-1), values)
+
+
+def _crop(images: Tensor, maps: Tensor | None, least: float, generator: Generator) -> tuple[Tensor, Tensor | None]:
+    """Inception's crop (Szegedy et al., arXiv:1409.4842): a share of the area, ¾ to 4/3 as wide as high, enlarged."""
+    area, ratio, right, down = torch.rand(4, len(images), generator=generator, device=images.device)
+    area = least + (1 - least) * area
+    stretched = torch.exp((2 * ratio - 1) * math.log(4 / 3) / 2)
+    wide, high = ((area.sqrt() * factor).clamp_max(1.0) for factor in (stretched, 1 / stretched))
+    matrix = torch.zeros(len(images), 2, 3, device=images.device)
+    matrix[:, 0, 0], matrix[:, 1, 1] = wide, high
+    matrix[:, 0, 2], matrix[:, 1, 2] = (2 * right - 1) * (1 - wide), (2 * down - 1) * (1 - high)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    cut = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if maps is None:
+        return cut, None
+    mode = "bilinear" if maps.is_floating_point() else "nearest"  # classes do not mix
+    layers = maps.reshape(len(maps), -1, *maps.shape[-2:]).float()
+    moved = F.grid_sample(layers, grid, mode=mode, padding_mode="border", align_corners=False)
+    return cut, moved.reshape(maps.shape).to(maps.dtype)
 
 
 def _rotate(images: Tensor, degrees: float, generator: Generator) -> Tensor:

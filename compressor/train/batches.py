@@ -13,7 +13,7 @@ from compressor.data.held import HeldSplit
 from compressor.data.split import Inputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
-from compressor.train.augment import augment
+from compressor.train.changes import changed, refuse_misleading, transform_of
 from compressor.train.spec import Augmentation
 
 _LARGEST_ON_DEVICE = 8 << 30
@@ -38,7 +38,15 @@ class TrainingBatch:
 class Batches:
     """The training split of a set as an endless stream of batches, reshuffled after each pass."""
 
-    def __init__(self, data: Data, batch: int, augmentation: Augmentation, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: Data,
+        batch: int,
+        augmentation: Augmentation,
+        seed: int,
+        device: torch.device,
+        transform: str = "",
+    ) -> None:
         self._data = data
         self._batch = batch
         self._augmentation = augmentation
@@ -47,6 +55,9 @@ class Batches:
         self._order = torch.Generator().manual_seed(seed)
         self._changes = torch.Generator(device).manual_seed(seed)
         self._train = on_accelerator(data.train, device)
+        self._transform = transform_of(transform) if transform else None
+        if augmentation != Augmentation():
+            refuse_misleading(data, augmentation)
         if self.per_pass == 0:
             raise DataError(f"{data.name}: {len(data.train)} training samples are too few for batches of {batch}")
 
@@ -76,7 +87,9 @@ class Batches:
     def _made(self, inputs: Inputs, target: Target, indices: Tensor | None) -> TrainingBatch:
         inputs, target = unit_scale(nested.to_device(inputs, self._device)), nested.to_device(target, self._device)
         if self._augmentation != Augmentation():
-            inputs = augment(inputs, self._augmentation, self._changes)
+            inputs, target = changed(inputs, target, self._augmentation, self._changes)
+        if self._transform is not None:
+            inputs, target = self._transform(inputs, target)
         return TrainingBatch(self._data.standardised(inputs), target, indices)
 
 

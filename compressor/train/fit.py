@@ -81,7 +81,7 @@ def _run(
         stack.callback(network.eval)
         stack.enter_context(on_device(network, device))
         stack.enter_context(seeded(seed, device))
-        batches = Batches(data, spec.batch, spec.augmentation, seed, device)
+        batches = Batches(data, spec.batch, spec.augmentation, seed, device, spec.transform)
         precision = usable(spec.precision, network)
         laid = stack.enter_context(channels_last(network, precision))
         distiller = _distiller(network, teacher, data, spec, precision)
@@ -101,7 +101,12 @@ def _distiller(
     whole_passes = spec.epochs * spec.steps_per_epoch * spec.batch >= len(data.train) if spec.steps_per_epoch else True
     if wanted.once and wanted.features:
         raise InputError("training.distillation.once: features are compared batch by batch; leave it out, or features")
-    unchanged = not wanted.features and spec.augmentation == Augmentation() and whole_passes
+    if wanted.once and not data.train.indexed:
+        raise InputError(
+            "training.distillation.once: a loader's samples cannot be told apart from pass to pass; leave it out"
+        )
+    same = data.train.held and spec.augmentation == Augmentation() and not spec.transform
+    unchanged = not wanted.features and same and whole_passes
     constant = wanted.once or (unchanged and _few_numbers(teacher, len(data.train)))
     answers = _answers(teacher.fork().to(network.device), data, precision) if constant else None
     return Distiller(network, teacher, data.task, wanted, answers, precision)

@@ -40,6 +40,9 @@ class Augmentation:
     """Standard deviation of Gaussian noise, on the 0…1 scale of the image."""
     cutout: int = 0
     """Side of one square set to zero, pixels."""
+    crop: float = 0.0
+    """Cut out a part of at least this share of the area (¾ to 4/3 as wide as high) and enlarge it to the whole; 0: not.
+    """
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class TrainingSpec:
     """Of products and convolutions, forward and backward. Weights, loss, optimizer and evaluation stay in float32.
     Where the hardware would only emulate bfloat16 it is trained in float32, and the history says so."""
     augmentation: Augmentation = field(default_factory=Augmentation)
+    transform: str = ""
+    """``package.module:function`` of the user's own that changes a batch after that: ``(inputs, target)`` in and out,
+    images on the 0…1 scale; or an object that is called so, such as a transform of torchvision's or kornia's."""
     distillation: Distillation = field(default_factory=Distillation)
     function: str = ""
     """``package.module:function`` of the user's own, called instead of the built-in loop."""

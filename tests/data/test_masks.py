@@ -49,6 +49,7 @@ def test_a_mask_holds_classes_and_what_nobody_knows(
         monkeypatch.setattr("compressor.data.gather._in_memory", None)
         monkeypatch.setattr("compressor.data.load.budget", lambda memory: 0)
     masked(tmp_path, 20)
+    assert IGNORED == 255
     data = loaded(tmp_path, validation=4, test=5, classes=("a", "b", "c"), workers=0)
     for split in (data.train, data.validation, data.open_test()):
         for images, target in split.batches(3):
