@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 
 from compressor.engine.candidate import Constraints
 from compressor.recipe.model import Recipe
+from compressor.search.calibration import calibration_of
 from compressor.search.clock import SPENT, Clock
 from compressor.search.conclude import conclude, not_applicable, preliminary, publish
 from compressor.search.controls import run_controls
@@ -26,7 +27,7 @@ from compressor.search.loop import Loop
 from compressor.search.observer import Event, Finished, FrontChanged, Note, Observer, Silent, Stage, Started
 from compressor.search.prepare import Prepared, prepare, with_sensitivities
 from compressor.search.probing import run_probe
-from compressor.search.result import Result
+from compressor.search.result import Calibration, Result
 from compressor.search.run_folder import RunFolder
 from compressor.search.seeds import seeds_of
 from compressor.search.study import Study
@@ -99,7 +100,8 @@ def _carry_on(
             Loop(prepared, study, ledger, executor, _Keeping(prepared, ledger, observer), interrupts, clock).run()
         if interrupts.stop:
             return preliminary(prepared, ledger), True
-        return _finish(prepared, ledger, executor, observer, clock), False
+        calibration = calibration_of(study.records(), ledger, prepared.baseline.metrics)
+        return _finish(prepared, ledger, executor, observer, clock, calibration), False
 
 
 class _Keeping:
@@ -154,8 +156,16 @@ def _expected(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clo
     return ledger.finished + more
 
 
-def _finish(prepared: Prepared, ledger: Ledger, executor: Executor, observer: Observer, clock: Clock) -> Result:
-    result = publish(prepared, conclude(prepared, ledger, observer, clock), {})
+def _finish(
+    prepared: Prepared,
+    ledger: Ledger,
+    executor: Executor,
+    observer: Observer,
+    clock: Clock,
+    calibration: Calibration | None,
+) -> Result:
+    result = replace(conclude(prepared, ledger, observer, clock), calibration=calibration)
+    result = publish(prepared, result, {})
     if result.best is None:
         return result
     record_layer_times(prepared.run, result.best.digest, prepared.recipe.measure.batch, observer)

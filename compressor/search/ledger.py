@@ -89,6 +89,10 @@ class Ledger:
         """How the trial of every plan ended."""
         return {digest: outcome for digest, (_, outcome) in self._outcomes.items()}
 
+    def by_number(self) -> dict[int, Outcome]:
+        """The same by the number of the trial."""
+        return dict(self._outcomes.values())
+
     def outcomes(self) -> Iterator[Outcome]:
         """How every trial that was run ended."""
         yield from (outcome for _, outcome in self._outcomes.values())

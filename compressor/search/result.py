@@ -107,6 +107,37 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Foretold:
+    """One trained trial. Regret is the loss of quality on the validation split; bytes and time are shares of the
+    baseline's.
+    """
+
+    trial: int
+    regret: Figure
+    low: Figure
+    high: Figure
+    """Two trials of three should lie between ``low`` and ``high``."""
+    size: Figure
+    time: Figure
+    reached_regret: Figure
+    reached_size: Figure
+    reached_time: Figure
+    within: bool
+    """Whether it met every limit."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well the surrogate foretold what the trials it proposed reached."""
+
+    trials: tuple[Foretold, ...]
+    between: Figure
+    """Share of the trials whose regret came to lie between its bounds."""
+    within: Figure
+    """Share of the trials that met every limit."""
+
+
+@dataclass(frozen=True)
 class Result:
     """All of ``result.json``."""
 
@@ -130,6 +161,8 @@ class Result:
     """What the probe found before the search; None where the recipe asks for none."""
     notes: tuple[str, ...] = ()
     """What the network that was compressed is not that its source was, in plain sentences."""
+    calibration: Calibration | None = None
+    """Where a surrogate proposed: what it had foretold."""
 
 
 class _ResultFile(Stored[Result]):
