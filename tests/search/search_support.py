@@ -21,13 +21,14 @@ from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
 from compressor.engine.trial import WRITTEN
+from compressor.engine.untrained import Untrained
 from compressor.errors import CompressorError, Refusal
 from compressor.files import write_atomic
 from compressor.knobs import Choice, IntRange
 from compressor.recipe.model import Recipe, SearchSpec
 from compressor.search.executor import Progress, Question, TrialSpec
 from compressor.search.prepare import Prepared
-from compressor.search.questions import Resolved
+from compressor.search.questions import LookedAt, Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
 from compressor.stored import digests_of
@@ -89,6 +90,13 @@ def figures(plan: Plan) -> Metrics:
     return metrics(0.9 - 0.01 * a - 0.02 * b, 1000 - 100 * a - 50 * b, 1.0 + 0.1 * b)
 
 
+def untrained(plan: Plan) -> Untrained:
+    """What a look at the plan would give; the loss says nothing of which plugin acts."""
+    found = figures(plan)
+    loss = 0.3 + 0.1 * len(plan.edits)
+    return Untrained(plan, True, loss, found.size_bytes, found.macs, found.params, found.latency.speedup, 0.01)
+
+
 def prepared(
     folder: Path, search: SearchSpec, constraints: Constraints | None = None, space: SearchSpace = SPACE
 ) -> Prepared:
@@ -123,11 +131,12 @@ class Scripted:
         return future
 
     def ask(self, question: Question) -> Future[Any]:
-        """Plans are settled by ``resolved``, or by what the test puts in its place; nothing else is asked."""
-        assert isinstance(question.about, Resolved)
+        """Plans are settled by ``resolved``, or by what the test puts in its place, and looked at; nothing else."""
+        assert isinstance(question.about, Resolved | LookedAt)
         future: Future[Any] = Future()
         try:
-            future.set_result(self.resolve(question.about.plan))
+            plan = self.resolve(question.about.plan)
+            future.set_result(plan if isinstance(question.about, Resolved) else untrained(plan))
         except CompressorError as error:
             future.set_exception(error)
         return future

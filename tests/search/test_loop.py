@@ -398,7 +398,7 @@ SWITCHES = SearchSpace(
 )
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", *SAMPLERS])
+@pytest.mark.parametrize("sampler", ["surrogate", "random", "tpe", *SAMPLERS])
 def test_every_sampler_searches(tmp_path: Path, sampler: Sampler) -> None:
     limits = Constraints(max_size=0.9)
     session = Session(tmp_path, SearchSpec(trials=12, sampler=sampler), limits).run(Scripted(screening(limits)))

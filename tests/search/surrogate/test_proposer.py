@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from search_support import BASELINE, SMALL, SPACE, figures, resolved
+from search_support import BASELINE, SMALL, SPACE, figures, resolved, untrained
 
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.space import SearchSpace
-from compressor.engine.untrained import Untrained
 from compressor.errors import Refusal
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
@@ -33,9 +32,7 @@ class Asked:
             except Refusal as refusal:
                 yield Look(values, reason=str(refusal))
                 continue
-            found = figures(plan)
-            loss, speedup = 0.3 + 0.1 * len(plan.edits), found.latency.speedup
-            yield Look(values, Untrained(plan, True, loss, found.size_bytes, found.macs, found.params, speedup, 0.01))
+            yield Look(values, untrained(plan))
 
 
 def proposer(file: Path, asked: Asked, space: SearchSpace = SPACE) -> Proposer:
