@@ -126,6 +126,8 @@ def _begin(prepared: Prepared, study: Study, observer: Observer, clock: Clock) -
         if name not in queued:
             study.enqueue(values, origin=name)
     ledger = Ledger.read(prepared, study, observer)
+    if clock.limited or prepared.recipe.search.sampler == "surrogate":
+        clock.expect(estimate(prepared.recipe, prepared.baseline.network, prepared.data).trial)
     trials = _expected(prepared, ledger, observer, clock) if clock.limited else prepared.recipe.search.trials
     observer.notify(
         Started(
@@ -143,7 +145,6 @@ def _begin(prepared: Prepared, study: Study, observer: Observer, clock: Clock) -
 
 def _expected(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> int:
     """How many trials there will be in all, as far as a few steps of training tell; said, since it is a promise."""
-    clock.expect(estimate(prepared.recipe, prepared.baseline.network, prepared.data).trial)
     search = prepared.recipe.search
     more = max(int(clock.for_trials * search.jobs / max(clock.trial_seconds, 1e-3)), 0)
     more = min(more, search.trials - ledger.finished) if search.trials else more

@@ -22,8 +22,8 @@ from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.proposer import PATIENCE_SECONDS, Proposer, Suggestion
 
-LOOKS = 0.1
-"""Share of what a budget leaves for trials that the first looks may take."""
+LOOKS, TRIALS = 0.1, 3.0
+"""The first looks may take this share of what a budget leaves for trials, and no more than so many trials will."""
 
 
 class Guide(Protocol):
@@ -71,7 +71,7 @@ class Modelled:
             reference_point(recipe.constraints, quality.measured.usual_drop(quality.validation)),
             seeds=[values for _, values in automatic_seeds(prepared.space)],
             seed=recipe.search.seed,
-            patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials),
+            patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials, TRIALS * (clock.trial_seconds or math.inf)),
         )
 
     def plan(self, values: Values) -> Plan:

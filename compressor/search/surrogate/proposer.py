@@ -37,8 +37,9 @@ SHARE, MOST = 0.1, 12
 """Before each later trial: looks for this share of a trial's time, and at most so many."""
 DOUBT = 4
 """Every fourth proposal is for doubt."""
-LIKELY = 0.5
-"""What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left."""
+LIKELY, FIRST_LIKELY = 0.5, 0.75
+"""What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left: the first
+trial, about which there is only a guess, and those after many."""
 _QUANTILES = np.array([NormalDist().inv_cdf((index + 0.5) / 15) for index in range(15)])
 _LUCKY = -1.5
 _STRIDE = 7919
@@ -203,7 +204,8 @@ class Proposer:
         regrets = self._scale.regret(mean[:, None] + std[:, None] * quantiles)
         others = np.stack([predicted.size.mean, predicted.time.mean], axis=1)
         gains = improvements(self._front(trained, running), regrets, others, self._reference.tolist()).mean(1)
-        likely = gains * ((regrets < self._reference[0]).mean(1) >= LIKELY)
+        asked = LIKELY + (FIRST_LIKELY - LIKELY) / (1 + len(trained))
+        likely = gains * ((regrets < self._reference[0]).mean(1) >= asked)
         gains = likely if likely.max() > 0 else gains
         index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
         low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
