@@ -6,6 +6,7 @@ surrogate  plans are looked at untrained, and a model of the answers proposes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Protocol, cast
 
