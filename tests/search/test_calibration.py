@@ -22,7 +22,7 @@ def test_trained_proposals_are_held_against_their_forecast(tmp_path: Path) -> No
     ledger = Ledger(made)
     for number, count in enumerate((2, 4, 1)):
         plan = resolved(made.space.plan({"p.a": True, "p.a.count": count, "p.b": False}))
-        excess = {"max_accuracy_drop": 0.01 * count - 0.03}
+        excess = {"max_drop": 0.01 * count - 0.03}
         ledger.add(number, plan.digest, Outcome("complete", figures(plan), excess))
     records = [
         Record(0, False, {}, {"forecast": FORECAST}),
