@@ -26,6 +26,7 @@ from compressor.graph.onnx_in import (
 from compressor.graph.onnx_in.check import check_reading
 from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.node import RULES
+from compressor.graph.onnx_in.quantities import about_weights
 from compressor.graph.onnx_in.reader import Reader
 from compressor.graph.pt2 import MALFORMED, channels_of
 
@@ -49,6 +50,7 @@ def read_onnx(path: Path, inputs: InputsGiven = None) -> Network:
         reader = Reader(file, path, given_inputs(inputs))
         network = reader.network()
         check_reading(network, path, reader.entries, reader.values)
+        network.notes += about_weights(file.graph)
         return network.know(from_metadata(file.metadata, channels_of(network)))
     except CaptureError as error:
         raise ModelFileError(f"{path}: {error}") from None

@@ -22,6 +22,7 @@ from compressor_plugins.quantize.value import SteppedValue
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import NETWORKS, make_sensitive
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from rewriting import apply, chain, named, parity, reason, traced
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -31,6 +32,7 @@ from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
+from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.verify import variance_lost
 from compressor.measure.parity import numeric_parity
 from compressor.measure.session import OnnxModel, session_options
@@ -348,6 +350,40 @@ def test_weights_of_four_bits_lie_two_to_a_byte_and_compute_in_integers(tmp_path
         assert parity(after, data).ok
         files.append(len(to_onnx(after)))
     assert files[0] - files[1] > 0.9 * 64 * 32 * 9 / 2
+
+
+class _Feeds(CalibrationDataReader):
+    def __init__(self, name: str, images: Tensor) -> None:
+        self.feeds = iter([{name: image[None].numpy()} for image in images])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self.feeds, None)
+
+
+@pytest.mark.parametrize(("form", "activations"), [(QuantFormat.QDQ, "QInt8"), (QuantFormat.QOperator, "QUInt8")])
+def test_a_file_of_another_quantizer_keeps_its_steps_and_answers_and_gets_integer_kernels(
+    form: QuantFormat, activations: str, tmp_path: Path
+) -> None:
+    """Signed activations are slow in ONNX Runtime, unsigned ones of the same steps are fast."""
+    network = named("resnet")
+    images = evidence(network).batches[0][0]
+    source, target = tmp_path / "float.onnx", tmp_path / "integer.onnx"
+    source.write_bytes(to_onnx(network))
+    quantize_static(
+        source, target, _Feeds(network.input_node.name, images[:8]), quant_format=form, per_channel=True,
+        activation_type=QuantType[activations], weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    read = read_onnx(target)
+    assert "weights as integers" in " ".join(read.notes)
+    again = quantized(read, evidence(network))
+    assert not FLOAT_KERNELS & set(kernels(again, tmp_path))
+    assert len(to_onnx(again)) < 1.1 * target.stat().st_size
+    expected = OnnxModel(target.read_bytes()).run(images)
+    off = np.abs(OnnxModel(to_onnx(again)).run(images) - expected)
+    gaps = np.diff(np.unique(expected))
+    step = gaps[gaps > 1e-6].min()  # of the answers, which lie on steps
+    assert (off > step / 2).mean() < 0.05
+    assert off.max() < 3 * step
 
 
 def test_lenet_takes_a_quarter_of_its_bytes() -> None:

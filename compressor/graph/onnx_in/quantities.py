@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import onnx
 import torch
 from torch import Tensor
 
@@ -50,3 +52,19 @@ def quantity(scale: Tensor, zero: Tensor | None) -> Quantity:
     if not number > 0:
         raise CaptureError(f"a scale of {number}")
     return Quantity(number, 0 if zero is None else int(zero.item()), *BOUNDS[kind])
+
+
+_BYTES = {onnx.TensorProto.INT8, onnx.TensorProto.UINT8, onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
+
+
+def about_weights(graph: onnx.GraphProto) -> tuple[str, ...]:
+    """What a user should know of weights that the file holds as integers, if there are any."""
+    held = {proto.name: math.prod(proto.dims) for proto in graph.initializer if proto.data_type in _BYTES}
+    weights = {name for node in graph.node if node.op_type in AWARE for name in node.input if held.get(name, 1) > 1}
+    if not weights:
+        return ()
+    count = sum(held[name] for name in weights)
+    return (
+        f"the file holds {count:,} weights as integers; here they are floats of the same values, and are written as "
+        "floats, in several times the bytes, until quantize or quantize-weights makes integers of them again",
+    )

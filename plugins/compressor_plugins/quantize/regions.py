@@ -24,6 +24,7 @@ from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
 from compressor_plugins.quantize.activations import open_up, opens
 from compressor_plugins.quantize.depthwise import depthwise_form
 from compressor_plugins.quantize.layer import IntegerLayer
+from compressor_plugins.quantize.taken_over import take_over
 from compressor_plugins.quantize.value import SteppedValue, clips
 
 Fresh = Callable[[float], SteppedValue]
@@ -49,6 +50,7 @@ COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul"}) | JOINING_FUNCTI
 def settle(editor: Editor, fresh: Fresh, fresh_layer: FreshLayer) -> None:
     """Hold every value to steps that the rules say."""
     network = editor.network
+    take_over(editor, fresh)
     for node in list(network.graph.nodes):
         leaf = leaf_at(network, node)
         if leaf is not None and _inside(network, node) and (form := depthwise_form(network, node, leaf)) is not None:

@@ -44,13 +44,17 @@ class SteppedValue(RoundingLeaf):
         """Size of the steps of what is handed on."""
         return float(self.step.detach()) * self.gain
 
+    def hold(self, step: float, zero: int) -> None:
+        """Take these steps, as if calibration had found them."""
+        with torch.no_grad():
+            self.log_step.fill_(math.log(step))
+        self.zero.fill_(zero)
+        self.ready.fill_(True)
+
     def fix(self, width: float, zero: int) -> None:
         """Hold values to 256 steps over ``width`` for good, whatever is seen."""
         self.fixed = True
-        with torch.no_grad():
-            self.log_step.fill_(math.log(width / STEPS))
-        self.zero.fill_(zero)
-        self.ready.fill_(True)
+        self.hold(width / STEPS, zero)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.paused and self._seen is not None:
@@ -82,11 +86,7 @@ class SteppedValue(RoundingLeaf):
 
     def settle(self) -> None:
         if self._seen is not None and len(self._seen.samples):
-            step, zero = grid_of(*range_of(self._seen, self.method))
-            with torch.no_grad():
-                self.log_step.fill_(math.log(step))
-            self.zero.fill_(zero)
-            self.ready.fill_(True)
+            self.hold(*grid_of(*range_of(self._seen, self.method)))
         self._seen = None
 
     def output_shape(self, *inputs: Shape) -> Shape:
