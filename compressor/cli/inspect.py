@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compressor.graph.signature import TensorSpec
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
-    from compressor.report.anatomy import Anatomy
+    from compressor.report.anatomy import Anatomy, Layer
 
 
 def inspect(
@@ -111,6 +111,8 @@ def _named(spec: TensorSpec) -> str:
 
 
 def _layers(anatomy: Anatomy) -> Table:
+    """The column of integers only where there are any."""
+    some = any(layer.integers for layer in anatomy.layers)
     rows = [
         (
             layer.path,
@@ -120,12 +122,22 @@ def _layers(anatomy: Anatomy) -> Table:
             text.short_count(layer.macs) if layer.macs else "",
             text.size(layer.bytes) if layer.bytes else "",
             text.percent(layer.share, 1) if layer.share else "",
+            *([_integers(layer)] if some else []),
         )
         for layer in anatomy.layers
     ]
     if anatomy.other_share >= 0.0005:
-        rows.append(("(other)", "", "", "", "", "", text.percent(anatomy.other_share, 1)))
-    return table("layer, kind, >output, >params, >MACs, >bytes, >time", rows)
+        rows.append(("(other)", "", "", "", "", "", text.percent(anatomy.other_share, 1), *([""] if some else [])))
+    return table("layer, kind, >output, >params, >MACs, >bytes, >time" + (", integers" if some else ""), rows)
+
+
+def _integers(layer: Layer) -> str:
+    """``8 bits, region 1, enters``: values of 8 bits; here they come in from floats."""
+    place = layer.integers
+    if place is None:
+        return ""
+    ways = [word for word, here in (("enters", place.enters), ("leaves", place.leaves)) if here]
+    return ", ".join([f"{place.bits} bits", f"region {place.region}", *ways])
 
 
 def _sites(plugin: str, sites: Sequence[Site]) -> Table:

@@ -101,6 +101,11 @@ class Leaf(nn.Module):
     """Of a leaf that rounds values: by how much, in steps, it moves them before. Set by the parity check alone."""
 
     @property
+    def held_bits(self) -> int:
+        """To how many bits it holds the value it hands on, with one step for all of it; 0 where it does not."""
+        return 0
+
+    @property
     def rounds_values(self) -> bool:
         """Whether it rounds values to steps, so that an error of rounding may move its output by a whole step."""
         return False

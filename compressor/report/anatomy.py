@@ -14,6 +14,7 @@ from compressor.graph.cost import layer_costs
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.graph.signature import TensorSpec
+from compressor.graph.steps import Place, regions_of
 from compressor.measure.layers import OTHER, latency_shares
 from compressor.plugin import Refused, Site
 from compressor.registry import discover
@@ -31,6 +32,8 @@ class Layer:
     macs: int
     bytes: float
     share: float | None
+    integers: Place | None = None
+    """Where it computes in integers: which region, and whether values enter or leave there."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _in_onnx(network: Network) -> tuple[int | None, Mapping[str, float], tuple[s
 
 
 def _layers(network: Network, shares: Mapping[str, float]) -> tuple[Layer, ...]:
-    left = dict(shares)
+    left, places = dict(shares), dict(regions_of(network))
     return tuple(
         Layer(
             path=layer.path,
@@ -106,6 +109,7 @@ def _layers(network: Network, shares: Mapping[str, float]) -> tuple[Layer, ...]:
             macs=layer.cost.mac_count,
             bytes=layer.cost.weight_bytes,
             share=left.pop(layer.path, 0.0) if shares else None,
+            integers=places.get(layer.path),
         )
         for layer in layer_costs(network)
     )

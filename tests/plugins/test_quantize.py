@@ -33,6 +33,7 @@ from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.onnx_reader import read_onnx
+from compressor.graph.steps import Place, regions_of
 from compressor.graph.verify import variance_lost
 from compressor.measure.parity import numeric_parity
 from compressor.measure.session import OnnxModel, session_options
@@ -350,6 +351,24 @@ def test_weights_of_four_bits_lie_two_to_a_byte_and_compute_in_integers(tmp_path
         assert parity(after, data).ok
         files.append(len(to_onnx(after)))
     assert files[0] - files[1] > 0.9 * 64 * 32 * 9 / 2
+
+
+def test_regions_are_told_with_the_ways_in_and_out_in_the_network_and_in_its_file(tmp_path: Path) -> None:
+    """Softplus has no integer form: before it values leave, behind it they enter another region."""
+    convolutions = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)]
+    a, b, c = convolutions
+    network = quantized(image_chain(a, nn.ReLU(), b, nn.Softplus(), c, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    wanted = {
+        "0": Place(8, 1, enters=True, leaves=False),
+        "2": Place(8, 1, enters=False, leaves=True),
+        "4": Place(8, 2, enters=True, leaves=False),
+        "5": Place(8, 2, enters=False, leaves=False),
+        "6": Place(8, 2, enters=False, leaves=True),
+    }
+    assert dict(regions_of(network)) == wanted
+    target = tmp_path / "integer.onnx"
+    target.write_bytes(to_onnx(network))
+    assert dict(regions_of(read_onnx(target))) == dict(regions_of(network))
 
 
 class _Feeds(CalibrationDataReader):

@@ -20,6 +20,13 @@ from torch import fx, nn
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
+from compressor.graph.steps import (
+    COMPUTING_FUNCTIONS,
+    COMPUTING_LAYERS,
+    JOINING_FUNCTIONS,
+    MOVING_FUNCTIONS,
+    MOVING_LAYERS,
+)
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
 from compressor_plugins.quantize.activations import open_up, opens
 from compressor_plugins.quantize.depthwise import depthwise_form
@@ -31,20 +38,6 @@ Fresh = Callable[[float], SteppedValue]
 """Makes a holder of values that is not calibrated yet, with this gain."""
 FreshLayer = Callable[[nn.Module, bool], IntegerLayer]
 """Makes the integer form of a layer, which learns or does not."""
-MOVING_LAYERS = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle,
-    nn.ChannelShuffle, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
-)  # fmt: skip
-"""Every value they give is one of those they take, or 0."""
-MOVING_FUNCTIONS = frozenset(
-    {"reshape", "view", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "slice", "select", "narrow"}
-)
-COMPUTING_LAYERS = (
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.Sigmoid, nn.LeakyReLU, nn.ReLU, nn.ReLU6,
-)  # fmt: skip
-JOINING_FUNCTIONS = frozenset({"cat", "concat", "concatenate"})
-COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul"}) | JOINING_FUNCTIONS
 
 
 def settle(editor: Editor, fresh: Fresh, fresh_layer: FreshLayer) -> None:

@@ -40,6 +40,10 @@ class SteppedValue(RoundingLeaf):
         return self.log_step.exp()
 
     @property
+    def held_bits(self) -> int:
+        return 8
+
+    @property
     def handed_on(self) -> float:
         """Size of the steps of what is handed on."""
         return float(self.step.detach()) * self.gain
