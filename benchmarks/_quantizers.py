@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from compressor_plugins.quantize import Quantize
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -56,7 +57,7 @@ def static_file(network: Network, images: Tensor, form: QuantFormat, method: Cal
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(to_onnx(network))
         quantize_static(
-            source, target, _Reader(network.input_node.name, images), quant_format=form, per_channel=True,
+            source, target, _Reader(onnx.load(source).graph.input[0].name, images), quant_format=form, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=method,
         )  # fmt: skip
         return target.read_bytes()

@@ -389,7 +389,7 @@ def test_a_file_of_another_quantizer_keeps_its_steps_and_answers_and_gets_intege
     source, target = tmp_path / "float.onnx", tmp_path / "integer.onnx"
     source.write_bytes(to_onnx(network))
     quantize_static(
-        source, target, _Feeds(network.input_node.name, images[:8]), quant_format=form, per_channel=True,
+        source, target, _Feeds(onnx.load(source).graph.input[0].name, images[:8]), quant_format=form, per_channel=True,
         activation_type=QuantType[activations], weight_type=QuantType.QInt8,
     )  # fmt: skip
     read = read_onnx(target)
