@@ -78,7 +78,9 @@ def row(name: str, build: Callable[[], Network], path: str = "") -> Row:
     inputs = network.signature.random(2)
     parity, second = numeric_parity(network, data, [inputs]), cross_check(network, data, [inputs])
     errors = ", ".join(f"{error:.0e}" for error in parity.errors.values())
-    said = f"{'agrees' if parity.ok else 'DIFFERS'} ({errors}); torch's exporter: {second.status}"
+    largest = max(float(output.detach().abs().max()) for output in network.signature.flatten(network(inputs)))
+    differs = f"differs, where no value is beyond {largest:.0e}"
+    said = f"{'agrees' if parity.ok else differs} ({errors}); torch's exporter: {second.status}"
     return Row(name, signature(network), said, sites(network))
 
 
@@ -142,10 +144,10 @@ def page(found: list[Row]) -> str:
 
 `python benchmarks/packages.py`: {len(found) - refused} of {len(found)} networks are taken in; their names of inputs and
 outputs are those of the exported file. "Agrees": the file gives what the network gives, on random inputs; the figures
-are the largest differences, output by output, relative to the largest value of that output. Where all values of a
-detector lie near zero, as on noise, that number is large. "torch's exporter" is the same comparison with the file that
-`torch.onnx.export` writes. The last column counts the places that each plugin could rewrite, in
-networks of up to a million parameters.
+are the largest differences, output by output, relative to the largest value of that output. On noise a detector finds
+nothing, all its values lie near zero, and that number is large. "torch's exporter" is the same comparison with the file
+that `torch.onnx.export` writes. The last column counts the places that each plugin could rewrite, in networks of up to
+a million parameters.
 
 | network | inputs → outputs | outcome | sites |
 |---|---|---|---|

@@ -122,6 +122,40 @@ def test_inspect_a_name_and_an_onnx_file(run: Run, onnx_file: Path) -> None:
     assert run("inspect", onnx_file, "--json").json["macs"] == 337_536
 
 
+TWO = """
+from torch import nn
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.table, self.head = nn.Conv2d(3, 8, 3), nn.Embedding(5, 8), nn.Linear(8, 4)
+
+    def forward(self, image, kind):
+        maps = self.conv(image).relu()
+        return {"mask": maps, "scores": self.head(maps.mean((2, 3)) + self.table(kind))}
+"""
+
+
+def test_inspect_names_several_inputs_and_outputs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "two_inputs.py").write_text(TWO)
+    monkeypatch.chdir(tmp_path)
+    found = run("inspect", "two_inputs:Two", "--input", "image=3x16x16", "--input", "kind=:int64", "--json").json
+    assert found["inputs"] == [
+        {"name": "image", "shape": [3, 16, 16], "dtype": "float32"},
+        {"name": "kind", "shape": [], "dtype": "int64"},
+    ]
+    assert [(out["name"], out["shape"]) for out in found["outputs"]] == [("mask", [8, 14, 14]), ("scores", [4])]
+    for given, reason in (
+        (("--input", "3x16x16"), "does not take one tensor"),
+        (("--input", "image=3x16x16", "--input", "sort=:int64"), "no input 'sort'; its inputs are image, kind"),
+        (("--input", "image=3x16x16", "--input", "kind=:word"), "'word' is no type"),
+    ):
+        told = run("inspect", "two_inputs:Two", *given)
+        assert (told.code, told.out) == (2, "")
+        assert reason in told.err
+
+
 def test_inspect_with_a_recipe_shows_its_plugins_alone(run: Run, model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text(
