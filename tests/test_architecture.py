@@ -42,7 +42,7 @@ LAYERS = [
     {"engine", "probe"},
     {"testing", "recipe", "scaffold"},
     {"search"},
-    {"report"},
+    {"report", "track"},
     {"cli", "__main__"},
 ]
 

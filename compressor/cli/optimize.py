@@ -15,6 +15,7 @@ from compressor.cli.options import (
     Json,
     Model,
     Set,
+    TrackerName,
     Trust,
     Weights,
     parse_duration,
@@ -49,6 +50,7 @@ def optimize(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read everything, show what the run would start from, start nothing.")
     ] = False,
+    tracker: TrackerName = "",
     as_json: Json = False,
 ) -> None:
     """Search for a smaller, faster network, and prove it.
@@ -61,7 +63,9 @@ def optimize(
         from compressor.cli.preview import preview
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
+        from compressor.track.tracker import tracker_named
 
+        tracking = tracker_named(tracker) if tracker else None
         folder = out_folder or free_folder(model, recipe)
         prepared = prepare(
             model,
@@ -83,7 +87,7 @@ def optimize(
             check_budget(prepared)
             run = RunFolder.create(folder, prepared.recipe, prepared.network)
             del prepared  # the run reads everything anew from its folder: nothing is held twice
-            code = carry_out(run, out)
+            code = carry_out(run, out, tracker=tracking)
     if code:
         raise typer.Exit(code)
 

@@ -23,6 +23,15 @@ Model = Annotated[
     ),
 ]
 RunDir = Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.", show_default=False)]
+TrackerName = Annotated[
+    str,
+    typer.Option(
+        "--tracker",
+        metavar="NAME",
+        help="Also tell an experiment tracker of every trial: mlflow, or package.module:Class.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 Weights = Annotated[
     Path | None,

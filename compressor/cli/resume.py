@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from compressor.cli.options import Budget, Json, RunDir, parse_duration
+from compressor.cli.options import Budget, Json, RunDir, TrackerName, parse_duration
 from compressor.cli.output import output
 
 
-def resume(folder: RunDir, budget: Budget = "", as_json: Json = False) -> None:
+def resume(folder: RunDir, budget: Budget = "", tracker: TrackerName = "", as_json: Json = False) -> None:
     """Go on with a run that was interrupted; no finished trial is run again. Exit codes are those of optimize.
 
     With --budget it goes on for that long, whatever its budget was before.
@@ -16,7 +16,9 @@ def resume(folder: RunDir, budget: Budget = "", as_json: Json = False) -> None:
     with output(as_json) as out:
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
+        from compressor.track.tracker import tracker_named
 
-        code = carry_out(RunFolder.open(folder), out, more=parse_duration(budget))
+        tracking = tracker_named(tracker) if tracker else None
+        code = carry_out(RunFolder.open(folder), out, more=parse_duration(budget), tracker=tracking)
     if code:
         raise typer.Exit(code)

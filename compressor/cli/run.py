@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from compressor.cli.display import observer
 from compressor.cli.failures import INTERRUPTED, NO, OK
 from compressor.cli.output import Output
 from compressor.cli.summary import conclude
 from compressor.search.driver import optimize
+from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
+from compressor.track.observer import Tracked
+from compressor.track.tracker import Tracker
 
 
-def carry_out(run: RunFolder, out: Output, *, more: float | None = None) -> int:
+def carry_out(run: RunFolder, out: Output, *, more: float | None = None, tracker: Tracker | None = None) -> int:
     """Search until the run is finished or interrupted; the exit code of ``optimize``.
 
-    ``more``: a new budget, in seconds from now on.
+    ``more``: a new budget, in seconds from now on. ``tracker``: told of every trial.
     """
-    with observer(out.notes) as watching:
+    with contextlib.ExitStack() as stack:
+        watching: Observer = stack.enter_context(observer(out.notes))
+        if tracker is not None:
+            watching = stack.enter_context(Tracked(watching, tracker, run))
         finished = optimize(run, observer=watching, more=more)
     if finished.result is not None:
         conclude(run, finished.result, out)

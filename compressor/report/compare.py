@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from compressor.recipe.flat import flat
 from compressor.report import text
 from compressor.report.gather import Facts
 from compressor.report.section import Section
@@ -93,7 +94,7 @@ def cautions(runs: Named) -> Iterator[str]:
     for of, words in _CAUTIONS:
         if len({repr(of(facts)) for facts in runs.values()}) > 1:
             yield words
-    flat = [dict(_flat(_recipe(facts))) for facts in runs.values()]
+    flat = [_flat(_recipe(facts)) for facts in runs.values()]
     shared = (name for name in flat[0] if name.startswith("data.") and all(name in recipe for recipe in flat))
     if any(len({recipe[name] for recipe in flat}) > 1 for name in shared):
         yield "they were trained and scored on different data"
@@ -118,7 +119,7 @@ _CAUTIONS: tuple[tuple[Callable[[Facts], object], str], ...] = (
 
 def recipes_table(runs: Named) -> Table:
     """A row per key of the recipe that is not the same in all runs."""
-    flat = [dict(_flat(_recipe(facts))) for facts in runs.values()]
+    flat = [_flat(_recipe(facts)) for facts in runs.values()]
     rows = [
         (name, *(recipe.get(name, text.NONE) for recipe in flat))
         for name in dict.fromkeys(name for recipe in flat for name in recipe)
@@ -135,15 +136,5 @@ def _recipe(facts: Facts) -> Mapping[str, Any]:
         return {}
 
 
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """``phases[0].plugins[1].name`` and its text, for every value that is no table."""
-    parts: Iterable[tuple[str, Any]]
-    if isinstance(value, dict):
-        parts = ((f"{path}.{name}" if path else name, inner) for name, inner in value.items())
-    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
-        parts = ((f"{path}[{number}]", inner) for number, inner in enumerate(value))
-    else:
-        yield path, str(value)
-        return
-    for name, inner in parts:
-        yield from _flat(inner, name)
+def _flat(recipe: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value) for name, value in flat(recipe)}
