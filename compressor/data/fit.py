@@ -9,7 +9,16 @@ from compressor.graph.network import Network
 
 def check_fit(network: Network, data: Data) -> None:
     """One line (``DataError``) when the inputs or the targets are not what the network takes and gives."""
-    taken = network.signature.input.shape
+    taken, wanted = network.signature.input.shape, network.signature.inputs
+    if len(wanted) != len(data.train.shapes):
+        names = ", ".join(spec.name for spec in wanted)
+        raise DataError(f"{data.name}: {len(data.train.shapes)} inputs, and the model takes {len(wanted)}: {names}")
+    for spec, shape in zip(wanted[1:], data.train.shapes[1:], strict=True):
+        if spec.shape != shape:
+            raise DataError(
+                f"{data.name}: input {spec.name!r} is {_size(shape) or 'a number'}, "
+                f"the model takes {_size(spec.shape) or 'a number'}"
+            )
     if taken != data.input_shape:
         raise DataError(
             f"{data.name}: images are {_size(data.input_shape)} (channels × height × width), "

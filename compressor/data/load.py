@@ -36,20 +36,31 @@ def load_data(spec: DataSpec, task: Task | None = None, *, check: bool = True) -
     ``check`` has a look at the test split too, and for images that occur twice: once a run is enough. Raises
     ``DataError`` for a set that is missing, damaged, too small for what is asked, or not one set.
     """
-    parts = _read(spec)
-    made = finished(parts, spec, check=check) if isinstance(parts, Data) else assembled(parts, spec, check=check)
-    return made if task is None else replace(made, task=task)
+    spec = for_task(spec, task)
+    return made(_read(spec), spec, task, check=check)
 
 
-def finished(data: Data, spec: DataSpec, *, check: bool = True) -> Data:
+def for_task(spec: DataSpec, task: Task | None) -> DataSpec:
+    """``spec`` with what the task makes of whole numbers among the targets, where it does not say so itself."""
+    if task is None or spec.targets != "auto":
+        return spec
+    return replace(spec, targets="none" if task.own_answers else "numbers" if task.numbers else "auto")
+
+
+def made(parts: Parts | Data, spec: DataSpec, task: Task | None, *, check: bool = True) -> Data:
+    """The set that is made of these parts as ``spec`` says, for a task. Raises ``DataError``."""
+    data = _finished(parts, spec, check) if isinstance(parts, Data) else _assembled(parts, spec, check)
+    return data if task is None else replace(data, task=task)
+
+
+def _finished(data: Data, spec: DataSpec, check: bool) -> Data:
     """A set that somebody made, with what ``spec`` says of its normalisation. Raises ``DataError``."""
     own = _given(spec, data.train)
     data = data if own is None else replace(data, mean=own[0], std=own[1])
     return checked(data, named=True, separate=("validation", "test")) if check else data
 
 
-def assembled(parts: Parts, spec: DataSpec, *, check: bool = True) -> Data:
-    """The set that is made of these parts as ``spec`` says. Raises ``DataError``."""
+def _assembled(parts: Parts, spec: DataSpec, check: bool) -> Data:
     train, validation = _read_splits(parts, spec)
     check_alike(parts.name, train, validation, "validation")
     given = _given(spec, train)

@@ -11,10 +11,11 @@ from compressor.data.columns import TABLES
 from compressor.data.dataset import Data
 from compressor.data.function import parts_from
 from compressor.data.live_parts import live_parts
-from compressor.data.load import assembled, finished, load_data
+from compressor.data.load import for_task, load_data, made
 from compressor.data.reading import Collate
 from compressor.data.spec import SOURCES, DataSpec
 from compressor.graph.leaf import Shape
+from compressor.task import Task
 
 LIVE: Final = "(live objects)"
 """Stands in a ``DataSpec`` for data that exist in this process alone."""
@@ -45,7 +46,7 @@ def suited(spec: DataSpec, shapes: Sequence[Shape], names: Sequence[str] = ()) -
     return replace(spec, ranks=ranks, inputs=spec.inputs or (tuple(names) if len(names) > 1 else ()))
 
 
-def open_data(where: Any, spec: DataSpec | None = None, *, check: bool = True) -> Data:
+def open_data(where: Any, spec: DataSpec | None = None, task: Task | None = None, *, check: bool = True) -> Data:
     """The data set at ``where``, prepared as ``spec`` says (its source apart).
 
     ``where``: a folder, a file, the name of a set, ``package.module:function``; a finished ``Data``; a mapping of
@@ -53,10 +54,9 @@ def open_data(where: Any, spec: DataSpec | None = None, *, check: bool = True) -
     their splits. Raises ``DataError``.
     """
     if isinstance(where, str | Path):
-        return load_data(spec_of(where, spec), check=check)
-    live = _with_source(spec, function=LIVE)
-    parts = parts_from(where, live, "the data")
-    return finished(parts, live, check=check) if isinstance(parts, Data) else assembled(parts, live, check=check)
+        return load_data(spec_of(where, spec), task, check=check)
+    live = for_task(_with_source(spec, function=LIVE), task)
+    return made(parts_from(where, live, "the data"), live, task, check=check)
 
 
 def from_loaders(
@@ -64,6 +64,7 @@ def from_loaders(
     validation: Any = None,
     test: Any = None,
     spec: DataSpec | None = None,
+    task: Task | None = None,
     *,
     collate: Collate | None = None,
     check: bool = True,
@@ -75,9 +76,9 @@ def from_loaders(
     validation samples, half of them, where these are given, else from the training samples. Raises ``DataError`` where
     that is not possible, or where splits are known to share samples.
     """
-    live = _with_source(spec, function=LIVE)
+    live = for_task(_with_source(spec, function=LIVE), task)
     given = {"train": train, "validation": validation, "test": test}
-    return assembled(live_parts(given, live, "the data", collate=collate), live, check=check)
+    return made(live_parts(given, live, "the data", collate=collate), live, task, check=check)
 
 
 def _with_source(spec: DataSpec | None, **source: str) -> DataSpec:

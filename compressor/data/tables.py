@@ -148,7 +148,10 @@ def _ordered(table: Table, columns: _Columns, spec: DataSpec) -> _Columns:
     if not spec.inputs or len(columns.x) < 2:
         return columns
     if set(columns.x) != set(spec.inputs):
-        raise DataError(f"{table.where}: inputs {', '.join(columns.x)}, but the network's are {', '.join(spec.inputs)}")
+        raise DataError(
+            f"{table.where}: inputs {', '.join(columns.x)}, but the network's are {', '.join(spec.inputs)}; "
+            "data.inputs names yours in the order of the network's"
+        )
     return replace(columns, x={name: columns.x[name] for name in spec.inputs})
 
 

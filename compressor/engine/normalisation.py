@@ -102,7 +102,7 @@ def _asked(network: Network, data: Data) -> Chosen:
             f"how the network's inputs were scaled cannot be told from its answers to {seen:,} of them ({told}): say "
             f"it with --set {ways}, or with data.mean and data.std"
         )
-    _refuse_reversed(network, _scaled(data, best), pool.take(torch.arange(min(seen, _ADVICE))))
+    _refuse_reversed(network, _scaled(data, best), pool.first(min(seen, _ADVICE)))
     chosen = replace(_scaled(data, best), settled=True)
     said = chosen.normalisation(f"found by trying: {told}")
     return Chosen(chosen, said, (f"the network was evidently trained with {said.describe()}; scores: {told}",))
@@ -117,8 +117,8 @@ def _compared(network: Network, data: Data, pool: Split) -> tuple[dict[Scaling, 
     ways = {name: _scaled(data, name) for name in alive}
     found: dict[Scaling, Tensor] = {name: torch.zeros(0) for name in alive}
     seen = 0
-    for step in _STEPS:
-        part = pool.take(torch.arange(min(seen, len(pool)), min(step, len(pool))))
+    for step in _STEPS if pool.indexed else _STEPS[1:2]:
+        part = pool.take(torch.arange(min(seen, len(pool)), min(step, len(pool)))) if pool.indexed else pool.first(step)
         if not len(part):
             break
         for name in alive:
@@ -143,10 +143,9 @@ def _plausible(data: Data) -> list[Scaling]:
 
 def _pool(data: Data) -> Split:
     """Validation images in random order; training images behind them where these are few."""
-    generator = torch.Generator().manual_seed(0)
     limit = _STEPS[-1]
-    first = data.validation.take(torch.randperm(len(data.validation), generator=generator)[:limit])
-    more = data.train.take(torch.randperm(len(data.train), generator=generator)[: limit - len(first)])
+    first = data.validation.some(limit)
+    more = data.train.some(limit - len(first), seed=1)
     return first.joined(more) if len(more) else first
 
 
@@ -155,7 +154,7 @@ def _refuse_reversed(network: Network, data: Data, part: Split) -> None:
     if data.input_shape[0] != 3:
         return
     plain = scores(network, data, part)
-    swapped = scores(network, data, HeldSplit(part.images.flip(1), part.labels))
+    swapped = scores(network, data, HeldSplit(part.images.flip(1), part.targets()))
     if evidently_better(swapped, plain):
         raise DataError(
             f"{data.name}: the network scores {_told(data, swapped)} with the channels in the order blue, green, red, "
@@ -167,7 +166,7 @@ def _advice(network: Network, data: Data) -> Iterator[str]:
     """Floats are fed as they are; where that looks like a mistake, say so."""
     if data.task.own_answers:
         return
-    pool = data.validation.take(torch.arange(min(_ADVICE, len(data.validation))))
+    pool = data.validation.first(_ADVICE)
     plain = scores(network, data, pool)
     for name in _plausible(data):
         other = scores(network, _scaled(data, name), pool)

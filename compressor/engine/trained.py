@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
-from compressor.data.dataset import Data, Split
+from compressor.data.dataset import Data
 from compressor.errors import DataError
 from compressor.graph.nested import joined
 from compressor.graph.network import Network
@@ -34,7 +32,7 @@ class Glance:
 
 def glance(network: Network, data: Data) -> Glance:
     """How the network answers up to ``LOOKED_AT`` validation samples, always the same ones."""
-    part = some_of(data.validation)
+    part = data.validation.some(LOOKED_AT)
     task = data.task.fitted(network)
     meter = task.meter()
     kept = []
@@ -44,11 +42,6 @@ def glance(network: Network, data: Data) -> Glance:
     outputs, target = (joined(parts) for parts in zip(*kept, strict=True))
     suspicion = task.suspicion(outputs, target, data)
     return Glance(meter.value(), task.guess(data, part), suspicion, len(part))
-
-
-def some_of(split: Split) -> Split:
-    """Up to ``LOOKED_AT`` samples, always the same ones."""
-    return split.take(torch.randperm(len(split), generator=torch.Generator().manual_seed(0))[:LOOKED_AT])
 
 
 def refuse_untrained(seen: Glance, data: Data, *, weights: str = "its weights") -> None:

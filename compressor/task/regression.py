@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.smooth_l1_loss}
 class Regression(Task):
     """Numbers per sample; mean absolute error, root mean squared error or PSNR."""
 
+    numbers: ClassVar[bool] = True
     measure: Literal["mae", "mse", "psnr"] = "mae"
     """``mae``: mean absolute error. ``mse``: mean squared error. ``psnr``: mean over the samples of the peak
     signal-to-noise ratio, decibels."""

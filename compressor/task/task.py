@@ -131,6 +131,9 @@ class Task(ABC):
     own_answers: ClassVar[bool] = False
     """Whether the targets are the baseline's own answers, and not what the data give."""
 
+    numbers: ClassVar[bool] = False
+    """Whether whole numbers among the targets are numbers, and no class indices."""
+
     @abstractmethod
     def loss(self, outputs: Outputs, target: Target) -> Tensor:
         """What training makes small: a scalar, the mean over the samples of a batch, differentiable."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +16,8 @@ from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import channel_statistics
 from compressor.errors import DataError
+from compressor.task import TaskSpec, make_task
+from compressor.task.agreement import Agreement
 
 
 def digits(**fields: object) -> Data:
@@ -131,3 +135,15 @@ def test_normalising_leaves_its_argument_alone() -> None:
     before = images.clone()
     data.normalised(images)
     assert torch.equal(images, before)
+
+
+def test_the_task_says_what_whole_numbers_are(tmp_path: Path) -> None:
+    ages = np.arange(40) % 9 - 4
+    np.savez(tmp_path / "a.npz", x=np.random.default_rng(0).random((40, 1, 4, 4)), y=ages)
+    spec = DataSpec(npz=str(tmp_path / "a.npz"))
+    with pytest.raises(DataError, match=r'must not be negative.*data\.targets = "numbers"'):
+        load_data(spec)
+    data = load_data(spec, make_task(TaskSpec("regression")))
+    assert data.train.targets().dtype == torch.float32
+    assert data.classes == ()
+    assert load_data(spec, Agreement()).train.targets() is None
