@@ -62,7 +62,8 @@ class Segmentation(Task):
         def make(arguments: tuple[Any, ...]) -> TorchMetric:
             from torchmetrics.classification import MulticlassJaccardIndex  # takes a second to import
 
-            return MulticlassJaccardIndex(int(arguments[2][0]), ignore_index=self.ignore_index, validate_args=False)
+            classes = arguments[0].shape[1]
+            return MulticlassJaccardIndex(classes, ignore_index=self.ignore_index, validate_args=False)
 
         return Grouped(make, self._judged)
 
@@ -109,9 +110,9 @@ class Segmentation(Task):
     def _classes(self, outputs: Any, target: Tensor) -> Tensor:
         return self.logits(outputs, tuple(target.shape[1:])).argmax(1)
 
-    def _judged(self, outputs: Any, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = self.logits(outputs)
-        return self._classes(outputs, target), target, torch.full((len(target),), maps.shape[1])
+    def _judged(self, outputs: Any, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of scores, from which the metric takes the classes, and the target."""
+        return self.logits(outputs, tuple(target.shape[1:])).detach(), target
 
     def _node(self, network: Network) -> fx.Node:
         outputs = _outputs(network)
