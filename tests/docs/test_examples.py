@@ -42,7 +42,7 @@ def test_it_runs(name: str, folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, program],
         cwd=folder,
-        env={**os.environ, "COMPRESSOR_OFFLINE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"},
+        env={**os.environ, "COMPRESSOR_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
