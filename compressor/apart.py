@@ -39,21 +39,21 @@ class WorkFailedError(RuntimeError):
     """Work apart raised what nobody expected; the traceback of its process is a note of this one."""
 
 
-def apart(work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0) -> R:
+def apart(work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0, foreign: float = 0.0) -> R:
     """What ``work`` returns, done in a process of its own; it must be plain data.
 
     Raises the toolkit's own errors as ``work`` raised them, ``NoAnswer`` where the process ended, or had to be ended
-    after ``seconds`` without a word from it (0: never). ``memory`` limits the bytes it may ask for beyond what this
-    process holds (0: not).
+    after ``seconds`` without a word from it (0: never), or after ``foreign`` seconds of the code of someone that it
+    mentioned. ``memory`` limits the bytes it may ask for beyond what this process holds (0: not).
     """
-    (answer,) = each_apart([None], lambda _: work(), seconds=seconds, memory=memory)
+    (answer,) = each_apart([None], lambda _: work(), seconds=seconds, memory=memory, foreign=foreign)
     if isinstance(answer, CompressorError):
         raise answer
     return answer
 
 
 def each_apart(
-    items: Sequence[T], work: Callable[[T], R], *, seconds: float = 0.0, memory: int = 0
+    items: Sequence[T], work: Callable[[T], R], *, seconds: float = 0.0, memory: int = 0, foreign: float = 0.0
 ) -> Iterator[R | CompressorError]:
     """``work`` of each item, in order: what it returns, or the ``CompressorError`` (``NoAnswer``) there is instead."""
     if not FORKS:
@@ -64,7 +64,7 @@ def each_apart(
         child = _Child(rest, work, memory)
         try:
             for _ in list(rest):
-                answer = child.answer(seconds)
+                answer = child.answer(seconds, foreign)
                 rest.pop(0)
                 yield answer
                 if isinstance(answer, NoAnswer):
@@ -121,16 +121,17 @@ class _Child:
         os.close(theirs)
         self._status: int | None = None
 
-    def answer(self, seconds: float) -> Any:
+    def answer(self, seconds: float, foreign: float) -> Any:
         """The next answer; ``NoAnswer`` where there will be none."""
         whose, culprit = "", ("", "")
         while True:
-            deadline = time.monotonic() + seconds if seconds else None
+            limit = foreign if whose and foreign else seconds
+            deadline = time.monotonic() + limit if limit else None
             try:
                 header = self._read(_HEADER, deadline)
                 kind, *content = pickle.loads(self._read(int.from_bytes(header, "big"), deadline))
             except TimeoutError:
-                return _no_answer(whose, culprit, f"took longer than {seconds:.3g} s")
+                return _no_answer(whose, culprit, f"took longer than {limit:.3g} s")
             except EOFError:
                 return _no_answer(whose, culprit, f"its process {self._ended()}")
             match kind:

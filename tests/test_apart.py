@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from compressor.apart import WorkFailedError, apart, each_apart
+from compressor.apart import WorkFailedError, apart, each_apart, mention
 from compressor.errors import GraphError, InputError, NoAnswer
 from compressor.foreign import blaming
 
@@ -49,6 +49,20 @@ def test_the_item_at_which_a_process_is_lost_has_no_answer_and_the_rest_goes_on(
     assert (first, last) == (0, 2)
     assert isinstance(lost, NoAnswer)
     assert how in str(lost)
+
+
+def test_foreign_code_alone_may_be_held_to_a_limit() -> None:
+    def work(theirs: float) -> str:
+        time.sleep(0.6)
+        mention("plugin 'x'")
+        time.sleep(theirs)
+        mention("")
+        time.sleep(0.6)
+        return "done"
+
+    assert apart(lambda: work(0.0), foreign=0.5) == "done"
+    with pytest.raises(NoAnswer, match=r"^plugin 'x': took longer than 0\.5 s$"):
+        apart(lambda: work(60.0), foreign=0.5)
 
 
 def test_errors_of_the_toolkit_come_back_as_they_are_and_others_as_what_they_are() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compressor.apart import apart
 from compressor.data.dataset import Split
+from compressor.engine.apply import rewrite_seconds
 from compressor.engine.candidate import Latency
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
@@ -144,7 +145,8 @@ def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Ob
             batch=recipe.measure.batch,
             calibration=recipe.data.calibration,
             seed=recipe.search.seed,
-        )
+        ),
+        foreign=rewrite_seconds(recipe.limits.plugin_seconds, prepared.baseline.network, prepared.evidence),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
+from compressor.engine.apply import rewrite_seconds
 from compressor.engine.baseline import Baseline, load_baseline
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
 from compressor.engine.space import uses_of
@@ -32,6 +33,11 @@ class Context:
     @functools.cached_property
     def evidence(self) -> Evidence:
         return self.baseline.evidence(self.data, self.recipe.data.calibration)
+
+    @functools.cached_property
+    def rewrite_seconds(self) -> float:
+        """How long a plugin may take over one rewrite; measured once, before anything is forked."""
+        return rewrite_seconds(self.recipe.limits.plugin_seconds, self.baseline.network, self.evidence)
 
     @functools.cached_property
     def sensitivities(self) -> Sensitivities:

@@ -10,7 +10,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -82,8 +82,7 @@ class _Worker:
         self._threads = threads
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._at = ""
-        """Whose code runs in the trial."""
+        self._foreign = _Foreign(self._kill_trial)
         self._trial: int | None = None
         """Process id of the running trial."""
         self._machine = ""
@@ -111,6 +110,7 @@ class _Worker:
             status = self._converse(process, spec, progress)
         finally:
             timer.cancel()
+            self._foreign.stop()
             self._trial = None
         return self._outcome(spec, status, timed_out.is_set())
 
@@ -137,6 +137,7 @@ class _Worker:
         """Hand over the spec and listen until the trial ends; its exit status, None when the worker itself is gone."""
         assert process.stdin is not None
         assert process.stdout is not None
+        self._foreign = _Foreign(self._kill_trial)
         try:
             process.stdin.write(SPEC.dump_json(spec) + b"\n")
             process.stdin.flush()
@@ -145,9 +146,11 @@ class _Worker:
         for line in process.stdout:
             message: dict[str, Any] = json.loads(line)
             if "pid" in message:
-                self._trial, self._at = message["pid"], ""
+                self._trial = message["pid"]
+            elif "patience" in message:
+                self._foreign.seconds = message["patience"]
             elif "at" in message:
-                self._at = message["at"]
+                self._foreign.at(message["at"])
             elif "stage" in message:
                 progress(message["stage"], message["share"])
             elif "machine" in message:
@@ -162,15 +165,18 @@ class _Worker:
         file = Path(spec.folder) / "outcome.json"
         if file.exists():
             return read_outcome(Path(spec.folder))
+        reason = self._foreign.overdue
         if timed_out:
-            outcome = Outcome("failed", reason=f"took longer than the {spec.timeout:g} s a trial may take")
+            reason = f"took longer than the {spec.timeout:g} s a trial may take"
+        if reason:
+            outcome = Outcome("failed", reason=reason)
             OUTCOME.write(file, outcome)
             return outcome
         if status == MACHINE_FAILED:
             raise MachineError(f"trial {spec.number}: {self._machine or 'the machine failed it'}")
         if status is None or status < 0:
             how = "was ended with its worker" if status is None else how_it_ended(status)
-            within = f", in {self._at}" if self._at else ""
+            within = f", in {self._foreign.whose}" if self._foreign.whose else ""
             raise WorkerLost(f"the process of trial {spec.number} {how}{within}")
         raise TrialError(f"the process of trial {spec.number} ended with status {status}; see {spec.folder}/log.txt")
 
@@ -210,6 +216,12 @@ class _Worker:
             if trial is not None:
                 kill_session(trial)
 
+    def _kill_trial(self) -> None:
+        """End what runs now; the worker goes on with the next."""
+        with self._lock:
+            if self._trial is not None:
+                kill_session(self._trial)
+
     def retire(self) -> None:
         """No further trials; a worker between two trials ends by itself when its input does."""
         with self._lock:
@@ -229,3 +241,36 @@ class _Worker:
             self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+class _Foreign:
+    """Whose code runs in a trial, and that it does not for longer than it may; ``kill`` ends the trial that does."""
+
+    def __init__(self, kill: Callable[[], None]) -> None:
+        self._kill = kill
+        self._timer: threading.Timer | None = None
+        self.whose = ""
+        """The last that ran where nothing was said since."""
+        self.seconds = 0.0
+        """0: as long as it likes."""
+        self.overdue = ""
+        """What to say of it, once it took too long."""
+
+    def at(self, whose: str) -> None:
+        """Now this one's code runs; empty: nobody's."""
+        self.stop()
+        self.whose = whose
+        if whose and self.seconds:
+            self._timer = threading.Timer(self.seconds, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def stop(self) -> None:
+        """Wait for nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self.overdue = f"{self.whose}: took longer than the {self.seconds:.3g} s it may take (limits.plugin_seconds)"
+        self._kill()

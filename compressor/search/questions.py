@@ -20,9 +20,6 @@ from compressor.engine.site_measurement import Reference, adds_exactly, measure_
 from compressor.engine.untrained import Untrained, look_at
 from compressor.search.context import Context
 
-PASSES = 20
-"""How many passes of the network over the calibration data a site's measurement may take, besides its plugin's time."""
-
 Use = tuple[str, Mapping[str, Any], Sequence[str], Sequence[str]]
 """A plugin's name, its options, and the patterns of sites it may and may not act on."""
 

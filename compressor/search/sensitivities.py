@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from compressor.engine.apply import PASSES
 from compressor.engine.plan import Edit
 from compressor.engine.policy import POLICIES
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities, SiteSensitivity, key_of
@@ -27,7 +28,7 @@ from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor, Question
 from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
-from compressor.search.questions import PASSES, About, Sensitivity, Unchanged, Use, WorthMeasuring
+from compressor.search.questions import About, Sensitivity, Unchanged, Use, WorthMeasuring
 from compressor.search.run_folder import RunFolder
 
 ATTEMPTS = 3

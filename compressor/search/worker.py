@@ -7,8 +7,9 @@ Importing torch and reading the data takes longer than building a candidate. A w
 each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
 Linux) a worker runs one trial and ends.
 
-Answers are lines of JSON: ``{"pid": …}``, ``{"stage": …, "share": …}``, ``{"at": …}`` (whose code runs),
-``{"exit": …}``, ``{"failed": …}``, and for a question ``{"answer": …}``.
+Answers are lines of JSON: ``{"patience": …}`` (seconds a rewrite may take), ``{"pid": …}``,
+``{"stage": …, "share": …}``, ``{"at": …}`` (whose code runs), ``{"exit": …}``, ``{"failed": …}``, and for a question
+``{"answer": …}``.
 """
 
 from __future__ import annotations
@@ -130,7 +131,9 @@ def serve(parent: int) -> None:
             _carry_out(spec, answer)
             answer({"exit": 0})
             return
-        if _prepared(spec.run, answer) is not None:
+        shared = _prepared(spec.run, answer)
+        if shared is not None:
+            answer({"patience": shared.rewrite_seconds})
             answer({"exit": _in_child(spec, answer, guard)})
 
 

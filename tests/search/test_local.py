@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import time
@@ -101,6 +102,40 @@ def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Pa
         lost.result(timeout=120)
     _, alive = psutil.wait_procs(everyone, timeout=60)
     assert not alive
+
+
+SLEEPY = """
+import time
+from dataclasses import dataclass
+from compressor.plugin import Plugin, Site
+
+@dataclass(frozen=True)
+class Sleepy(Plugin):
+    'Never comes to an end.'
+    def sites(self, network):
+        yield Site("1")
+    def rewrite(self, editor, site, choice):
+        time.sleep(3600)
+"""
+
+
+def test_a_plugin_that_hangs_in_a_trial_is_that_plugin_s_failure(
+    executor: LocalExecutor, spec: TrialSpec, install: Callable[..., None], run: RunFolder
+) -> None:
+    """Named, with the limit; the worker goes on with the next trial."""
+    install("sleepy-plugins", {"sleepy": "sleepy:Sleepy"}, SLEEPY, "sleepy")
+    recipe = run.path / "recipe.toml"
+    recipe.write_text(re.sub(r"plugin_seconds = .*", "plugin_seconds = 0.5", recipe.read_text()))
+    plan = Plan((Phase("p", (Edit("sleepy", "1"),), TrainingSpec(epochs=0)),))
+    outcome = executor.submit(replace(spec, plan=plan)).result(timeout=240)
+    assert outcome.status == "failed"
+    assert re.search(
+        r"plugin 'sleepy' of sleepy-plugins 1\.0, site 1: took longer than .* s it may take", outcome.reason
+    )
+    (worker,) = psutil.Process().children()
+    healthy = Plan((Phase("p", (Edit("binarize", "1"),), TrainingSpec(epochs=0)),))
+    assert executor.submit(replace(spec, plan=healthy, folder=f"{spec.folder}-2")).result().status == "complete"
+    assert psutil.Process().children() == [worker]
 
 
 def test_a_full_disk_is_no_failure_of_the_trial(
