@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -45,17 +46,32 @@ def import_function(reference: str, use: str, *, callable_only: bool = True) -> 
         try:
             found: Any = importlib.import_module(module_name)
         except ImportError as error:
-            raise InputError(f"{use}: {module_name} cannot be imported ({error})") from None
+            hint = _like(module_name, _modules_here()) if error.name == module_name else ""
+            raise InputError(f"{use}: {module_name} cannot be imported ({error}){hint}") from None
         except (Exception, SystemExit) as error:  # the user's code runs in there
             raise InputError(f"{use}: {module_name} fails when it is imported: {reason_of(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise InputError(f"{use}: {module_name} has no {attribute!r}")
+            raise InputError(f"{use}: {module_name} has no {attribute!r}{_like(part, _functions_in(found))}")
         found = getattr(found, part)
     if callable_only and not callable(found):
         raise InputError(f"{use}: {reference} is not a function")
     result: Callable[..., Any] = found
     return result
+
+
+def _like(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'build'?"``; empty where nothing is like it."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _modules_here() -> list[str]:
+    return [path.stem for path in Path.cwd().glob("*.py")]
+
+
+def _functions_in(thing: Any) -> list[str]:
+    return [name for name in dir(thing) if not name.startswith("_") and callable(getattr(thing, name, None))]
 
 
 def call_function(function: Callable[..., Any], reference: str, use: str, *args: Any, **options: Any) -> Any:

@@ -287,6 +287,8 @@ def test_functions_that_do_not_work(here: Path) -> None:
     assert "must return a torch.nn.Module" in refused("mine:wrong")
     assert "has no 'missing'" in refused("mine:missing")
     assert "cannot be imported" in refused("absent.module:function")
+    assert refused("mine:knwon").endswith("mine has no 'knwon'; did you mean 'known'?")
+    assert refused("mnie:known").endswith("; did you mean 'mine'?")
     assert "SyntaxError" in refused("broken:function")
     assert "mine:Branching: " in refused("mine:Branching")
 

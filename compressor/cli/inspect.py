@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from compressor.cli.draw import draw
 from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Trust, Weights, parse_inputs
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from compressor.graph.signature import TensorSpec
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
+    from compressor.recipe.model import Recipe
     from compressor.report.anatomy import Anatomy, Layer
 
 
@@ -25,6 +28,15 @@ def inspect(
     recipe: Annotated[str | None, RECIPE_OPTION] = None,
     weights: Weights = None,
     inputs: Input = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="D",
+            help="Data as for 'compressor train': the shape of one sample, where the model does not say it.",
+            show_default=False,
+        ),
+    ] = "",
     trust: Trust = False,
     as_json: Json = False,
 ) -> None:
@@ -35,12 +47,33 @@ def inspect(
         from compressor.report.anatomy import examine
 
         read = read_recipe(Path(recipe)) if recipe else None
-        network = load_model(model, weights=weights, trust=trust, input_shape=parse_inputs(inputs))
+        network = load_model(
+            model,
+            weights=weights,
+            trust=trust,
+            input_shape=parse_inputs(inputs),
+            otherwise=_shape_of(data, read),
+        )
         anatomy = examine(network, read.phases, read.limits.plugin_seconds) if read else examine(network)
         if as_json:
             out.document(_as_data(anatomy))
         else:
             _show(anatomy, out)
+
+
+def _shape_of(data: str, recipe: Recipe | None) -> Callable[[], Shape] | None:
+    """Asks the data, those that were named or the recipe's, for the shape of one sample; None without any."""
+    if not data and recipe is None:
+        return None
+
+    def ask() -> Shape:
+        from compressor.data.load import load_data
+        from compressor.data.open import spec_of
+
+        spec = spec_of(data) if data or recipe is None else recipe.data
+        return load_data(spec).input_shape
+
+    return ask
 
 
 # --- for programs ------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from compressor.graph.network import Network
     from compressor.task import Metric
     from compressor.train.history import EpochReport, History
+    from compressor.train.spec import TrainingSpec
 
 
 class Optimizer(StrEnum):
@@ -103,6 +104,7 @@ def train(
             augmentation=Augmentation(flip=flip, shift=shift, rotate=rotate),
             precision=precision.value,
         )
+        _check_ranges(spec, seed)
         trained = _train(name, data_spec(data, limit, fallback, download), spec, seed, test, out)
         trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
         write_pt2(trained.network, out_file)
@@ -110,6 +112,17 @@ def train(
             out.document(_as_data(trained, name, out_file))
         else:
             _show(trained, name, out_file, out)
+
+
+def _check_ranges(spec: TrainingSpec, seed: int) -> None:
+    """What a recipe's keys may be, the options may be. Raises ``InputError``."""
+    from compressor.recipe.limits import AUGMENTATION, SEARCH, TRAINING, outside
+
+    wrong = [*outside(spec, (), TRAINING), *outside(spec.augmentation, (), AUGMENTATION)]
+    if seed_is_wrong := SEARCH["seed"].complaint(seed):
+        wrong.append((("seed",), seed_is_wrong))
+    for at, complaint in wrong:
+        raise InputError(f"--{str(at[-1]).replace('_', '-')}: {complaint}")
 
 
 def data_spec(source: str, limit: int = 0, fallback: bool = False, download: bool = False) -> DataSpec:

@@ -24,7 +24,7 @@ from compressor.search.ledger import Ledger
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate, Checks, Result, Verdict
-from compressor.search.verdict import cautions, judge
+from compressor.search.verdict import cautions, idle, judge
 from compressor.stored import content
 from compressor.task import Quality
 
@@ -94,7 +94,10 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
     return Result(
         verdict=replace(
             nothing or judge(best, baseline, recipe.constraints, ledger.outcomes()),
-            cautions=tuple(cautions(baseline, recipe.constraints, prepared.data, test)),
+            cautions=(
+                *cautions(baseline, recipe.constraints, prepared.data, test),
+                *(idle(best, recipe.phases) if best is not None else ()),
+            ),
         ),
         baseline=baseline,
         best=best,

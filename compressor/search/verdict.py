@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from compressor.data.dataset import Data, Split
 from compressor.engine.candidate import Constraints, Outcome, in_units
+from compressor.engine.space import PhaseSpec
 from compressor.search.front import NOT_SLOWER, allowed_drop
 from compressor.search.result import Candidate, Verdict
 from compressor.task import Quality, drop
@@ -87,6 +88,24 @@ def gains(best: Candidate, baseline: Candidate) -> Iterator[str]:
     yield f"faster: {interval}" if best.latency.low > FASTER else f"as fast: {interval}"
     before, after = baseline.quality.show("onnx"), best.quality.show("onnx")
     yield f"test {best.quality.metric} in ONNX Runtime {after}, before {before}"
+
+
+def idle(best: Candidate, phases: Iterable[PhaseSpec]) -> Iterator[str]:
+    """What the recipe requires and did nothing to the candidate."""
+    for phase in phases:
+        yield from idle(best, phase.phases)
+        edited = {
+            edit.plugin
+            for part in (part for whole in best.plan.phases for part in whole.parts)
+            if part.name.split(".")[-1] == phase.name
+            for edit in part.steps
+        }
+        for use in phase.plugins:
+            if use.required and use.name not in edited:
+                yield (
+                    f"{use.name} is required in phase {phase.name!r} and changed nothing: its sites were refused "
+                    "there, or an earlier phase left none"
+                )
 
 
 def cautions(baseline: Candidate, constraints: Constraints, data: Data, test: Split) -> Iterator[str]:

@@ -156,6 +156,19 @@ def test_inspect_names_several_inputs_and_outputs(run: Run, tmp_path: Path, monk
         assert reason in told.err
 
 
+def test_inspect_takes_the_size_of_an_image_from_the_data(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sizeless.py").write_text("from torch import nn\ndef build(): return nn.Conv2d(1, 4, 3)\n")
+    assert run("inspect", "sizeless:build").code == 2
+    assert run("inspect", "sizeless:build", "--data", "digits", "--json").json["inputs"][0]["shape"] == [1, 8, 8]
+    (tmp_path / "r.toml").write_text(
+        '[data]\nname = "digits"\n[[phases]]\nname = "a"\n[[phases.plugins]]\nname = "binarize"\n'
+    )
+    assert run("inspect", "sizeless:build", "--recipe", "r.toml", "--json").json["inputs"][0]["shape"] == [1, 8, 8]
+
+
 def test_inspect_with_a_recipe_shows_its_plugins_alone(run: Run, model: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "r.toml"
     recipe.write_text(

@@ -56,6 +56,15 @@ def finished(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return folder, command("optimize", "digits-cnn", "--recipe", recipe, "--out", folder, "--json")
 
 
+def test_a_reader_that_goes_away_changes_neither_the_run_nor_its_exit_code(recipe: Path, tmp_path: Path) -> None:
+    line = " ".join([*MAIN, "optimize", "digits-cnn", "--recipe", str(recipe), "--out", str(tmp_path / "run")])
+    piped = f"{line} --trials 1 --jobs 1 | head -1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=600)
+    helped = json.loads((tmp_path / "run" / "result.json").read_bytes())["verdict"]["helped"]
+    assert ended.stdout.splitlines()[1:] == ["0" if helped else "1"]
+    assert "Traceback" not in ended.stderr
+
+
 def test_standard_output_is_the_result_alone(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, ended = finished
     told: dict[str, Any] = json.loads(ended.stdout)

@@ -11,9 +11,10 @@ from qualities import accuracy_of
 from search_support import candidate, metrics
 
 from compressor.engine.candidate import Constraints, Outcome
-from compressor.engine.plan import Plan
+from compressor.engine.plan import Edit, Phase, Plan
+from compressor.engine.space import PhaseSpec, PluginUse
 from compressor.search.result import Candidate, Checks, Verdict
-from compressor.search.verdict import cautions, judge, why_nothing
+from compressor.search.verdict import cautions, idle, judge, why_nothing
 
 LIMITS = Constraints(max_drop=0.01, max_size=0.5)
 BASE = Candidate.of(metrics(0.9, test=0.9, onnx=0.9), Plan())
@@ -40,6 +41,23 @@ def test_what_helps_says_what_was_gained() -> None:
             "test accuracy in ONNX Runtime 90.00 %, before 90.00 %",
         ),
     )
+
+
+def test_what_is_required_and_did_nothing_is_said() -> None:
+    """Phase by phase, those inside loops too; what is not required may do nothing."""
+
+    def phase(name: str, *uses: PluginUse) -> PhaseSpec:
+        return PhaseSpec(name, uses)
+
+    wanted, other = PluginUse("binarize", required=True), PluginUse("self-grow")
+    done = Phase("first", (Edit("binarize", "fc1"),))
+    plan = Plan((done, Phase("loop", phases=(Phase("inner", (Edit("self-grow", "fc1"),)),))))
+    loop = PhaseSpec("loop", phases=(phase("inner", wanted),))
+    said = list(idle(final(plan=plan), [phase("first", wanted, other), phase("second", wanted, other), loop]))
+    assert [line.partition(" and ")[0] for line in said] == [
+        "binarize is required in phase 'second'",
+        "binarize is required in phase 'inner'",
+    ]
 
 
 def test_as_fast_is_not_called_faster() -> None:
