@@ -16,6 +16,7 @@ from compressor.report import text
 from compressor.report.table import Table, table
 
 if TYPE_CHECKING:
+    from compressor.graph.leaf import Shape
     from compressor.graph.signature import TensorSpec
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
