@@ -64,11 +64,22 @@ def call_of(module: nn.Module, given: Sequence[Given]) -> Call:
 
 
 def _parameters(module: nn.Module) -> Mapping[str, Any]:
+    named = _signature(module).items()
+    return {name: parameter.kind for name, parameter in named if parameter.kind != parameter.VAR_KEYWORD}
+
+
+def _required(module: nn.Module) -> list[str]:
+    """Names of the arguments that must be given."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = _signature(module).items()
+    return [name for name, parameter in named if parameter.default is parameter.empty and parameter.kind not in several]
+
+
+def _signature(module: nn.Module) -> Mapping[str, inspect.Parameter]:
     try:
-        found = inspect.signature(module.forward).parameters
+        return inspect.signature(module.forward).parameters
     except (TypeError, ValueError):
         return {}
-    return {name: parameter.kind for name, parameter in found.items() if parameter.kind != parameter.VAR_KEYWORD}
 
 
 def _numbered(name: str, place: int) -> str:
@@ -107,6 +118,11 @@ class Trace:
 def trace(module: nn.Module, given: Sequence[Given]) -> Trace:
     """The module traced in eval mode with a free batch size. Raises ``CaptureError`` with the tracer's reason."""
     call = call_of(module, given)
+    bound = {*[*_parameters(module)][: call.by_position], *call.names[call.by_position :]}
+    if missing := [name for name in _required(module) if name not in bound]:
+        count = "one tensor" if len(given) == 1 else f"{len(given)} tensors"
+        needed = ", ".join(_required(module))
+        raise CaptureError(f"its forward does not take {count}: it takes {needed}; {missing[0]} is not given")
     seen = Seen()
     shell = Shell(module, call, seen)
     shell.training = module.training
