@@ -136,7 +136,7 @@ def prepare_here() -> None:
     with Peak() as before:
         time.sleep(0.2)
     with Peak() as peak:
-        from compressor.cli.prepare import prepare
+        from compressor.api.prepare import prepare
 
         started = time.perf_counter()
         found = prepare("network:network", "recipe.toml", input_shape=None)

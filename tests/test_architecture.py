@@ -26,6 +26,7 @@ LAYERS = [
         "stored",
         "imported",
         "options",
+        "present",
         "processes",
         "foreign",
         "apart",
@@ -43,6 +44,7 @@ LAYERS = [
     {"testing", "recipe", "scaffold"},
     {"search"},
     {"report", "track"},
+    {"api"},
     {"cli", "__main__"},
 ]
 

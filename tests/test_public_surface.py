@@ -6,8 +6,10 @@ import importlib
 
 import pytest
 
+import compressor
+
 SURFACE = {
-    "compressor": ["__version__"],
+    "compressor": ["__version__", *compressor.__all__],
     "compressor.errors": ["CompressorError", "InputError", "Refusal", "did_you_mean"],
     "compressor.evidence": ["Evidence"],
     "compressor.graph.editor": ["Change", "Editor"],

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compressor import __version__
-from compressor.cli import compare, explain, inspect, models, optimize, plugins, recipe, report, resume, train
+from compressor.cli import compare, explain, init, inspect, models, optimize, plugins, recipe, report, resume, train
 from compressor.cli.bench.command import bench
 from compressor.cli.failures import WRONG_INPUT
 
@@ -19,6 +19,7 @@ app = typer.Typer(
     invoke_without_command=True,
 )
 app.command("optimize")(optimize.optimize)
+app.command("init")(init.init)
 app.command("resume")(resume.resume)
 app.command("report")(report.report)
 app.command("explain")(explain.explain)

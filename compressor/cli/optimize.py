@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from compressor.api.durations import seconds_of
 from compressor.cli.options import (
     RECIPE_OPTION,
     Budget,
+    DataOption,
     Input,
     Json,
     Model,
     Set,
+    TaskOption,
     TrackerName,
     Trust,
     Weights,
-    parse_duration,
     parse_inputs,
 )
 from compressor.cli.output import output
@@ -26,7 +27,9 @@ from compressor.cli.output import output
 
 def optimize(
     model: Model,
-    recipe: Annotated[str, RECIPE_OPTION],
+    recipe: Annotated[str, RECIPE_OPTION] = "auto",
+    data: DataOption = "",
+    task: TaskOption = "",
     weights: Weights = None,
     out_folder: Annotated[
         Path | None,
@@ -59,7 +62,8 @@ def optimize(
     """
     code = 0
     with output(as_json) as out:
-        from compressor.cli.prepare import check_budget, prepare
+        from compressor.api.folders import free_folder
+        from compressor.api.prepare import check_budget, prepare
         from compressor.cli.preview import preview
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
@@ -70,14 +74,14 @@ def optimize(
         prepared = prepare(
             model,
             recipe,
-            overrides=[
-                *(overrides or ()),
-                *_as_overrides(trials, seed, jobs, untrained, fold),
-                *_within(parse_duration(budget), trials),
-            ],
+            data=data or None,
+            task=task,
+            budget=seconds_of(budget, "--budget"),
+            trials=trials,
+            overrides=[*(overrides or ()), *_as_overrides(seed, jobs, untrained, fold)],
             weights=weights,
             trust=trust,
-            input_shape=parse_inputs(inputs),
+            inputs=parse_inputs(inputs),
         )
         for note in prepared.notes:
             out.note(f"note: {note}")
@@ -92,23 +96,8 @@ def optimize(
         raise typer.Exit(code)
 
 
-def free_folder(model: str, recipe: str, under: Path = Path("runs")) -> Path:
-    """``runs/model-recipe``, with the first number behind it that makes it a new folder."""
-    parts = [re.sub(r"[^\w.-]+", "-", Path(part).stem).strip("-.") for part in (model, recipe)]
-    name = "-".join(part for part in parts if part) or "run"
-    candidates = (under / (name if number == 1 else f"{name}-{number}") for number in range(1, 1_000_000))
-    return next(folder for folder in candidates if not folder.exists())
-
-
-def _within(budget: float | None, trials: int | None) -> list[str]:
-    """A budget takes the place of the recipe's count of trials, not of one that is asked for beside it."""
-    if budget is None:
-        return []
-    return [f"search.budget={budget:g}", *(["search.trials=0"] if trials is None else [])]
-
-
-def _as_overrides(trials: int | None, seed: int | None, jobs: int | None, untrained: bool, fold: bool) -> list[str]:
-    numbers = {"trials": trials, "seed": seed, "jobs": jobs}
+def _as_overrides(seed: int | None, jobs: int | None, untrained: bool, fold: bool) -> list[str]:
+    numbers = {"seed": seed, "jobs": jobs}
     found = [f"search.{key}={value}" for key, value in numbers.items() if value is not None]
     found += ["search.allow_untrained=true"] if untrained else []
     return [*found, "export.fold_normalisation=true"] if fold else found

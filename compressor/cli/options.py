@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,6 +59,24 @@ Budget = Annotated[
         show_default=False,
     ),
 ]
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="D",
+        help="A folder, a file, a named set or package.module:function, in place of the recipe's.",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[
+    str,
+    typer.Option(
+        "--task",
+        metavar="T",
+        help="classification, segmentation, regression, agreement (no labels)…, or package.module:name of your own.",
+        show_default=False,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the recipe: search.trials=5. Repeatable."),
@@ -72,18 +89,6 @@ def sizes(text: str, option: str) -> tuple[int, ...]:
     if not all(part.strip().isdecimal() and len(part) < 10 and int(part) > 0 for part in parts):
         raise InputError(f"{option}{text[:60]}: expected sizes such as 3x32x32")
     return tuple(int(part) for part in parts)
-
-
-def parse_duration(given: str) -> float | None:
-    """``1h30m`` in seconds; None for no text. Raises ``InputError``."""
-    if not given:
-        return None
-    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?", given.strip().lower().replace(" ", ""))
-    parts = found.groups() if found else ()
-    seconds = sum(int(part or 0) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
-    if not 0 < seconds <= 1e8:
-        raise InputError(f"--budget {given[:60]}: expected a time such as 90s, 30m or 1h30m")
-    return float(seconds)
 
 
 def parse_inputs(texts: Sequence[str] | None) -> tuple[Given, ...] | None:
@@ -109,7 +114,7 @@ def _plugins(incomplete: str) -> list[str]:
 
 
 RECIPE_OPTION = typer.Option(
-    "--recipe", "-r", metavar="R", help="A recipe file, or a bundled one by name.", show_default=False,
+    "--recipe", "-r", metavar="R", help="A recipe file, or a bundled one by name; auto chooses.", show_default=False,
     autocompletion=_recipes,
 )  # fmt: skip
 RECIPE_ARGUMENT = typer.Argument(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 
+from compressor.api.prepare import Prepared
 from compressor.cli.draw import draw
 from compressor.cli.output import Output
-from compressor.cli.prepare import Prepared
 from compressor.data.dataset import Data
 from compressor.engine.space import SearchSpace
 from compressor.export.emit import to_onnx

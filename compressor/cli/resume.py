@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from compressor.cli.options import Budget, Json, RunDir, TrackerName, parse_duration
+from compressor.api.durations import seconds_of
+from compressor.cli.options import Budget, Json, RunDir, TrackerName
 from compressor.cli.output import output
 
 
@@ -19,6 +20,6 @@ def resume(folder: RunDir, budget: Budget = "", tracker: TrackerName = "", as_js
         from compressor.track.tracker import tracker_named
 
         tracking = tracker_named(tracker) if tracker else None
-        code = carry_out(RunFolder.open(folder), out, more=parse_duration(budget), tracker=tracking)
+        code = carry_out(RunFolder.open(folder), out, more=seconds_of(budget, "--budget"), tracker=tracking)
     if code:
         raise typer.Exit(code)

@@ -14,6 +14,7 @@ from compressor.data.spec import DataSpec
 from compressor.data.tables import Arrays, parts_of
 from compressor.errors import DataError
 from compressor.imported import call_function, import_function
+from compressor.present import LIVE, living
 
 _USE = "data.function"
 
@@ -25,6 +26,9 @@ def read_function(spec: DataSpec) -> Parts | Data:
     A function that takes one argument is called with the name of each split, and returns a live object, or yields
     batches; None where it has no such split.
     """
+    if spec.function == LIVE:
+        data: Data = living("data")
+        return data
     function = import_function(spec.function, _USE)
     if _takes_split(function):
         return live_parts(_per_split(function, spec.function), spec, spec.function, name=spec.title)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from compressor.data.columns import TABLES
 from compressor.data.dataset import Data
@@ -15,10 +15,8 @@ from compressor.data.load import for_task, load_data, made
 from compressor.data.reading import Collate
 from compressor.data.spec import SOURCES, DataSpec
 from compressor.graph.leaf import Shape
+from compressor.present import LIVE
 from compressor.task import Task
-
-LIVE: Final = "(live objects)"
-"""Stands in a ``DataSpec`` for data that exist in this process alone."""
 
 
 def spec_of(where: str | Path, spec: DataSpec | None = None) -> DataSpec:

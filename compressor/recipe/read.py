@@ -42,6 +42,15 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return validate(_anchor(raw, Path.cwd()), str(file), places)
 
 
+def read_text(text: str, source: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe that ``text`` (TOML) is, called ``source`` in messages. Raises ``RecipeError``."""
+    given = [parse_override(override) for override in overrides]
+    raw, places = apply_overrides(
+        modern(tomllib.loads(text)), [replace(override, path=now(override.path)) for override in given]
+    )
+    return validate(_anchor(raw, Path.cwd()), source, places)
+
+
 def validate(raw: Mapping[str, Any], source: str, places: Mapping[Location, str] | None = None) -> Recipe:
     """A recipe from plain data. ``places`` says which values came from which override, for messages."""
     expanded = expand(raw)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from compressor.data.answered import answered
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.apply import rewrite_seconds
@@ -55,6 +56,6 @@ def context(run: str) -> Context:
     for _, use in uses_of(recipe.phases):
         with suppress(PluginError):
             load(use.name)
-    return Context(
-        folder, recipe, load_baseline(folder.baseline), load_data(recipe.data, make_task(recipe.task), check=False)
-    )
+    baseline = load_baseline(folder.baseline)
+    data = load_data(recipe.data, make_task(recipe.task), check=False)
+    return Context(folder, recipe, baseline, answered(data, baseline.network))

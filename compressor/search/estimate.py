@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
-from torch.nn import functional as F
 
 from compressor.data.dataset import Data
 from compressor.engine.space import PhaseSpec
+from compressor.graph.nested import samples, to_device
 from compressor.graph.network import Network
 from compressor.recipe.model import Recipe
 from compressor.search.clock import FINALIST, MOST_KEPT
@@ -41,7 +41,7 @@ class Estimate:
 
 def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     """Of the whole run. Takes about a second."""
-    pace = _seconds_per_image(network, data, recipe)
+    pace = seconds_per_sample(network, data, batch=recipe.training.batch, threads=recipe.search.threads)
     trainings = list(_trainings(recipe.phases, recipe.training))
     trial = _TRIAL + sum(times * _seconds(spec, data, pace) for times, spec in trainings)
     search = recipe.search
@@ -77,22 +77,24 @@ def _seconds(spec: TrainingSpec, data: Data, pace: float) -> float:
     return spec.epochs * pace * (images + teacher + len(data.validation) * _SCORING)
 
 
-def _seconds_per_image(network: Network, data: Data, recipe: Recipe) -> float:
+def seconds_per_sample(network: Network, data: Data, *, batch: int, threads: int = 1) -> float:
     """Of one training step, forward and backward, on the device and with the threads of a trial."""
     own = network.fork().to(training_device()).eval()  # eval: BatchNorm takes batches of one
-    batch = data.train.take(torch.arange(min(recipe.training.batch, len(data.train))))
-    images, labels = data.normalised(batch.images).to(own.device), batch.labels.to(own.device)
+    inputs, target = next(data.train.first(batch).batches(batch))
+    inputs, target = data.normalised(to_device(inputs, own.device)), to_device(target, own.device)
+    task = data.task.fitted(own)
+    target = own(inputs) if task.own_answers else target
     weights = [parameter for parameter in own.module.parameters() if parameter.requires_grad]
     count, spent = 0, 0.0
-    with _threads(recipe.search.threads):
-        while spent < _MEASURED:
+    with _threads(threads):
+        while spent < _MEASURED and weights:
             started = time.perf_counter()
-            torch.autograd.grad(F.cross_entropy(own(images), labels), weights, allow_unused=True)
+            torch.autograd.grad(task.loss(own(inputs), target), weights, allow_unused=True)
             took = time.perf_counter() - started
             if count or took > _MEASURED:  # the first step also allocates
                 spent += took
             count += 1
-    return spent / max(count - 1, 1) / len(batch)
+    return spent / max(count - 1, 1) / samples(inputs)
 
 
 @contextlib.contextmanager

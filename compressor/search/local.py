@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,22 @@ from compressor.engine.trial import read_outcome
 from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
 from compressor.processes import how_it_ended, kill_session
 from compressor.search.executor import MACHINE_FAILED, SPEC, Progress, Question, TrialSpec
+from compressor.search.forked import Process, fork_worker
 
 _PATIENCE_SECONDS = 5.0
 
 
 class LocalExecutor:
-    """Runs up to ``slots`` trials at a time. ``log`` collects what workers say outside of trials."""
+    """Runs up to ``slots`` trials at a time. ``log`` collects what workers say outside of trials.
 
-    def __init__(self, slots: int, *, threads: int = 1, log: Path | None = None) -> None:
+    ``forked``: workers are forks of this process, and have its live objects.
+    """
+
+    def __init__(self, slots: int, *, threads: int = 1, log: Path | None = None, forked: bool = False) -> None:
         self.slots = slots
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
-        self._workers = [_Worker(threads, log) for _ in range(slots)]
+        launch = partial(fork_worker, log) if forked else partial(_spawn, threads, log)
+        self._workers = [_Worker(launch) for _ in range(slots)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -78,10 +84,9 @@ class LocalExecutor:
 class _Worker:
     """One worker process, started when first needed and again whenever it is lost."""
 
-    def __init__(self, threads: int, log: Path | None) -> None:
-        self._threads = threads
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, launch: Callable[[], Process]) -> None:
+        self._start = launch
+        self._process: Process | None = None
         self._foreign = _Foreign(self._kill_trial)
         self._trial: int | None = None
         """Process id of the running trial."""
@@ -133,7 +138,7 @@ class _Worker:
                     return answer
         raise WorkerLost("a worker vanished while it answered a question")
 
-    def _converse(self, process: subprocess.Popen[bytes], spec: TrialSpec, progress: Progress) -> int | None:
+    def _converse(self, process: Process, spec: TrialSpec, progress: Progress) -> int | None:
         """Hand over the spec and listen until the trial ends; its exit status, None when the worker itself is gone."""
         assert process.stdin is not None
         assert process.stdout is not None
@@ -180,32 +185,13 @@ class _Worker:
             raise WorkerLost(f"the process of trial {spec.number} {how}{within}")
         raise TrialError(f"the process of trial {spec.number} ended with status {status}; see {spec.folder}/log.txt")
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Process:
         with self._lock:
             if self._retired:
                 raise WorkerLost("the executor is closed")
             if self._process is None or self._process.poll() is not None:
                 self._process = self._start()
             return self._process
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        threads = str(self._threads)
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking CUDA itself before a fork makes it useless after
-        }
-        with open(self._log or os.devnull, "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-P", "-m", "compressor.search.worker", str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
 
     def kill(self) -> None:
         """End the worker and its trial at once; the next trial gets a new worker."""
@@ -274,3 +260,23 @@ class _Foreign:
     def _expire(self) -> None:
         self.overdue = f"{self.whose}: took longer than the {self.seconds:.3g} s it may take (limits.plugin_seconds)"
         self._kill()
+
+
+def _spawn(threads: int, log: Path | None) -> Process:
+    """A worker in a Python of its own."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking CUDA itself before a fork makes it useless after
+    }
+    with open(log or os.devnull, "ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "compressor.search.worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            env=environment,
+            start_new_session=True,
+        )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from compressor.data.answered import answered
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
@@ -53,6 +54,7 @@ def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     observer.notify(Stage("data", recipe.data.title))
     data = load_data(recipe.data, make_task(recipe.task))
     baseline = _baseline(run, recipe, data, observer)
+    data = answered(data, baseline.network)
     observer.notify(BaselineMeasured(baseline.metrics))
     ask = surveyor(baseline.network, recipe.limits.plugin_seconds)
     space = build_space(recipe.phases, ask, recipe.training)
@@ -76,7 +78,7 @@ def _baseline(run: RunFolder, recipe: Recipe, data: Data, observer: Observer) ->
             return baseline
     observer.notify(Stage("baseline"))
     network = _as_fed(run.model(), data, recipe.export.fold_normalisation)
-    baseline = measure_baseline(network, data, batch=recipe.measure.batch)
+    baseline = measure_baseline(network, answered(data, network), batch=recipe.measure.batch)
     save_baseline(baseline, run.baseline)
     return baseline
 

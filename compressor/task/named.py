@@ -9,6 +9,7 @@ from typing import Any
 from compressor.errors import InputError, did_you_mean
 from compressor.imported import call_function, import_function
 from compressor.options import built
+from compressor.present import LIVE, living
 from compressor.task.agreement import Agreement
 from compressor.task.binary import Binary
 from compressor.task.classification import Classification
@@ -52,6 +53,9 @@ def usual() -> Task:
 
 def make_task(spec: TaskSpec) -> Task:
     """The task that ``spec`` names. Raises ``InputError``: unknown, wrong options, or the user's own that fails."""
+    if spec.name == LIVE:
+        task: Task = living("task")
+        return task
     if ":" in spec.name:
         return _own(spec)
     if spec.name not in TASKS:

@@ -14,8 +14,8 @@ import pytest
 from cli_running import Run
 from onnx import TensorProto, helper
 
+from compressor.api.bench import Facts, Timed
 from compressor.cli.bench.show import names_of, show
-from compressor.cli.bench.timing import Facts, Timed
 from compressor.cli.output import Output
 from compressor.measure.latency import Comparison
 from compressor.runtime import Setting

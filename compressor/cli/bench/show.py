@@ -11,7 +11,7 @@ from compressor.report import text
 from compressor.report.table import Table, table
 
 if TYPE_CHECKING:
-    from compressor.cli.bench.timing import Timed
+    from compressor.api.bench import Timed
     from compressor.cli.output import Output
     from compressor.runtime import Setting
 

@@ -1,0 +1,1 @@
+"""What the toolkit does, for programs: the public functions, and what the command line goes through as well."""

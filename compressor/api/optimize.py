@@ -1,0 +1,149 @@
+"""``compressor.optimize``: from a model and data to a smaller, faster, verified ONNX file, with a verdict.
+
+    result = compressor.optimize(model, train, validation, test, task="segmentation", budget="30m")
+    result.verdict, result.best.onnx_path, result.show()
+
+The command line goes through the same functions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from compressor.api.durations import seconds_of
+from compressor.api.folders import free_folder
+from compressor.api.prepare import check_budget, prepare
+from compressor.api.result import Result
+from compressor.data.open import from_loaders, open_data
+from compressor.errors import InputError
+from compressor.graph.given import InputsGiven
+from compressor.graph.network import Network
+from compressor.present import LIVE, present
+from compressor.recipe.model import Recipe
+from compressor.report.gather import gather
+from compressor.report.write import write_report
+from compressor.search.driver import ExecutorFactory, local_executor
+from compressor.search.driver import optimize as carry_out
+from compressor.search.executor import Executor
+from compressor.search.local import LocalExecutor
+from compressor.search.observer import Observer
+from compressor.search.run_folder import RunFolder
+from compressor.task import Task
+
+
+def optimize(
+    model: nn.Module | Network | str | Path,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    *,
+    data: Any = None,
+    task: Task | str = "",
+    recipe: str | Path = "auto",
+    budget: str | float = "",
+    max_drop: float | None = None,
+    trials: int | None = None,
+    seed: int | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
+    inputs: InputsGiven = None,
+    overrides: Sequence[str] = (),
+    trust: bool = False,
+    allow_untrained: bool = False,
+    observer: Observer | None = None,
+) -> Result:
+    """Search for a smaller, faster network, and prove it.
+
+    ``model``: a live module (it is copied, never changed), or what the command line takes. ``train``, ``validation``,
+    ``test``: datasets, loaders, or pairs of arrays; or ``data`` in their place: a folder, a file, the name of a set, a
+    finished ``Data``. ``task``: a name, ``package.module:name``, or a ``Task``. ``recipe``: a file, a bundled one by
+    name, or ``auto``, which chooses. ``budget``: such as ``30m``, or seconds. ``max_drop``: what the task's metric may
+    lose. ``out``: the run folder, a new one under ``runs/`` where none is named. ``overrides``: as ``--set``.
+
+    Raises ``InputError`` with one line where the parts do not fit. An interrupted run is gone on with by ``resume``.
+    """
+    live = None if train is None else from_loaders(train, validation, test)
+    if live is None and not (data is None or isinstance(data, str | Path)):
+        live = open_data(data)
+    if live is not None and isinstance(data, str | Path):
+        raise InputError("give data, or train, validation and test; not both")
+    own = task if isinstance(task, Task) else None
+    settings = {"search.trials": trials, "search.seed": seed, "search.jobs": jobs, "constraints.max_drop": max_drop}
+    said = [f"{key}={value}" for key, value in settings.items() if value is not None]
+    said += ["search.allow_untrained=true"] if allow_untrained else []
+    with present(data=live, task=own):
+        prepared = prepare(
+            model,
+            recipe,
+            data=LIVE if live is not None else data,
+            task=LIVE if own is not None else str(task),
+            budget=seconds_of(budget),
+            trials=trials,
+            overrides=[*overrides, *said],
+            weights=None if weights is None else Path(weights),
+            trust=trust,
+            inputs=inputs,
+        )
+        check_budget(prepared)
+        folder = Path(out) if out is not None else free_folder(_name(model), str(recipe))
+        run = RunFolder.create(folder, prepared.recipe, prepared.network)
+        return _run(run, observer, data=live, task=own)
+
+
+def resume(
+    folder: str | Path,
+    train: Any = None,
+    validation: Any = None,
+    test: Any = None,
+    *,
+    data: Any = None,
+    task: Task | None = None,
+    budget: str | float = "",
+    observer: Observer | None = None,
+) -> Result:
+    """Go on with a run that was interrupted; no finished trial is run again.
+
+    Live datasets and tasks that it was begun with are given again. Raises ``InputError``.
+    """
+    live = from_loaders(train, validation, test) if train is not None else None if data is None else open_data(data)
+    with present(data=live, task=task):
+        return _run(RunFolder.open(Path(folder)), observer, seconds_of(budget), data=live, task=task)
+
+
+def _run(run: RunFolder, observer: Observer | None, more: float | None = None, **live: Any) -> Result:
+    executor: ExecutorFactory = local_executor if all(value is None for value in live.values()) else forked_executor
+    finished = carry_out(run, observer=observer, executor=executor, more=more)
+    if finished.result is None:
+        raise KeyboardInterrupt(f"interrupted; go on with compressor.resume({str(run.path)!r})")
+    write_report(gather(run))
+    return Result(run, finished.result, **live)
+
+
+def forked_executor(run: RunFolder, recipe: Recipe) -> Executor:
+    """Workers that are forks of this process, which have its live objects."""
+    jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
+    executor = LocalExecutor(jobs, threads=1, log=run.path / "workers.log", forked=True)
+    executor.warm()
+    return executor
+
+
+@functools.singledispatch
+def _name(model: Any) -> str:
+    return type(model).__name__
+
+
+@_name.register(str)
+@_name.register(Path)
+def _(model: str | Path) -> str:
+    return str(model)
+
+
+@_name.register
+def _(model: Network) -> str:
+    return Path(model.source or "network").name
