@@ -54,8 +54,8 @@ def auto_recipe(
 ) -> str:
     """A recipe as TOML, with comments that say why.
 
-    ``source``: the tables ``data`` and ``task`` as they stand. ``value``: the metric now. ``pace``: seconds a sample takes
-    to train on here. ``budget``: seconds; 0 leaves the choice here.
+    ``source``: the tables ``data`` and ``task`` as they stand. ``value``: the metric now. ``pace``: seconds a sample
+    takes to train on here. ``budget``: seconds; 0 leaves the choice here.
     """
     seconds = budget or BUDGET
     epochs, steps = _training(len(data.train), _batch(len(data.train)), pace, seconds)

@@ -83,7 +83,6 @@ def seconds_per_sample(network: Network, data: Data, *, batch: int, threads: int
     inputs, target = next(data.train.first(batch).batches(batch))
     inputs, target = data.normalised(to_device(inputs, own.device)), to_device(target, own.device)
     task = data.task.fitted(own)
-    target = own(inputs) if task.own_answers else target
     weights = [parameter for parameter in own.module.parameters() if parameter.requires_grad]
     count, spent = 0, 0.0
     with _threads(threads):

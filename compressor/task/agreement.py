@@ -7,7 +7,9 @@ baseline itself. Which agreement is ``like``'s: of two classifiers, the share of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -23,7 +25,7 @@ from compressor.task.multilabel import MultiLabel
 from compressor.task.segmentation import Segmentation
 from compressor.task.task import Task, relative_agreement
 
-_LIKE = {
+_LIKE: Mapping[str, Any] = {
     "classification": Classification,
     "binary": Binary,
     "multi-label": MultiLabel,
@@ -41,17 +43,22 @@ class Agreement(Task):
     """What the answers are: classes to be named alike, vectors to point alike, or just numbers to be near."""
     temperature: float = 1.0
     """Of the distillation that training makes small, where answers are classes."""
-    inner: Task | None = field(default=None, init=False, repr=False)
-    """The task of ``like``, fitted to the network."""
+    probabilities: bool = False
+    """Whether the answers are probabilities; told by the network itself where it closes with a softmax or sigmoid."""
 
-    def __post_init__(self) -> None:
-        if self.like in _LIKE:
-            object.__setattr__(self, "inner", _LIKE[self.like]())
+    @cached_property
+    def inner(self) -> Task | None:
+        """The task whose agreement it is; None for numbers."""
+        kind = _LIKE.get(self.like)
+        if kind is None:
+            return None
+        task: Task = kind(probabilities=self.probabilities) if hasattr(kind, "probabilities") else kind()
+        return task
 
     def fitted(self, network: Network) -> Agreement:
-        found = replace(self)
-        object.__setattr__(found, "inner", None if self.inner is None else self.inner.fitted(network))
-        return found
+        if self.inner is None:
+            return self
+        return replace(self, probabilities=getattr(self.inner.fitted(network), "probabilities", False))
 
     own_answers: ClassVar[bool] = True
 
