@@ -23,10 +23,10 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from compressor.graph.computed import unseen_layers
-from compressor.knobs import Choices, Knob
+from compressor.knobs import Choices, Knob, Value
 
 if TYPE_CHECKING:
     from compressor.evidence import Evidence
@@ -70,6 +70,19 @@ class Refused:
 
 
 @dataclass(frozen=True)
+class Suggestion:
+    """How a plugin would take part in a recipe that nobody wrote: ``why`` in a few words, for people.
+
+    ``phase``: ``structure`` (what is not needed goes) comes before ``bits`` (the rest in fewer bits).
+    """
+
+    phase: Literal["structure", "bits"]
+    why: str
+    policy: Literal["spread", "threshold", "each", "all"] = "spread"
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Plugin(ABC):
     """One kind of rewrite. Its fields are its options in a recipe; its docstring's first line is its summary.
 
@@ -95,6 +108,12 @@ class Plugin(ABC):
         The engine rewrites and measures one after the other; the rest ranks behind them.
         """
         return sites
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        """How the plugin would take part in a recipe chosen for ``network``, where it offers ``sites``, at least one;
+        None (so unless a plugin says otherwise) where it had better not.
+        """
+        return None
 
     def tell(self, run: Facts) -> Iterable[Section]:
         """What the plugin has to say about a finished run in which it was used, besides what is said of every plugin.

@@ -8,15 +8,13 @@ limits                     a usual loss of the metric (one point of a share), sm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from compressor.data.dataset import Data
-from compressor.engine.survey import Surveyor
-from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
-from compressor.recipe.toml import to_toml
+from compressor.plugin import Suggestion
+from compressor.recipe.toml import to_toml, to_value
 from compressor.task import Metric, Task
 
 BUDGET = 30 * 60.0
@@ -27,25 +25,12 @@ _KEPT = 0.25
 """Share of the budget for everything but training."""
 _MOST_EPOCHS, _LEAST_STEPS = 12, 100
 _SHORT = "{ epochs = 1, lr = 2e-4 }"
-_FEW_MACS = 2e6
-"""Below so many multiply-accumulates a call is over in microseconds, and the fixed costs of integer kernels show."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A plugin that takes part, as the recipe says it, and why."""
-
-    name: str
-    why: str
-    policy: str = ""
-    options: str = ""
-    lines: tuple[str, ...] = ()
 
 
 def auto_recipe(
     network: Network,
     data: Data,
-    ask: Surveyor,
+    chosen: Mapping[str, Suggestion],
     *,
     source: Mapping[str, Any],
     value: float,
@@ -54,12 +39,11 @@ def auto_recipe(
 ) -> str:
     """A recipe as TOML, with comments that say why.
 
-    ``source``: the tables ``data`` and ``task`` as they stand. ``value``: the metric now. ``pace``: seconds a sample
-    takes to train on here. ``budget``: seconds; 0 leaves the choice here.
+    ``chosen``: what plugins suggest, by name. ``source``: the tables ``data`` and ``task`` as they stand. ``value``: the
+    metric now. ``pace``: seconds a sample takes to train on here. ``budget``: seconds; 0 leaves the choice here.
     """
     seconds = budget or BUDGET
     epochs, steps = _training(len(data.train), _batch(len(data.train)), pace, seconds)
-    structure, bits = _chosen(network, ask)
     lines = [
         f"# Chosen for {network.source or 'this network'} and {data.name}: change what you know better.",
         "",
@@ -77,7 +61,7 @@ def auto_recipe(
         "warmup = 0.1",
         "",
         *_distillation(data),
-        *_phase("structure", "what is not needed goes, and the rest learns to do without it", structure),
+        *_phase("structure", "what is not needed goes, and the rest learns to do without it", chosen),
         *_phase(
             "bits", "the weights, and where it pays the arithmetic, in fewer bits", bits, "{ epochs = 1, lr = 2e-4 }"
         ),
@@ -95,33 +79,15 @@ def auto_recipe(
     return "\n".join(lines)
 
 
-def _chosen(network: Network, ask: Surveyor) -> tuple[list[Choice], list[Choice]]:
-    """Plugins that have something to do, for the two phases."""
-    names = ("layer-removal", "magnitude-prune", "quantize", "quantize-weights")
-    answers = dict(zip(names, ask([(name, {}) for name in names]), strict=True))
-    sites = {name: len(answer.sites) for name, answer in answers.items()}
-    structure = [
-        Choice(name, f"{sites[name]} places", policy=policy)
-        for name, policy in (("layer-removal", ""), ("magnitude-prune", "each" if sites["magnitude-prune"] < 4 else ""))
-        if sites[name]
-    ]
-    macs = network_cost(network).mac_count
-    small = macs < _FEW_MACS
-    if small or not sites["quantize"]:
-        why = f"{macs / 1e6:.2g} million multiply-accumulates: integers would gain no time, weights gain bytes"
-        bits = [Choice("quantize-weights", why, policy="all")] if sites["quantize-weights"] else []
-    else:
-        bits = [Choice("quantize", f"{sites['quantize']} layers in integers", policy="all")]
-    return structure, bits
-
-
-def _phase(name: str, about: str, chosen: Sequence[Choice], training: str = "") -> list[str]:
-    if not chosen:
+def _phase(name: str, about: str, chosen: Mapping[str, Suggestion], training: str = "") -> list[str]:
+    mine = {plugin: suggestion for plugin, suggestion in chosen.items() if suggestion.phase == name}
+    if not mine:
         return []
     lines = ["[[phases]]", f'name = "{name}"  # {about}', *([f"training = {training}"] if training else []), ""]
-    for choice in chosen:
-        lines += ["[[phases.plugins]]", f'name = "{choice.name}"  # {choice.why}']
-        lines += [f'policy = "{choice.policy}"'] if choice.policy else []
+    for plugin, suggestion in mine.items():
+        lines += ["[[phases.plugins]]", f'name = "{plugin}"  # {" ".join(suggestion.why.split())}']
+        lines += [f'policy = "{suggestion.policy}"'] if suggestion.policy != "spread" else []
+        lines += [f"options = {to_value(dict(suggestion.options))}"] if suggestion.options else []
         lines.append("")
     return lines
 

@@ -20,7 +20,7 @@ from compressor.data.open import spec_of, suited
 from compressor.data.spec import SOURCES
 from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
-from compressor.engine.survey import surveyor
+from compressor.engine.survey import suggestions, surveyor
 from compressor.engine.trained import Glance, glance, refuse_untrained
 from compressor.errors import InputError
 from compressor.export.emit import to_onnx
@@ -32,6 +32,7 @@ from compressor.load import load_model
 from compressor.present import LIVE
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import as_data, read_recipe, read_text
+from compressor.registry import discover
 from compressor.search.clock import Clock
 from compressor.search.estimate import estimate, seconds_per_sample
 from compressor.task import make_task
@@ -106,7 +107,8 @@ def prepare(
         plain = as_data(read)
         source = {key: plain[key] for key in ("data", "task")}
         pace = seconds_per_sample(network, used, batch=64)
-        text = auto_recipe(network, used, ask, source=source, value=seen.value, pace=pace, budget=budget or 0.0)
+        able = suggestions(network, [found.name for found in discover()], read.limits.plugin_seconds)
+        text = auto_recipe(network, used, able, source=source, value=seen.value, pace=pace, budget=budget or 0.0)
         read = read_text(text, AUTO, [*said, *limits])
     settled = replace(read, data=replace(spec, normalise="auto", mean=used.mean, std=used.std))
     space = build_space(read.phases, ask, read.training)

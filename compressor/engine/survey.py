@@ -15,7 +15,7 @@ from compressor.engine.apply import acting
 from compressor.errors import CompressorError, ForeignError
 from compressor.graph.network import Network
 from compressor.knobs import Choice, FloatRange, IntRange, Knob
-from compressor.plugin import Refused, Site, unseen
+from compressor.plugin import Refused, Site, Suggestion, sites_of, unseen
 from compressor.registry import make, titled
 
 PLUGIN_SECONDS = 60.0
@@ -63,6 +63,23 @@ def surveyor(network: Network, seconds: float = PLUGIN_SECONDS) -> Surveyor:
         return [Surveyed(failure=str(answer)) if isinstance(answer, CompressorError) else answer for answer in answers]
 
     return ask
+
+
+def suggestions(network: Network, names: Sequence[str], seconds: float = PLUGIN_SECONDS) -> dict[str, Suggestion]:
+    """What the plugins called ``names`` would do with ``network`` by themselves, each asked in a process of its own.
+
+    One that fails, or has nothing to do, is left out.
+    """
+
+    def ask(name: str) -> Suggestion | None:
+        with acting(name):
+            plugin = make(name)
+            sites = sites_of(plugin, network)
+            found = plugin.suggest(network, sites) if sites else None
+        return found if isinstance(found, Suggestion) else None
+
+    answers = zip(names, each_apart(names, ask, seconds=seconds), strict=True)
+    return {name: answer for name, answer in answers if isinstance(answer, Suggestion)}
 
 
 def _plain(place: object, name: str) -> Site | Refused:

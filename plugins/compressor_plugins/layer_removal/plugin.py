@@ -33,7 +33,7 @@ from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 from compressor_plugins.common.layout import channels_last, meets, width
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user, source_of
 from compressor_plugins.common.spans import Obstacle, Span, find_spans, is_sum
@@ -70,6 +70,9 @@ class LayerRemoval(Plugin):
             else:
                 span = place[0].span
                 yield Site(path, self._knobs(place), tuple(node.name for node in span.nodes), _about(network, place))
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        return Suggestion("structure", f"{len(sites)} layers or blocks could go")
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         place = self._places(editor.network).get(site.path, "no such span in the network as it is now")

@@ -18,7 +18,7 @@ groups (DepGraph, arXiv:2301.12900); Lee et al., LAMP (arXiv:2010.07611).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -26,11 +26,14 @@ from compressor.errors import Refusal
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choices
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 from compressor_plugins.magnitude_prune import channels, empty_filters, weights
 from compressor_plugins.magnitude_prune.groups import Importance
 from compressor_plugins.magnitude_prune.schedule import RANGES, Schedule
 from compressor_plugins.magnitude_prune.weights import Score
+
+_FEW_GROUPS = 4
+"""So few groups are each given a switch of their own."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,11 @@ class MagnitudePrune(Plugin):
                 yield from weights.places(network, self.schedule)
             case "empty-filters":
                 yield from empty_filters.places(network, self.block)
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        narrow = len(sites) < _FEW_GROUPS
+        policy: Literal["each", "spread"] = "each" if narrow else "spread"
+        return Suggestion("structure", f"{len(sites)} groups of channels could be narrower", policy)
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         match self.structure:

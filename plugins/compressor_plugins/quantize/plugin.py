@@ -19,7 +19,7 @@ Sources: Jacob et al. (arXiv:1712.05877); Nagel et al., bias correction (arXiv:1
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -28,12 +28,14 @@ from torch import fx, nn
 
 from compressor.errors import Refusal
 from compressor.export.fold import affine_of, fold_affine
+from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices, Knob
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 from compressor_plugins.common.neighbours import is_batch_norm, leaf_at, only_user
 from compressor_plugins.common.replaceable import foreign_layers
+from compressor_plugins.common.worth import WORTH_INTEGERS
 from compressor_plugins.quantize.geometry import KINDS, why_no_integers
 from compressor_plugins.quantize.layer import PACKED_BITS, IntegerLayer, Rounding
 from compressor_plugins.quantize.processor import saturates
@@ -75,6 +77,11 @@ class Quantize(Plugin):
                 why = shared.get(path) or why_no_integers(leaf) or self._saturated()
                 nodes = tuple(node.name for node in network.calls_of(path))
                 yield Refused(path, why) if why else Site(path, self._knobs(leaf), nodes, "in 8-bit integers")
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        if network_cost(network).mac_count < WORTH_INTEGERS:
+            return None
+        return Suggestion("bits", f"{len(sites)} layers could compute in integers", "all")
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         network = editor.network

@@ -19,17 +19,18 @@ Sources: Jacob et al. (arXiv:1712.05877); Banner et al. (arXiv:1810.05723). The 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from torch import nn
 
 from compressor.errors import Refusal
+from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices, Knob
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 from compressor_plugins.common.replaceable import (
     WeightLayer,
     foreign_layers,
@@ -37,6 +38,7 @@ from compressor_plugins.common.replaceable import (
     takes_tokens,
     weight_layers,
 )
+from compressor_plugins.common.worth import WORTH_INTEGERS
 from compressor_plugins.quantize_weights.layer import QuantizedLayer, channel_steps, quantized_layer
 
 KNOB = "bits"
@@ -67,6 +69,15 @@ class QuantizeWeights(Plugin):
                 yield _place_again(network, path, leaf)
             elif path in foreign:
                 yield Refused(path, foreign[path])
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        """Where integers would gain no time."""
+        macs = network_cost(network).mac_count
+        if macs >= WORTH_INTEGERS:
+            return None
+        return Suggestion(
+            "bits", f"{macs / 1e6:.2g} million MACs: integers gain no time, small weights gain bytes", "all"
+        )
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         leaf = editor.network.leaf(site.path)
