@@ -39,8 +39,8 @@ def auto_recipe(
 ) -> str:
     """A recipe as TOML, with comments that say why.
 
-    ``chosen``: what plugins suggest, by name. ``source``: the tables ``data`` and ``task`` as they stand. ``value``: the
-    metric now. ``pace``: seconds a sample takes to train on here. ``budget``: seconds; 0 leaves the choice here.
+    ``chosen``: what plugins suggest, by name. ``source``: the tables ``data`` and ``task`` as they stand. ``value``:
+    the metric now. ``pace``: seconds a sample takes to train on here. ``budget``: seconds; 0 leaves the choice here.
     """
     seconds = budget or BUDGET
     epochs, steps = _training(len(data.train), _batch(len(data.train)), pace, seconds)
@@ -62,9 +62,7 @@ def auto_recipe(
         "",
         *_distillation(data),
         *_phase("structure", "what is not needed goes, and the rest learns to do without it", chosen),
-        *_phase(
-            "bits", "the weights, and where it pays the arithmetic, in fewer bits", bits, "{ epochs = 1, lr = 2e-4 }"
-        ),
+        *_phase("bits", "the weights, and where it pays the arithmetic, in fewer bits", chosen, _SHORT),
         "[constraints]",
         f"max_drop = {_limit(data.task.metric, value)}  # of {data.task.metric.name}, on validation data",
         "max_size = 0.95  # smaller…",

@@ -90,7 +90,8 @@ def prepare(
     network = _network(model, weights, trust, inputs, lambda: early().train.shapes)
     to_onnx(network)
     asked = early.cache_info().currsize > 0
-    spec = read.data if asked else suited(read.data, [one.shape for one in network.signature.inputs])
+    given = network.signature.inputs
+    spec = read.data if asked else suited(read.data, [one.shape for one in given], [one.name for one in given])
     loaded = early() if asked else load_data(spec, make_task(read.task))
     check_fit(network, loaded)
     untrained = read.search.allow_untrained

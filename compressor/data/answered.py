@@ -104,7 +104,7 @@ def answered(data: Data, network: Network) -> Data:
     few = sum(math.prod(spec.shape) for spec in network.signature.outputs)
 
     def told(split: Split) -> Split:
-        if not split.indexed or len(split) * few > _MOST:
+        if not split.held or len(split) * few > _MOST:
             return AnsweredSplit(split, answer)
         return KeptAnswers(split, nested.joined([answer(inputs) for inputs, _ in split.batches(_BATCH)]))
 
