@@ -181,10 +181,8 @@ class IntegerLayer(RoundingLeaf):
         scale = self._scale()
         bias_scale = scale * np.float32(self.reads.handed_on)
         whole_bias = np.rint(self.bias.detach().double().cpu().numpy() / bias_scale).astype(np.int32)
-        zero = builder.constant(np.zeros(len(scale), np.int32), "z")
-        bias = builder.op(
-            "DequantizeLinear", [builder.constant(whole_bias, "b"), builder.constant(bias_scale, "s"), zero], axis=0
-        )
+        held = [builder.constant(whole_bias, "b"), builder.constant(bias_scale, "s"), *self._zero(builder, np.int32)]
+        bias = builder.op("DequantizeLinear", held, axis=0)
         return self._emit_layer(builder, inputs[0], self._dequantized(builder, scale), bias)
 
     def _scale(self) -> NDArray[np.float32]:
@@ -207,9 +205,14 @@ class IntegerLayer(RoundingLeaf):
         whole, axis = self._integers(scale), 0
         if self._multiplies:
             whole, axis = np.ascontiguousarray(whole.T), 1
-        zero = builder.constant(np.zeros(len(scale), np.int8), "z")
-        operands = [self._stored(builder, whole, _INT8), builder.constant(scale, "s"), zero]
-        return builder.op("DequantizeLinear", operands, axis=axis)
+        held = [self._stored(builder, whole, _INT8), builder.constant(scale, "s"), *self._zero(builder, np.int8)]
+        return builder.op("DequantizeLinear", held, axis=axis)
+
+    def _zero(self, builder: OnnxBuilder, kind: type[np.int8 | np.int32]) -> list[OnnxValue]:
+        """Zero points where ONNX Runtime has no integer kernel without; a convolution takes the default, 0."""
+        if isinstance(self.shell, _ConvNd):
+            return []
+        return [builder.constant(np.zeros(len(self.bias), kind), "z")]
 
     def _stored(self, builder: OnnxBuilder, whole: NDArray[np.int8], kind: int) -> OnnxValue:
         """The weights as the file holds them, as values of this kind."""
