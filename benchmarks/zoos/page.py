@@ -11,6 +11,8 @@ from typing import Any
 from _opening import with_opening
 from _report import RESULTS, Row, surroundings, table
 
+from zoos.reviews import review
+
 Lines = Mapping[str, Mapping[str, Any]]
 PATH = RESULTS / "zoo.md"
 EXACT_ONNX = 1e-4
@@ -61,7 +63,10 @@ _SITES = (
     "that an earlier edit took away or made senseless (declined, with a reason), and those left when the time was "
     "up. What was promised exact was measured on the result, and its file compared in ONNX Runtime."
 )
-_REFUSALS = "Names and numbers are left out of the reasons; a reason may hold for many places of one network."
+_REFUSALS = (
+    "Names and numbers are left out of the reasons; a reason may hold for many places of one network. Why each stands "
+    "was looked at reason by reason."
+)
 
 
 def _source(record: Mapping[str, Any]) -> str:
@@ -147,7 +152,7 @@ def _refusal_tables(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             networks[reason] += 1
             places[reason] += count
         rows = [
-            {"reason": reason, "networks": number, "places": places[reason]}
+            {"reason": reason, "networks": number, "places": places[reason], "why it stands": review(reason)}
             for reason, number in networks.most_common()
         ]
         yield f"### {title}\n\n{table(rows)}"

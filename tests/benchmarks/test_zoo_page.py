@@ -78,6 +78,13 @@ def test_what_cannot_be_captured_is_refused_with_the_reason(checked) -> None:
     assert "plugins" not in record
 
 
+def test_every_refusal_on_the_page_was_reviewed(load) -> None:
+    page, zoo = load("zoos.page"), load("zoo")
+    reasons = {reason for found in page._reasons(list(zoo._lines().values())).values() for reason, _ in found}
+    assert len(reasons) > 20
+    assert not sorted(reason for reason in reasons if page.review(reason) == "not reviewed")
+
+
 def test_reasons_are_counted_without_names_and_numbers(load) -> None:
     general = load("zoos.reasons").general
     assert general("a map from 64 to 128 channels would cost as much") == general(
