@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from compressor.errors import CaptureError, ModelFileError
@@ -24,6 +25,7 @@ from compressor.graph.onnx_in import (
     space,
 )
 from compressor.graph.onnx_in.check import check_reading
+from compressor.graph.onnx_in.entry import has_open_sizes
 from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.node import RULES
 from compressor.graph.onnx_in.quantities import about_weights
@@ -39,17 +41,20 @@ SUPPORTED = frozenset(RULES)
 """Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes and constants are read besides."""
 
 
-def read_onnx(path: Path, inputs: InputsGiven = None) -> Network:
+def read_onnx(path: Path, inputs: InputsGiven = None, otherwise: Callable[[], InputsGiven] | None = None) -> Network:
     """The network in an ONNX file, in eval mode, for any batch size. Raises ``ModelFileError`` with one line.
 
-    ``inputs`` are the shapes of one sample (see ``given_inputs``), for inputs whose sizes the file leaves open. What
-    was read has answered random inputs as ONNX Runtime does; a file that it reads differently is refused.
+    ``inputs`` are the shapes of one sample (see ``given_inputs``), for inputs whose sizes the file leaves open;
+    ``otherwise`` is asked for them where nobody gave any. What was read has answered random inputs as ONNX Runtime
+    does; a file that it reads differently is refused.
     """
     file = parse(path)
     try:
+        if inputs is None and otherwise is not None and has_open_sizes(file.graph):
+            inputs = otherwise()
         reader = Reader(file, path, given_inputs(inputs))
         network = reader.network()
-        check_reading(network, path, reader.entries, reader.values)
+        check_reading(network, path, reader.entries, reader.values, reader.batch_axes)
         network.notes += about_weights(file.graph)
         return network.know(from_metadata(file.metadata, channels_of(network)))
     except CaptureError as error:

@@ -40,7 +40,7 @@ def load_model(
     ``model`` is a file (torch.export archive or ONNX, whatever its suffix), ``package.module:function`` that returns a
     module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
     loaded. ``input_shape`` is the shape of one sample where the file does not say it, or those of several inputs (see
-    ``compressor.graph.given.given_inputs``); ``otherwise`` is asked for it where the module does not say it either.
+    ``compressor.graph.given.given_inputs``); ``otherwise`` is asked for it where the model does not say it either.
     Weights that the model computes from others at each call are folded, as the network's notes say. Raises
     ``InputError`` with one line.
     """
@@ -79,7 +79,7 @@ def _read_file(path: Path, trust: bool, shape: ShapeSource) -> Network:
         case Kind.EXPORT:
             return read_pt2(path)
         case Kind.ONNX:
-            return read_onnx(path, shape.given)
+            return read_onnx(path, shape.given, shape.otherwise)
         case Kind.TORCHSCRIPT if trust:
             return read_torchscript(path, shape)
         case Kind.PICKLE if trust:

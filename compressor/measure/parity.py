@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx, nn
 
 from compressor.errors import InputError
 from compressor.graph.leaf import Leaf
@@ -35,6 +36,9 @@ NUDGES = 8
 """How often it is moved; one sample on a threshold stays unnoticed once in 256."""
 JITTER = 1 / 200
 """Of a step: by how much values are moved before they are rounded. Rounding a bias moves them by less."""
+PROBABILITY = 0.01
+"""Outputs of a closing sigmoid are held to this scale at least."""
+_PROBABILITIES = (nn.Sigmoid, nn.Hardsigmoid)
 MARGIN = 2.0
 """How much more than that the file may be off."""
 ALLOWANCE = 0.02
@@ -68,7 +72,10 @@ def numeric_parity(
         raise InputError("parity needs at least one image")
     expected = network_outputs(network, fed)
     found = file_outputs(OnnxModel(model), network, fed)
-    each = [relative_errors(*pair) for pair in zip(expected, found, strict=True)]
+    each = [
+        relative_errors(one, other, _least(network, node))
+        for one, other, node in zip(expected, found, network.output_nodes, strict=True)
+    ]
     errors = np.max(each, axis=0)
     tolerance = max(tolerance, stated_tolerance(network, fed))
     agreement = float((expected[0].argmax(axis=1) == found[0].argmax(axis=1)).mean())
@@ -76,6 +83,17 @@ def numeric_parity(
     ok = acceptable(errors, network, fed, tolerance)
     named = {spec.name: float(one.max()) for spec, one in zip(network.signature.outputs, each, strict=True)}
     return Parity(float(errors.max()), agreement, len(errors), ok, outside, named)
+
+
+def _least(network: Network, node: fx.Node) -> float:
+    """The scale of an output whose values lie between 0 and 1: all of them may be small, as where there is no object.
+
+    ONNX Runtime and torch approximate these functions near their limits, each in its own way.
+    """
+    while node.op == "call_module" and isinstance(network.leaf(str(node.target)), nn.Flatten):
+        (node,) = node.all_input_nodes
+    closes = node.op == "call_module" and isinstance(network.leaf(str(node.target)), _PROBABILITIES)
+    return PROBABILITY if closes else 1e-12
 
 
 def file_outputs(model: OnnxModel, network: Network, batches: Iterable[Inputs]) -> list[NDArray[Any]]:
@@ -129,10 +147,13 @@ def worst_errors(expected: Sequence[NDArray[Any]], found: Sequence[NDArray[Any]]
     return worst
 
 
-def relative_errors(expected: NDArray[Any], found: NDArray[Any]) -> NDArray[np.float64]:
-    """Largest difference of each sample, relative to the largest finite output; infinite where one side is not."""
+def relative_errors(expected: NDArray[Any], found: NDArray[Any], least: float = 1e-12) -> NDArray[np.float64]:
+    """Largest difference of each sample, relative to the largest finite output, or to ``least`` where all are smaller.
+
+    Infinite where one side is not finite.
+    """
     finite = np.abs(expected[np.isfinite(expected)])
-    scale = max(float(finite.max()) if finite.size else 0.0, 1e-12)
+    scale = max(float(finite.max()) if finite.size else 0.0, least)
     same = (expected == found) | (np.isnan(expected) & np.isnan(found))
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(expected.astype(np.float64) - found) / scale)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -184,7 +185,6 @@ def test_rows_of_a_batch_and_its_steps_go_through_a_matrix(name: str, tmp_path: 
 
 
 BATCHES = {
-    "returned elsewhere": ([node("Transpose", "x", perm=[1, 0, 2, 3])], "is dimension 1 of its output"),
     "summed with itself elsewhere": (
         [node("Transpose", "x", to="t", perm=[1, 0, 2, 3]), node("Add", "x", "t")], "is dimension 1 of what it takes"),
     "normalised over": (
@@ -193,7 +193,6 @@ BATCHES = {
         [node("Reshape", "x", "f", to="t"), node("ReduceMax", "t", "j")], "joined with other dimensions"),
     "picked from": ([node("Gather", "x", "i", axis=0)], "the batch"),
     "cut": ([node("Slice", "x", "i", "j", "i")], "the batch"),
-    "put behind another dimension": ([node("Unsqueeze", "x", "i")], "is dimension 1 of its output"),
 }  # fmt: skip
 
 
@@ -202,6 +201,19 @@ def test_a_batch_that_is_not_kept_is_refused(name: str, tmp_path: Path) -> None:
     nodes, reason = BATCHES[name]
     with pytest.raises(ModelFileError, match=reason):
         read(model_of(nodes, {"i": ints(0), "j": ints(1), "f": ints(-1, 7)}, IMAGE), tmp_path)
+
+
+@pytest.mark.parametrize("nodes", [
+    [node("Transpose", "x", perm=[1, 0, 2, 3])], [node("Unsqueeze", "x", "i")],
+], ids=["transposed", "behind another"])  # fmt: skip
+def test_an_answer_with_the_batch_elsewhere_has_it_first_here(nodes: list[onnx.NodeProto], tmp_path: Path) -> None:
+    """As recognisers of text answer: ``(time, batch, letters)``."""
+    model = model_of(nodes, {"i": ints(0)}, IMAGE)
+    network = read(model, tmp_path)
+    x = torch.randn(3, *IMAGE)
+    (theirs,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x.numpy()})
+    assert np.array_equal(network(x).numpy(), np.moveaxis(theirs, 1, 0))
+    assert "has the batch as dimension 1 in the file" in network.notes[-1]
 
 
 def test_a_batch_of_one_that_is_fixed_in_the_file(tmp_path: Path) -> None:
@@ -232,6 +244,11 @@ def open_sizes() -> onnx.ModelProto:
 def test_open_sizes_are_those_that_are_given(tmp_path: Path) -> None:
     onnx.save(open_sizes(), tmp_path / "model.onnx")
     assert read_onnx(tmp_path / "model.onnx", (4, 5, 9)).signature.input.shape == (4, 5, 9)
+    asked: list[str] = []
+    for given, shape in (((4, 5, 9), (4, 5, 9)), (None, (4, 6, 6))):
+        network = read_onnx(tmp_path / "model.onnx", given, lambda: asked.append("data") or (4, 6, 6))
+        assert network.signature.input.shape == shape
+    assert asked == ["data"], "the data are looked at only where nobody says"
     with pytest.raises(ModelFileError, match=r"\(batch, 4, side, side\), which --input 3x5x9 does not fit"):
         read_onnx(tmp_path / "model.onnx", (3, 5, 9))
 

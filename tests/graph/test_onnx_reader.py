@@ -196,7 +196,6 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a bias that does not fit": (_of("Conv", weights(6, 4, 3, 3), weights(5)), "bias has sizes"),
     "a reshape of the batch": (_of("Reshape", ints(-1, 7)), "its output 'y' has the batch joined"),
     "a reshape of half a batch": (_of("Reshape", ints(-1, 8)), "between samples"),
-    "a transposed batch": (_of("Transpose", perm=[1, 0, 2, 3]), "batch"),
     "a sum over the batch": (_of("ReduceSum", ints(0)), "batch"),
     "a missing input": (
         lambda: model_of([helper.make_node("Relu", ["z"], ["y"])], {}, IMAGE), "its input 'z' is made nowhere"),

@@ -107,6 +107,24 @@ def test_errors_are_relative_to_the_largest_output_and_infinite_where_one_side_i
     assert relative_errors(expected, found).tolist() == [0.25, 0.0, 0.0, np.inf]
 
 
+@pytest.mark.parametrize("closing", [nn.Sigmoid, nn.Hardsigmoid])
+def test_probabilities_that_are_all_small_need_not_agree_in_every_digit(closing: type[nn.Module]) -> None:
+    """No object in the image: every probability is 1e-8, and runtimes approximate the function there."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(12, 4), closing())
+    with torch.no_grad():
+        module[1].weight.mul_(1e-3)
+        module[1].bias.fill_(-18.4 if closing is nn.Sigmoid else -2.999999)
+    network = capture(module, (3, 2, 2))
+    images = torch.randn(4, 3, 2, 2)
+    with torch.no_grad():
+        assert network(images).abs().max() < 1e-2
+    assert numeric_parity(network, to_onnx(network), [images]).max_error < 1e-5
+    other = network.fork()
+    with torch.no_grad():
+        other.leaf("1").bias[0] += 9
+    assert not numeric_parity(network, to_onnx(other), [images]).ok
+
+
 def test_torch_exporter_agrees(squeezenet: Network, capfd: pytest.CaptureFixture[str]) -> None:
     found = cross_check(squeezenet, to_onnx(squeezenet), batches(squeezenet, 3))
     assert (found.status, "3 images" in found.detail) == ("agrees", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,14 +37,36 @@ _MAX_TRACED: Final = 2**28
 """Bytes of a file up to which the first operator that differs is looked for."""
 
 
-def check_reading(network: Network, path: Path, entries: Sequence[Entry], values: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class _File:
+    """The file in ONNX Runtime; its outputs with the batch in front, as those of the network are."""
+
+    session: Any
+    entries: Sequence[Entry]
+    batch_axes: Sequence[int] = ()
+
+    def answers(self, inputs: Inputs, names: list[str] | None = None) -> list[Array]:
+        feed = {entry.name: entry.fed(x).numpy() for entry, x in zip(self.entries, tensors(inputs), strict=True)}
+        try:
+            found: list[Array] = self.session.run(names, feed)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class but this
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise CaptureError(f"ONNX Runtime cannot run it on {samples(inputs)} samples ({reason})") from None
+        if names:
+            return found
+        return [np.moveaxis(value, axis, 0) for value, axis in zip(found, self.batch_axes, strict=True)]
+
+
+def check_reading(
+    network: Network, path: Path, entries: Sequence[Entry], values: Mapping[str, str], batch_axes: Sequence[int]
+) -> None:
     """Raises ``CaptureError`` where network and file differ on random inputs, naming the first operator that does.
 
     Where the file fixes its batch to one sample, or only runs on one, the network must treat the samples of a batch as
-    it treats them alone.
+    it treats them alone. ``batch_axes``: which dimension of each output of the file is the batch.
     """
     try:
-        session = open_session(path)
+        file = _File(open_session(path), entries, batch_axes)
     except InputError as error:
         raise CaptureError(f"it cannot be checked: {str(error).removeprefix(f'{path}: ')}") from None
     batch = next((entry.batch for entry in entries if entry.batch), None)
@@ -52,14 +75,14 @@ def check_reading(network: Network, path: Path, entries: Sequence[Entry], values
     for size in dict.fromkeys([batch or 2 if small or batch else 1, 1]):
         inputs = network.signature.random(size)
         try:
-            wanted = _answers(session, entries, inputs)
+            wanted = file.answers(inputs)
             break
         except CaptureError:
             if size == 1 or batch:
                 raise
     found = _run(network, inputs)
     gap = _largest_gap(found, wanted)
-    if gap > tolerance and (batch or not _jumps(network, session, entries, tolerance)):
+    if gap > tolerance and (batch or not _jumps(network, file, tolerance)):
         first = _first_difference(network, path, entries, inputs, values, tolerance)
         if first is None or first.op_type not in _APPROXIMATED or not _close(found, wanted):
             where = "" if first is None else f"; the first to differ is {first.op_type} (node {_name(first)!r})"
@@ -71,15 +94,6 @@ def check_reading(network: Network, path: Path, entries: Sequence[Entry], values
         alone = joined([_run(network, rows(pair, slice(0, 1))), _run(network, rows(pair, slice(1, 2)))])
         if not _largest_gap(_run(network, pair), [output.numpy() for output in alone]) <= TOLERANCE:
             raise CaptureError("its samples depend on each other: its first dimension is no batch")
-
-
-def _answers(session: Any, entries: Sequence[Entry], inputs: Inputs, names: list[str] | None = None) -> Any:
-    feed = {entry.name: entry.fed(x).numpy() for entry, x in zip(entries, tensors(inputs), strict=True)}
-    try:
-        return session.run(names, feed)
-    except Exception as error:  # ONNX Runtime's exceptions share no base class but this
-        reason = str(error).strip().partition("\n")[0][:200]
-        raise CaptureError(f"ONNX Runtime cannot run it on {samples(inputs)} samples ({reason})") from None
 
 
 def _run(network: Network, inputs: Inputs) -> tuple[Tensor, ...]:
@@ -110,7 +124,7 @@ def _gap(found: Tensor, wanted: Array) -> float:
     return float(np.abs(own[finite] - theirs[finite]).max() / max(np.abs(theirs[finite]).max(), 1e-12))
 
 
-def _jumps(network: Network, session: Any, entries: Sequence[Entry], tolerance: float) -> bool:
+def _jumps(network: Network, file: _File, tolerance: float) -> bool:
     """Whether the samples that differ are no more than rounding explains, in a network that rounds inside.
 
     Signs and quantization turn a rounding error into a step. Such a network differs from itself as much, at inputs
@@ -119,7 +133,7 @@ def _jumps(network: Network, session: Any, entries: Sequence[Entry], tolerance: 
     if not _rounds_inside(network):
         return False
     inputs = network.signature.random(_JUMP_SAMPLES, seed=2)
-    own, theirs = _run(network, inputs), _answers(session, entries, inputs)
+    own, theirs = _run(network, inputs), file.answers(inputs)
     if any(one.shape != other.shape for one, other in zip(own, theirs, strict=True)):
         return False
     generator, before = torch.Generator().manual_seed(3), [output.numpy() for output in own]
@@ -157,7 +171,7 @@ def _first_difference(
         names = [name for name in made if name in values]
         outputs = {value.name for value in model.graph.output}
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in outputs)
-        theirs = _answers(open_session(model.SerializeToString()), entries, inputs, names)
+        theirs = _File(open_session(model.SerializeToString()), entries).answers(inputs, names)
     except (CaptureError, InputError, ValueError):
         return None
     recorder = _Recorder(network, {values[name] for name in names})

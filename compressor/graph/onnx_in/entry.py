@@ -67,6 +67,13 @@ def _refuse_batch_elsewhere(values: list[onnx.ValueInfoProto]) -> None:
                 raise CaptureError(f"the batch is dimension {axis} of its input {name!r}, where it must be the first")
 
 
+def has_open_sizes(graph: onnx.GraphProto) -> bool:
+    """Whether an input leaves a size of its samples open."""
+    constants = {proto.name for proto in graph.initializer}
+    shapes = [value.type.tensor_type.shape for value in graph.input if value.name not in constants]
+    return any(not shape.dim or any(dim.dim_value <= 0 for dim in shape.dim[1:]) for shape in shapes)
+
+
 def _assigned(names: list[str], given: Sequence[Given]) -> Mapping[str, Shape]:
     """Name of an input → the shape that was given for it."""
     unnamed = [one for one in given if not one.name]

@@ -72,16 +72,25 @@ class Reader:
                 f"its output {values[0].name!r} holds places or flags, which nothing can be trained by; "
                 "cut the file at the scores before it (onnx.utils.extract_model)"
             )
-        return self.state.build.finish(nodes, nesting, [value.name for value in values])
+        network = self.state.build.finish(nodes, nesting, [value.name for value in values])
+        network.notes += tuple(
+            f"its output {value.name!r} has the batch as dimension {axis} in the file; here, and in files that are "
+            "written of it, the batch is the first"
+            for value, axis in zip(values, self.batch_axes, strict=True)
+            if axis
+        )
+        return network
+
+    @property
+    def batch_axes(self) -> tuple[int, ...]:
+        """Which dimension of each output is the batch in the file."""
+        return tuple(self.state.batch_axes.get(value.name, 0) for value in self.graph.output)
 
     def output(self, value: onnx.ValueInfoProto) -> fx.Node:
         """The node that the network returns for an output of the file, of the type that it has there."""
         state, name = self.state, value.name
         if name not in state.nodes:
             raise CaptureError(f"its output {name!r} does not depend on its input")
-        if name in state.batch_axes:
-            axis = state.batch_axes[name]
-            raise CaptureError(f"the batch is dimension {axis} of its output {name!r}, where it must be the first")
         if name in state.joined:
             raise CaptureError(f"its output {name!r} has the batch joined with other dimensions")
         if name in state.quantities:
