@@ -108,8 +108,8 @@ def page(lines: list[Line]) -> str:
 
 `python benchmarks/onnx_files.py`: {read_count} of {len(lines)} files are read. "Agrees": the network that was read
 gives what the file gives in ONNX Runtime, to a thousandth of its largest output, on random inputs; reading checks it.
-"Written again" compares the network with the file that is written of it, relative to the largest output: where all
-outputs of a detector lie near zero, as on noise, that number is large.
+"Written again" compares the network with the file that is written of it, relative to the largest output, or to 0.01
+where a closing sigmoid gives probabilities that are all smaller, as a detector does on noise.
 [onnx_input.md](../onnx_input.md) says what is read.
 
 | package | file | KiB | outcome |

@@ -29,6 +29,7 @@ from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor.registry import make
 from compressor.task.classification import classes_of
 from zoos.networks import Sample, build
+from zoos.page import EXACT_ONNX, ROUNDINGS
 from zoos.pruning import prune_half
 from zoos.reasons import general
 
@@ -38,9 +39,6 @@ PLUGINS = (
 )  # fmt: skip
 GONE = "no such"
 """Begins the reason why a site does not apply that an earlier edit took away."""
-
-ROUNDINGS = 8.0
-"""How many times the error of single precision a file may be off; some random networks lose digits fast."""
 
 Record = dict[str, Any]
 T = TypeVar("T")
@@ -99,9 +97,9 @@ def _exported(network: Network, images: Tensor, record: Record) -> None:
     record["onnx_bytes"] = len(model)
     parity = numeric_parity(network, model, [images])
     record["onnx_error"] = parity.max_error
-    if not parity.ok:
+    if parity.max_error > EXACT_ONNX:
         record["rounding"] = _rounding(network, images)
-        if parity.max_error > ROUNDINGS * record["rounding"]:
+        if not parity.ok and parity.max_error > ROUNDINGS * record["rounding"]:
             raise _WrongNumberError(f"ONNX Runtime differs by {parity.max_error:.2g}")
 
 

@@ -156,8 +156,6 @@ OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
     "Pad, reflecting rows": (
         lambda: one("Pad", ints(0, 2, 0, 1), mode="reflect", shape=(6,)), "ReflectionPad1d Flatten"),
     "Pad, wrapping": (lambda: one("Pad", ints(0, 0, 1, 2, 0, 0, 3, 0), mode="wrap"), "CircularPad2d"),
-    "Pad of rows, reflecting": (lambda: one("Pad", ints(0, 2, 0, 3), mode="reflect", shape=(7,)), ""),
-    "Pad of channels, wrapping": (lambda: one("Pad", ints(0, 1, 0, 1, 0, 2, 1, 0), mode="wrap"), ""),
     "Pad of some axes": (lambda: one("Pad", ints(1, 2), None, ints(-1)), "ZeroPad2d"),
     "Pad of channels": (lambda: one("Pad", ints(0, 1, 0, 0, 0, 2, 0, 0)), ""),
     "Pad, cutting": (lambda: one("Pad", ints(0, 0, -1, 0, 0, 0, 0, 2)), "ZeroPad2d"),
