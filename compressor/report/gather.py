@@ -20,11 +20,9 @@ from compressor.report.structure import Structure, read_structure
 from compressor.report.told import told
 from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
-from compressor.search.forecasts import read_forecasts
 from compressor.search.layer_times import LayerTimes, read_layer_times
 from compressor.search.result import Result
 from compressor.search.run_folder import RunFolder
-from compressor.search.surrogate.proposer import Forecast
 from compressor.stored import content
 
 A = TypeVar("A")
@@ -41,9 +39,6 @@ class Trial:
     outcome: Outcome
     plan: Plan = field(default_factory=Plan)
     """As it was carried out; empty for one that could not even be settled."""
-
-    forecast: Forecast | None = None
-    """What had been predicted of it; None where nobody did."""
 
     @property
     def seconds(self) -> float:
@@ -111,11 +106,10 @@ def gather(run: RunFolder) -> Facts:
 
 def _trials(run: RunFolder) -> list[Trial]:
     """Every candidate whose trial ended."""
-    forecasts = read_forecasts(run.study)
-    return [_trial(file.parent, forecasts) for file in sorted(run.path.glob("candidates/*/outcome.json"))]
+    return [_trial(file.parent) for file in sorted(run.path.glob("candidates/*/outcome.json"))]
 
 
-def _trial(folder: Path, forecasts: Mapping[int, Forecast]) -> Trial:
+def _trial(folder: Path) -> Trial:
     try:
         outcome = OUTCOME.read(folder / "outcome.json")
     except DamagedFileError as error:
@@ -124,7 +118,7 @@ def _trial(folder: Path, forecasts: Mapping[int, Forecast]) -> Trial:
     spec = _or_nothing(TRIAL.find, folder / "trial.json")
     number = None if spec is None else spec.number
     about = "" if plan is None else plan.describe()
-    return Trial(number, folder.name, about, outcome, plan or Plan(), forecasts.get(-1 if number is None else number))
+    return Trial(number, folder.name, about, outcome, plan or Plan())
 
 
 def _or_nothing(read: Callable[[A], T | None], source: A) -> T | None:

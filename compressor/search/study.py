@@ -30,8 +30,7 @@ from compressor.search.front import objective_values
 from compressor.search.storage import is_damaged, open_storage, set_aside, storage_errors
 from compressor.task import drop
 
-NAME = "compressor"
-"""What the study is called in its file."""
+_NAME = "compressor"
 _STRIDE, _SEEDS = 1_000_003, 1 << 32
 _FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
 """Samplers that combine only parameters that every trial has: they choose all of them, those switched off too."""
@@ -73,7 +72,7 @@ class Study:
         with self.errors():
             self._storage = open_storage(file)
             self._study = optuna.create_study(
-                study_name=NAME,
+                study_name=_NAME,
                 storage=self._storage,
                 directions=["minimize" for _ in self._objectives],
                 load_if_exists=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from sample_run import sample_run
 
 from compressor.errors import RunFolderError
 from compressor.report.gather import Facts, gather
+from compressor.report.page.course import course
 from compressor.report.page.front import plots
 from compressor.report.page.network import diagram
 from compressor.report.page.render import page
 from compressor.report.write import write_report
+from compressor.search.result import Calibration, Foretold
 from compressor.search.run_folder import RunFolder
 
 VOID = {"meta", "col", "br", "hr", "img", "link", "input"}
@@ -126,7 +129,21 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path, html: str) -> None:
     assert "7*7" in parsed.text
 
 
-FIXED = {"status", "model", "files", "digest", "kind", "rewind", "start", "draw", "layout", "plugin", "run", "folder"}
+FIXED = {
+    "status",
+    "direction",
+    "model",
+    "files",
+    "digest",
+    "kind",
+    "rewind",
+    "start",
+    "draw",
+    "layout",
+    "plugin",
+    "run",
+    "folder",
+}
 """What a reader checks, so that other values are damage and nothing to show."""
 
 
@@ -208,3 +225,24 @@ def test_the_network_is_drawn_with_what_changed(sample: Facts) -> None:
     assert sizes.after < 0.05
     assert not drawn.timed
     assert len(drawn.ways) == len(drawn.rows) - 1
+
+
+def test_the_search_shows_what_was_foretold_beside_what_was_reached(sample: Facts) -> None:
+    def foretold(trial: int, regret: float) -> Foretold:
+        return Foretold(trial, regret, regret - 0.005, regret + 0.005, 0.5, 0.9, 0.01, 0.5, 0.9, True)
+
+    right, wrong = foretold(0, 0.002), foretold(1, 0.2)
+    result = replace(sample.result, calibration=Calibration((right, wrong), 0.5, 1.0))
+    drawn, plain = course(replace(sample, result=result)), course(sample)
+    assert drawn is not None
+    assert plain is not None
+    assert not plain.predicted
+    assert "2 predictions: 1 of them held what was reached" in drawn.predictions
+    first = drawn.steps[0]
+    assert first.low is not None
+    assert first.high is not None
+    assert first.predicted is not None
+    assert first.high < first.predicted < first.low  # upwards is better
+    assert first.predicted == pytest.approx(first.y)
+    assert drawn.steps[2].predicted is None
+    assert [step.status for step in drawn.steps if step.y is None] == ["screened", "failed"]

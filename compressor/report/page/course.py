@@ -11,6 +11,7 @@ from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.page.scales import Frame, Mark, around, axis
 from compressor.report.trials import anchor
+from compressor.search.result import Foretold
 from compressor.task import Metric, Quality
 
 FRAME = Frame(width=440, height=372, left=62, right=428, top=12, bottom=270)
@@ -78,7 +79,9 @@ def course(facts: Facts) -> Course | None:
     quality = facts.result.baseline.quality
     base, metric = quality.validation, quality.measured
     reached = [_reached(trial) for trial in trials]
-    predicted = [_predicted(trial, quality) for trial in trials]
+    calibration = facts.result.calibration
+    foretold: dict[int | None, Foretold] = {each.trial: each for each in calibration.trials} if calibration else {}
+    predicted = [_expected(foretold.get(trial.number), quality) for trial in trials]
     needed = [value for trial, value in zip(trials, reached, strict=True) if value and trial.outcome.within()]
     others = [value for value in reached if value is not None]
     others += [expected.middle for expected in predicted if expected is not None]
@@ -133,8 +136,7 @@ class _Expected:
     high: float
 
 
-def _predicted(trial: Trial, base: Quality) -> _Expected | None:
-    known = trial.forecast
+def _expected(known: Foretold | None, base: Quality) -> _Expected | None:
     if known is None:
         return None
     sign = 1.0 if base.direction == "lower" else -1.0
