@@ -3,14 +3,14 @@
 Networks say boxes in ways of their own, so the user names two functions: the ``decoder``, which turns the outputs of a
 batch into one ``{"boxes": (n, 4), "scores": (n,), "labels": (n,)}`` per image (corners x1, y1, x2, y2 in pixels), and
 the ``criterion``, the loss on raw outputs. The target is a list with one ``{"boxes", "labels"}`` per image.
-torchmetrics counts, by COCO's rules.
+faster-coco-eval counts, by COCO's rules.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,12 +18,10 @@ from torch import Tensor
 from compressor.errors import DataError, InputError
 from compressor.graph.network import Network
 from compressor.imported import call_function, import_function
+from compressor.task.average_precision import AveragePrecision
 from compressor.task.grouped import Grouped
 from compressor.task.metric import Metric
 from compressor.task.task import MANY, Guess, Meter, Problem, Samples, Task
-
-if TYPE_CHECKING:
-    from torchmetrics import Metric as TorchMetric
 
 _FOUND = 0.5
 """IoU from which a box counts as found, in ``scores`` and ``agreement``."""
@@ -79,7 +77,7 @@ class Detection(Task):
         return _all_f1(self.found(outputs), target)
 
     def meter(self) -> Meter:
-        return Grouped(_average_precision, lambda outputs, target: (self.found(outputs), target))
+        return Grouped(lambda _: AveragePrecision(), lambda outputs, target: (self.found(outputs), target))
 
     def agreement(self, outputs: Any, reference: Any) -> Tensor:
         """F1 of the boxes, those of the reference taken for true."""
@@ -92,22 +90,6 @@ class Detection(Task):
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         return Guess(0.0, "finding nothing")
-
-
-def _average_precision(_: tuple[Any, ...]) -> TorchMetric:
-    try:
-        from torchmetrics.detection import MeanAveragePrecision
-    except ImportError as error:
-        raise InputError(f"task = detection: {error}; pip install 'compressor[detection]'") from None
-
-    class Precision(MeanAveragePrecision):
-        """One number of the many."""
-
-        def compute(self) -> Tensor:  # type: ignore[override]
-            whole: Tensor = super().compute()["map"]
-            return whole.clamp_min(0.0)  # −1 where there is nothing to find
-
-    return Precision(backend="faster_coco_eval")
 
 
 def _all_f1(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> Tensor:

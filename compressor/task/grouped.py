@@ -10,14 +10,23 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, Self
 
 import torch
 
 from compressor.graph.nested import rows, samples, tensors
 
-if TYPE_CHECKING:
-    from torchmetrics import Metric as TorchMetric
+
+class TorchMetric(Protocol):
+    """What is needed of a metric; those of torchmetrics are such."""
+
+    @property
+    def device(self) -> Any: ...
+    def to(self, device: Any, /) -> Self: ...
+    def update(self, *values: Any) -> None: ...
+    def merge_state(self, incoming_state: Any, /) -> None: ...
+    def compute(self) -> Any: ...
+
 
 GROUPS = 12
 _CHUNKS = 4
