@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def optimize(
 
     Exit codes: 0 it helped; 1 it ran but did not help; 2 the input is wrong; 130 interrupted, go on with resume.
     """
-    code = 0
+    code, began = 0, time.monotonic()
     with output(as_json) as out:
         from compressor.api.folders import free_folder
         from compressor.api.prepare import check_budget, prepare
@@ -91,7 +92,7 @@ def optimize(
             check_budget(prepared)
             run = RunFolder.create(folder, prepared.recipe, prepared.network)
             del prepared  # the run reads everything anew from its folder: nothing is held twice
-            code = carry_out(run, out, tracker=tracking)
+            code = carry_out(run, out, since=began, tracker=tracking)
     if code:
         raise typer.Exit(code)
 

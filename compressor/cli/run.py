@@ -15,16 +15,24 @@ from compressor.track.observer import Tracked
 from compressor.track.tracker import Tracker
 
 
-def carry_out(run: RunFolder, out: Output, *, more: float | None = None, tracker: Tracker | None = None) -> int:
+def carry_out(
+    run: RunFolder,
+    out: Output,
+    *,
+    more: float | None = None,
+    since: float | None = None,
+    tracker: Tracker | None = None,
+) -> int:
     """Search until the run is finished or interrupted; the exit code of ``optimize``.
 
-    ``more``: a new budget, in seconds from now on. ``tracker``: told of every trial.
+    ``more``: a new budget, in seconds from now on; ``since``: when the command began, which counts.
+    ``tracker``: told of every trial.
     """
     with contextlib.ExitStack() as stack:
         watching: Observer = stack.enter_context(observer(out.notes))
         if tracker is not None:
             watching = stack.enter_context(Tracked(watching, tracker, run))
-        finished = optimize(run, observer=watching, more=more)
+        finished = optimize(run, observer=watching, more=more, since=since)
     if finished.result is not None:
         conclude(run, finished.result, out)
     if finished.interrupted:

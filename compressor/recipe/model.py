@@ -50,7 +50,8 @@ class SearchSpec:
     allow_untrained: bool = False
     """Begin although the network scores no better than by chance: it is to be trained first."""
     automatic_seeds: bool = True
-    """After ``seeds``, also try each plugin alone and all together, as far as they go."""
+    """After ``seeds``, also try each plugin alone and all together, as far as they go; ``surrogate`` only looks
+    at them."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,10 @@ SPENT: Stored[Spent] = Stored(Spent)
 
 
 class Clock:
-    """Counts one session on top of those before. ``more``: seconds from now on, whatever the budget was before."""
+    """Counts one session on top of those before. ``more``: seconds from now on, whatever the budget was before.
+
+    ``since``: when the session began, on the clock of ``now``, where that is not now.
+    """
 
     def __init__(
         self,
@@ -48,8 +51,10 @@ class Clock:
         before: Spent | None = None,
         more: float | None = None,
         now: Callable[[], float] = time.monotonic,
+        since: float | None = None,
     ) -> None:
-        self._file, self._now, self._start = file, now, now()
+        self._file, self._now = file, now
+        self._start = now() if since is None else since
         self._before = 0.0 if before is None else before.seconds
         told = before.budget if before is not None else recipe.search.budget or math.inf
         self.budget = told if more is None else self._before + more

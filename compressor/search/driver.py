@@ -49,8 +49,10 @@ def optimize(
     observer: Observer | None = None,
     executor: ExecutorFactory = local_executor,
     more: float | None = None,
+    since: float | None = None,
 ) -> Finished:
     """Carry the run in ``run`` to its end, from wherever it stands. ``more``: a new budget, seconds from now on.
+    ``since``: when what counts against the budget began (``time.monotonic``), where that is earlier.
 
     Never raises ``KeyboardInterrupt``: an interrupted run returns with ``interrupted`` set and can be called again.
     Raises ``InputError`` when model, data and recipe do not fit, or when another process has the folder.
@@ -61,7 +63,7 @@ def optimize(
         run.sweep()
         result, interrupted = None, False
         try:
-            result, interrupted = _carry_on(run, observer, executor, interrupts, more)
+            result, interrupted = _carry_on(run, observer, executor, interrupts, more, since)
         except KeyboardInterrupt:
             interrupted = True
         if result is not None:
@@ -73,11 +75,16 @@ def optimize(
 
 
 def _carry_on(
-    run: RunFolder, observer: Observer, make_executor: ExecutorFactory, interrupts: Interrupts, more: float | None
+    run: RunFolder,
+    observer: Observer,
+    make_executor: ExecutorFactory,
+    interrupts: Interrupts,
+    more: float | None,
+    since: float | None,
 ) -> tuple[Result | None, bool]:
     recipe = run.recipe()
     spent = kept(lambda: SPENT.find(run.clock), observer, instead="the budget begins anew")
-    clock = Clock(recipe, run.clock, spent, more)
+    clock = Clock(recipe, run.clock, spent, more, since=since)
     with ExitStack() as stack:
         stack.callback(clock.save)
         executor = make_executor(run, recipe)  # first: workers start up while the baseline is measured

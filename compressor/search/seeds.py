@@ -24,7 +24,7 @@ def seeds_of(search: SearchSpec, space: SearchSpace) -> tuple[list[Seed], list[s
             notes.append(f"seed {index + 1} is left out: {problem}")
         else:
             seeds.append((f"seed {index + 1}", completed(values, space)))
-    if search.automatic_seeds:
+    if search.automatic_seeds and search.sampler != "surrogate":  # which looks at them, and trains what promises more
         seeds += automatic_seeds(space)
     return [seed for i, seed in enumerate(seeds) if all(seed[1] != earlier[1] for earlier in seeds[:i])], notes
 

@@ -57,6 +57,7 @@ def test_sessions_add_up_and_a_new_budget_counts_from_now(tmp_path: Path) -> Non
     assert Clock(recipe(1000), file, SPENT.read(file), now=time).left == 600
     assert Clock(recipe(1000), file, SPENT.read(file), more=50, now=time).left == 50
     assert Clock(recipe(0), file, Spent(400, math.inf), more=50, now=time).left == 50
+    assert Clock(recipe(1000), file, now=time, since=time.now - 30).left == 970
 
 
 def test_without_a_budget_nothing_is_late(tmp_path: Path) -> None:

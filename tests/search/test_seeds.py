@@ -24,6 +24,7 @@ def test_the_recipe_s_own_come_first_and_nothing_twice() -> None:
     search = SearchSpec(seeds=({"p.a.count": 4}, {"p.b.kind": "z"}))
     assert [name for name, _ in seeds_of(search, SPACE)[0]] == ["seed 1", "seed 2", "p.b alone", "everything"]
     assert seeds_of(SearchSpec(automatic_seeds=False), SPACE) == ([], [])
+    assert seeds_of(SearchSpec(sampler="surrogate"), SPACE) == ([], [])
 
 
 @pytest.mark.parametrize(
