@@ -23,7 +23,7 @@ TRIALS = 10
 """Trials that should fit the budget."""
 _KEPT = 0.25
 """Share of the budget for everything but training."""
-_MOST_EPOCHS, _LEAST_STEPS = 12, 100
+_MOST_EPOCHS, _LEAST_STEPS = 12, 40
 _SHORT = "{ epochs = 1, lr = 2e-4 }"
 
 

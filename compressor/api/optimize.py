@@ -33,7 +33,7 @@ from compressor.search.executor import Executor
 from compressor.search.local import LocalExecutor
 from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
-from compressor.task import Task
+from compressor.task import Task, TaskSpec, make_task
 
 
 def optimize(
@@ -68,12 +68,13 @@ def optimize(
 
     Raises ``InputError`` with one line where the parts do not fit. An interrupted run is gone on with by ``resume``.
     """
-    live = None if train is None else from_loaders(train, validation, test)
+    own = task if isinstance(task, Task) else None
+    wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
+    live = None if train is None else from_loaders(train, validation, test, task=wanted)
     if live is None and not (data is None or isinstance(data, str | Path)):
-        live = open_data(data)
+        live = open_data(data, task=wanted)
     if live is not None and isinstance(data, str | Path):
         raise InputError("give data, or train, validation and test; not both")
-    own = task if isinstance(task, Task) else None
     settings = {"search.trials": trials, "search.seed": seed, "search.jobs": jobs, "constraints.max_drop": max_drop}
     said = [f"{key}={value}" for key, value in settings.items() if value is not None]
     said += ["search.allow_untrained=true"] if allow_untrained else []

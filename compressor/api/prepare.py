@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
 from compressor.data.load import load_data
 from compressor.data.open import spec_of, suited
-from compressor.data.spec import SOURCES
+from compressor.data.spec import SOURCES, DataSpec
 from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import suggestions, surveyor
@@ -29,13 +29,14 @@ from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
+from compressor.options import default_of
 from compressor.present import LIVE
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import as_data, read_recipe, read_text
 from compressor.registry import discover
 from compressor.search.clock import Clock
 from compressor.search.estimate import estimate, seconds_per_sample
-from compressor.task import make_task
+from compressor.task import TaskSpec, make_task
 
 AUTO = "auto"
 """The recipe that is chosen from the network, the task and the time there is."""
@@ -105,8 +106,7 @@ def prepare(
     ask = surveyor(network, read.limits.plugin_seconds)
     text = ""
     if chosen:
-        plain = as_data(read)
-        source = {key: plain[key] for key in ("data", "task")}
+        source = {"data": _said(as_data(read)["data"], DataSpec), "task": _said(as_data(read)["task"], TaskSpec)}
         pace = seconds_per_sample(network, used, batch=64)
         able = suggestions(network, [found.name for found in discover()], read.limits.plugin_seconds)
         text = auto_recipe(network, used, able, source=source, value=seen.value, pace=pace, budget=budget or 0.0)
@@ -116,6 +116,16 @@ def prepare(
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
     notes = (*network.notes, *used.notes, *found.notes, *counts)
     return Prepared(settled, network, used, space, seen, found.normalisation, notes, text)
+
+
+def _said(table: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """What of a table is not as it is anyway; the name of a task is always worth saying."""
+    usual = {field.name: default_of(field) for field in fields(kind)}
+    return {key: value for key, value in table.items() if key == "name" or (value and value != _plain(usual.get(key)))}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _sources(data: str | Path | None) -> list[str]:
