@@ -4,7 +4,8 @@
 
 Data: composed from real digits (see ``_composed.py``), 2,000 canvases to train on, 400 for validation, 400 for the
 test, which share no digit; embedding takes the digits themselves. Every run: the baseline trained from a seed, then
-``compressor.optimize`` with that seed, trials of three epochs and a limit of two points (regression: 0.1), test split opened once; the control is the best
+``compressor.optimize`` with that seed, trials of three epochs and a limit of two points (regression: 0.1), the
+test split opened once; the control is the best
 candidate's architecture with new weights, trained as long. One thread. Lines: ``docs/results/data/tasks.jsonl``; page:
 ``docs/results/tasks.md``.
 """
@@ -92,7 +93,7 @@ _CANVAS = _composed.tensors
 CASES = {
     "segmentation": Case("the digit of every pixel", _maps, _CANVAS(_composed.masks), TaskSpec("segmentation"), 8),
     "detection": Case("a box around every digit", _grid, _composed.boxed, TaskSpec("detection", DETECTION)),
-    "regression": Case("how many digits, their sum", _rows(2), _CANVAS(_composed.counts), TaskSpec("regression"), 12, 0.1),
+    "regression": Case("their number and sum", _rows(2), _CANVAS(_composed.counts), TaskSpec("regression"), 12, 0.1),
     "multi-label": Case("which digits there are", _rows(10), _CANVAS(_composed.present), TaskSpec("multi-label")),
     "embedding": Case("digits, alike where they show the same", _vectors, None, TaskSpec("embedding"), 6),
 }  # fmt: skip
