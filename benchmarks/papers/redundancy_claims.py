@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Sequence
 
 from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS
+from compressor_plugins.input_mask.stages import pixels_dropped
 
 from compressor.models import find
 from compressor.probe.tilings import NAMES, TilingName
-from compressor.report.redundancy import pixels_dropped
 from papers.arms import Arms, mean_std
 from papers.page import Claim, Verdict
 from papers.redundancy_arms import STRIDED, STUDENTS, TEACHERS, TIMED, Budgets, against

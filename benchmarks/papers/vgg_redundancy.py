@@ -15,10 +15,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS, REFERENCE
+from compressor_plugins.input_mask.stages import pixels_dropped
 
 from compressor.models import find
 from compressor.probe.tilings import NAMES, Tiling, TilingName
-from compressor.report.redundancy import pixels_dropped
 from papers.arms import Arm, Arms, Budget, mean_std
 from papers.commands import line
 from papers.page import Page, Table

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from compressor.task import Metric
+if TYPE_CHECKING:
+    from compressor.task import Metric
 
 NONE = "–"
 """Shown where there is no figure."""

@@ -11,7 +11,7 @@ import pytest
 from cli_running import Run
 from sample_run import sample_run
 
-from compressor.cli.optimize import free_folder
+from compressor.api.folders import free_folder
 from compressor.cli.train import data_spec
 from compressor.graph.pt2 import read_pt2
 from compressor.models import zoo

@@ -38,7 +38,7 @@ WRONG = [
     (("train", "digits-cnn", "--data", "digits", "--out", "{new}", "--lr", "inf"), "--lr: expected at most"),
     (("train", "digits-cnn", "--data", "digits", "--out", "{new}", "--lr", "0"), "--lr: expected more than 0"),
     (("train", "digits-cnn", "--data", "digits", "--out", "{new}", "--weight-decay", "nan"), "--weight-decay"),
-    (("optimize", "digits-cnn"), "missing option '--recipe'"),
+    (("optimize", "digits-cnn"), "without a recipe, say which data"),
     (("optimize", "digits-cnn", "--recipe", "{text}"), "{text}"),
     (("optimize", "digits-cnn", "--recipe", "quickstart", "--set", "search.trails=3"), "trails"),
     (("optimize", "digits-cnn", "--recipe", "quickstart", "--trials", "0"), "--trials"),

@@ -22,6 +22,7 @@ from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.raise_program import raise_program
+from compressor.task.classification import classes_of
 
 
 def function(forward: Callable[[nn.Module, Tensor], Tensor], **parts: object) -> nn.Module:
@@ -609,4 +610,4 @@ def test_kinds_that_are_captured_otherwise_are_named(build: Callable[[], nn.Modu
 
 def test_only_rows_of_scores_have_classes() -> None:
     with pytest.raises(CaptureError, match=r"\(4, 8, 8\); a classifier answers with a row of scores"):
-        _ = capture(nn.Sequential(nn.Conv2d(4, 4, 1)), IMAGE).classes
+        classes_of(capture(nn.Sequential(nn.Conv2d(4, 4, 1)), IMAGE))

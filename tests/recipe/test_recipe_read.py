@@ -139,7 +139,7 @@ BAD = [
     ("max_drop = 0.02", "max_drop = 1", r"was one point meant \(0\.01\)\?"),
     ("max_drop = 0.02", "max_size = 50", r"max_size: .*50 times as much; were 50 % meant \(0\.5\)\?"),
     ("epochs = 4", "label_smoothing = 10", r"label_smoothing: .*were 10 % meant \(0\.1\)\?"),
-    ("trials = 5", "trials = 0", r"\[search\] trials: expected at least 1; found 0"),
+    ("trials = 5", "trials = 0", r"\[search\] trials: 0 means as many as the budget allows, and there is none"),
     ("trials = 5", "trials = 2024-01-01", r"search\.trials: dates and times have no place"),
     ("trials = 5", "trials = ", r"line \d+, column \d+: not TOML: Invalid value"),
     ('name = "digits"', "", r"data: give exactly one of name, folder, npz, table, function"),
@@ -194,7 +194,7 @@ def test_an_override_is_named_as_the_culprit(file: Path, override: str, message:
     [
         ("search.seed=4294967296", r"\[search\] seed: expected at most 4\.29.*; found 4294967296"),
         (f"search.seed={10**30}", r"\[search\] seed: expected a smaller whole number"),
-        ("search.trials=-1", r"\[search\] trials: expected at least 1; found -1"),
+        ("search.trials=-1", r"\[search\] trials: expected at least 0; found -1"),
         ("search.jobs=1000000", r"\[search\] jobs: expected at most 1,024; found 1000000"),
         ("search.timeout=inf", r"\[search\] timeout: expected a finite number; found inf"),
         ("training.lr=inf", r"\[training\] lr: expected a finite number; found inf"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compressor.report.redundancy import pixels_dropped
+from compressor_plugins.input_mask.stages import pixels_dropped
 from PIL import Image
 
 from compressor.engine.plan import Edit

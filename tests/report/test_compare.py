@@ -25,7 +25,7 @@ def runs(sample: Facts) -> dict[str, Facts]:
 
 def test_a_row_per_run(runs: dict[str, Facts]) -> None:
     a, b = best_table(runs).rows
-    assert a[:4] == ("a", "yes", "93.70 %", "−1.40")
+    assert a[:4] == ("a", "yes", "93.70 %", "−1.40 points")
     assert b[:3] == ("b", "no", "–")
     (first, _) = compare(runs)
     assert "b: It did not help." in first.lines

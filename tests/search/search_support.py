@@ -12,8 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from qualities import accuracy_of
-
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import OUTCOME, Constraints, Latency, Metrics, Outcome
@@ -32,6 +30,7 @@ from compressor.search.questions import LookedAt, Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
 from compressor.stored import digests_of
+from compressor.task import Quality
 from compressor.train.spec import TrainingSpec
 
 PHASE = PhaseSpec("p", (PluginUse("a"), PluginUse("b")))
@@ -57,7 +56,7 @@ def metrics(accuracy: float = 0.9, size: int = 1000, speedup: float = 1.0, sprea
         params=more.pop("params", size),
         size_bytes=size,
         macs=more.pop("macs", size),
-        quality=accuracy_of(accuracy, **more),
+        quality=Quality(accuracy, metric="accuracy", **more),
         latency=Latency(100 / speedup, speedup, speedup - spread, speedup + spread),
     )
 

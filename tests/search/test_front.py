@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 from search_support import BASELINE, candidate
@@ -39,7 +42,9 @@ def test_only_the_named_objectives_count() -> None:
 
 
 def ranked(*candidates: object, limit: float | None = 0.02, samples: int = 10_000) -> list[object]:
-    return list(best_first(candidates, BASELINE, Constraints(max_drop=limit), samples))  # type: ignore[arg-type]
+    share = BASELINE.quality.validation
+    base = replace(BASELINE, quality=replace(BASELINE.quality, error=math.sqrt(share * (1 - share) / samples)))
+    return list(best_first(candidates, base, Constraints(max_drop=limit)))  # type: ignore[arg-type]
 
 
 def test_the_best_has_the_smallest_product_of_size_and_time() -> None:

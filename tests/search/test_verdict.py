@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from qualities import accuracy_of
 from search_support import candidate, metrics
 
+from compressor.data.dataset import Data
+from compressor.data.held import HeldSplit
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.space import PhaseSpec, PluginUse
@@ -72,7 +74,7 @@ def test_as_fast_is_not_called_faster() -> None:
         ({"size": 501}, "the limit max_size = 0.5 is overstepped by 0.001"),
         ({"speedup": 1.0, "spread": 0.03}, "slower, or not shown to be as fast"),
         ({"accuracy": 0.88}, "the limit max_drop = 0.01 is overstepped by 0.01"),
-        ({"onnx": 0.885}, "test accuracy in ONNX Runtime fell by 1.50 points"),
+        ({"onnx": 0.885}, "test accuracy in ONNX Runtime is worse by 1.50 points"),
         ({"checks": None}, "the final measurement was not made"),
         ({"checks": replace(CHECKS, parity_ok=False)}, "computes something else than torch"),
         ({"checks": replace(CHECKS, quality_ok=False)}, "accuracy did not hold in ONNX Runtime"),
@@ -130,8 +132,10 @@ def test_an_empty_front_names_the_limit_in_the_way() -> None:
     assert verdict(None) == Verdict(False, ("no candidate: no trial was finished",))
 
 
-def balanced(count: int) -> torch.Tensor:
-    return torch.arange(count) % 10
+def balanced(count: int) -> tuple[Data, HeldSplit]:
+    """A set whose splits have ``count`` samples of ten classes each, and its test split."""
+    split = HeldSplit(torch.zeros(count, 1, 1, 1), torch.arange(count) % 10)
+    return Data("set", "made", split, split, tuple("0123456789"), (0.0,), (1.0,), lambda: split), split
 
 
 @pytest.mark.parametrize(
@@ -143,20 +147,20 @@ def balanced(count: int) -> torch.Tensor:
     ],
 )
 def test_what_makes_the_verdict_uncertain_is_said(accuracy: float, count: int, words: tuple[str, ...]) -> None:
-    baseline = replace(BASE, quality=accuracy_of(accuracy, accuracy, accuracy))
-    found = list(cautions(baseline, LIMITS, balanced(count), balanced(count)))
+    baseline = replace(BASE, quality=accuracy_of(accuracy, accuracy, accuracy, count))
+    found = list(cautions(baseline, LIMITS, *balanced(count)))
     assert len(found) == len(words)
     assert all(line.startswith(word) for line, word in zip(found, words, strict=True))
 
 
 def test_validation_images_that_the_network_knows_are_suspected() -> None:
-    learned = replace(BASE, quality=accuracy_of(1.0, 0.94, 0.94))
-    (line,) = cautions(learned, LIMITS, balanced(3000), balanced(3000))
-    assert "was it trained on the validation images?" in line
-    near = replace(BASE, quality=accuracy_of(0.95, 0.94, 0.94))
-    assert not list(cautions(near, LIMITS, balanced(3000), balanced(3000)))
+    learned = replace(BASE, quality=accuracy_of(1.0, 0.94, 0.94, 3000))
+    (line,) = cautions(learned, LIMITS, *balanced(3000))
+    assert "was it trained on the validation samples?" in line
+    near = replace(BASE, quality=accuracy_of(0.95, 0.94, 0.94, 3000))
+    assert not list(cautions(near, LIMITS, *balanced(3000)))
 
 
 def test_no_split_is_large_enough_for_a_limit_of_nothing() -> None:
-    baseline = replace(BASE, quality=accuracy_of(0.9, 0.9, 0.9))
-    assert not list(cautions(baseline, Constraints(max_drop=0.0), balanced(500), balanced(500)))
+    baseline = replace(BASE, quality=accuracy_of(0.9, 0.9, 0.9, 500))
+    assert not list(cautions(baseline, Constraints(max_drop=0.0), *balanced(500)))
