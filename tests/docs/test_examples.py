@@ -13,6 +13,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SAYS = {
     "own_plugin.py": "0 findings",
+    "python_api.py": "base ",
     "sites.py": "layer-removal: ",
     "which_is_faster.py": ", faster",
     "first_run.ipynb": "quantize-weights",
