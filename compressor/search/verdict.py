@@ -121,7 +121,7 @@ def cautions(baseline: Candidate, constraints: Constraints, data: Data, test: Sp
         return
     if _apart(quality):
         yield (
-            f"the baseline has a {metric.name} of {quality.show('validation')} on validation data and of "
+            f"{metric.name} of the baseline is {quality.show('validation')} on validation data and of "
             f"{quality.show('test')} on test data: was it trained on the validation samples? Then they tell little; "
             "give it others"
         )
