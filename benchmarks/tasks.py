@@ -5,8 +5,7 @@
 Data: composed from real digits (see ``_composed.py``), 2,000 canvases to train on, 400 for validation, 400 for the
 test, which share no digit; embedding takes the digits themselves. Every run: the baseline trained from a seed, then
 ``compressor.optimize`` with that seed, trials of three epochs and a limit of two points (regression: 0.1), the
-test split opened once; the control is the best
-candidate's architecture with new weights, trained as long. One thread. Lines: ``docs/results/data/tasks.jsonl``; page:
+test split opened once; the control is the best candidate's architecture with new weights, trained as long. One thread. Lines: ``docs/results/data/tasks.jsonl``; page:
 ``docs/results/tasks.md``.
 """
 
@@ -158,8 +157,8 @@ def page(lines: list[dict[str, Any]]) -> str:
         *[row for row in rows if row],
         "",
         "Before and after: the ONNX files on the test split, mean ± standard deviation over the seeds; a run that",
-        "found nothing within its limits counts in n alone. Speed: paired, median and range. Control: the best",
-        "candidate's architecture with new weights trained as long, on validation data, beside the candidate itself in",
+        "found nothing within its limits counts in n alone. Speed: paired, median and range; of one run its 95 %",
+        "interval. Control: the best candidate's architecture with new weights trained as long, on validation data, beside the candidate itself in",
         "brackets. 1-D networks are shown by tests alone: for real signals nobody has looked yet.",
         "",
         "```console",
@@ -184,7 +183,7 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
 
     size = statistics.median(line["bytes"] for line in done)
     smaller = statistics.median(line["bytes_before"] / line["bytes"] for line in done)
-    speeds = sorted(line["speed"][0] for line in done)
+    speeds = sorted(line["speed"][0] for line in done) if len(done) > 1 else sorted(done[0]["speed"])
     speed = f"{statistics.median(speeds):.2f}× ({speeds[0]:.2f} to {speeds[-1]:.2f})"
     cells = [
         name, CASES[name].about, metric.name, spread("before"), spread("after"), f"{size:,.0f}", f"{smaller:.1f}×",
