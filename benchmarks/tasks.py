@@ -5,8 +5,8 @@
 Data: composed from real digits (see ``_composed.py``), 2,000 canvases to train on, 400 for validation, 400 for the
 test, which share no digit; embedding takes the digits themselves. Every run: the baseline trained from a seed, then
 ``compressor.optimize`` with that seed, trials of three epochs and a limit of two points (regression: 0.1), the
-test split opened once; the control is the best candidate's architecture with new weights, trained as long. One thread. Lines: ``docs/results/data/tasks.jsonl``; page:
-``docs/results/tasks.md``.
+test split opened once; the control is the best candidate's architecture with new weights, trained as long. One
+thread. Lines: ``docs/results/data/tasks.jsonl``; page: ``docs/results/tasks.md``.
 """
 
 from __future__ import annotations
@@ -158,8 +158,9 @@ def page(lines: list[dict[str, Any]]) -> str:
         "",
         "Before and after: the ONNX files on the test split, mean ± standard deviation over the seeds; a run that",
         "found nothing within its limits counts in n alone. Speed: paired, median and range; of one run its 95 %",
-        "interval. Control: the best candidate's architecture with new weights trained as long, on validation data, beside the candidate itself in",
-        "brackets. 1-D networks are shown by tests alone: for real signals nobody has looked yet.",
+        "interval. Control: the best candidate's architecture with new weights trained as long, on validation data,",
+        "beside the candidate itself in brackets. 1-D networks are shown by tests alone: for real signals nobody has",
+        "looked yet.",
         "",
         "```console",
         "$ python benchmarks/tasks.py --seeds 1",
