@@ -162,9 +162,7 @@ def page(lines: list[dict[str, Any]]) -> str:
         "beside the candidate itself in brackets. 1-D networks are shown by tests alone: for real signals nobody has",
         "looked yet.",
         "",
-        "```console",
-        "$ python benchmarks/tasks.py --seeds 1",
-        "```",
+        "`python benchmarks/tasks.py --seeds 1`",
         "",
     ])  # fmt: skip
 
