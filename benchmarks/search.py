@@ -6,8 +6,8 @@ has been reached is noted, in (regret, log bytes, log time) below the limits, ag
 sensitivities, looks, models, screening and training together. CPU rather than wall-clock time, since one process works
 at a time and the machine has other work. Interrupted, it goes on with the searches that are missing:
 
-    python benchmarks/search.py --seeds 3 --work /tmp/search
-    python benchmarks/search.py --work /tmp/search --render        # writes docs/results/search.md
+    python benchmarks/search.py --seeds 3 --work FOLDER
+    python benchmarks/search.py --work FOLDER --render        # writes docs/results/search.md
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -88,6 +88,19 @@ class Stored(Generic[T]):
         except ValueError as error:
             what = "is empty" if not text else f"is damaged ({' '.join(str(error).split())[:200]})"
             raise DamagedFileError(f"{file}: {what}") from None
+
+
+def whole_lines(file: Path, adapter: TypeAdapter[T]) -> Iterator[T]:
+    """What the lines of a file that grows hold, as far as they are whole; nothing where there is no file."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            yield adapter.validate_json(line)
+        except ValueError:  # the process was killed while it wrote
+            continue
 
 
 def is_there(file: Path) -> bool:

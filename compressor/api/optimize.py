@@ -112,9 +112,13 @@ def resume(
 
     Live datasets and tasks that it was begun with are given again. Raises ``InputError``.
     """
-    live = from_loaders(train, validation, test) if train is not None else None if data is None else open_data(data)
+    run = RunFolder.open(Path(folder))
+    with present(task=task):
+        wanted = make_task(run.recipe().task)
+    given = from_loaders(train, validation, test, task=wanted) if train is not None else None
+    live = open_data(data, task=wanted) if given is None and data is not None else given
     with present(data=live, task=task):
-        return _run(RunFolder.open(Path(folder)), observer, seconds_of(budget), data=live, task=task)
+        return _run(run, observer, seconds_of(budget), data=live, task=task)
 
 
 def _run(run: RunFolder, observer: Observer | None, more: float | None = None, **live: Any) -> Result:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
+from typing import Any
 
 from compressor.api.prepare import Prepared
 from compressor.cli.draw import draw
@@ -68,12 +68,12 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
     ]
 
 
-def _baseline(prepared: Prepared) -> dict[str, float]:
+def _baseline(prepared: Prepared) -> dict[str, Any]:
     cost = network_cost(prepared.network)
     return {
         "validation": prepared.glance.value,
         "looked_at": prepared.glance.count,
-        "chance": prepared.glance.guess.value if prepared.glance.guess is not None else math.nan,
+        "chance": prepared.glance.guess.value if prepared.glance.guess is not None else None,
         "params": cost.parameter_count,
         "macs": cost.mac_count,
         "size_bytes": len(to_onnx(prepared.network)),

@@ -15,7 +15,7 @@ from compressor.graph.frozen import freeze
 from compressor.graph.given import Given
 from compressor.graph.nesting import nesting_of
 from compressor.graph.network import Network
-from compressor.graph.shape_rules.probe import in_eval_mode
+from compressor.graph.shape_rules.probe import in_eval_mode, in_mode
 from compressor.graph.signature import TensorSpec
 from compressor.graph.tracing import Call
 
@@ -25,7 +25,7 @@ _ANSWER = 1e-3
 
 def keep_frozen(module: nn.Module, network: Network) -> None:
     """Normalisations that ``module.train()`` leaves in eval mode stay so in the network."""
-    with _training(module):
+    with in_mode(module, training=True):
         modes = {path: part.training for path, part in module.named_modules(remove_duplicate=False)}
     for path, leaf in network.leaves():
         if modes.get(path) is False:
@@ -90,7 +90,7 @@ def differences_in_training(owner: Owner, network: Network) -> tuple[str, ...]:
     try:
         x = owner.inputs()
         with torch.no_grad(), _random_state():
-            with _training(module):
+            with in_mode(module, training=True):
                 torch.manual_seed(0)
                 theirs = owner(x)
             torch.manual_seed(0)
@@ -160,18 +160,6 @@ def _gradients(module: nn.Module, run: Callable[[], Sequence[Tensor]]) -> dict[s
         weights = [torch.linspace(-1, 1, a.numel(), device=a.device, dtype=a.dtype).view_as(a) for a in answers]
         found = torch.autograd.grad(answers, list(named.values()), weights, allow_unused=True)
     return {name: gradient for name, gradient in zip(named, found, strict=True) if gradient is not None}
-
-
-@contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    """Training mode for a while, as the owner's ``train()`` sets it; every part gets its own mode back."""
-    modes = [(part, part.training) for part in module.modules()]
-    module.train()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.questions import About, Sensitivity, Unchanged, Use, WorthMeasuring
 from compressor.search.run_folder import RunFolder
+from compressor.stored import whole_lines
 
 ATTEMPTS = 3
 """How often a site is asked about again after its worker was lost."""
@@ -94,7 +95,7 @@ class _Measuring:
             for name, options, _, _ in different
             for path in self._worth_measuring(name, options, uses, seconds)
         ]
-        answers = {_place(answer): answer for answer in _kept(self.run.measured_sites)}
+        answers = {_place(answer): answer for answer in whole_lines(self.run.measured_sites, _MEASURED)}
         for answer in self._answers([edit for edit in todo if _place(edit) not in answers], unchanged, seconds, todo):
             _keep(self.run.measured_sites, answer)
             answers[_place(answer)] = answer
@@ -172,19 +173,6 @@ class _Measuring:
 
 def _place(answer: _Measured | Edit) -> tuple[str, str]:
     return key_of(answer.plugin, answer.options), answer.site
-
-
-def _kept(file: Path) -> Iterable[_Measured]:
-    """The answers of an earlier session, as far as their lines are whole."""
-    try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            yield _MEASURED.validate_json(line)
-        except ValueError:  # the driver was killed while it wrote
-            continue
 
 
 def _keep(file: Path, answer: _Measured) -> None:

@@ -105,6 +105,11 @@ def classes_of(network: Network) -> int:
 
     Raises ``CaptureError`` where the answer is no row of scores: then there are no classes to speak of.
     """
+    if len(network.output_nodes) != 1:
+        raise CaptureError(
+            f"the model returns {len(network.output_nodes)} tensors; a classifier answers with one row of scores: name "
+            "another task, or one of your own"
+        )
     shape = network.shape(network.output_node)
     if not shape or math.prod(shape) != shape[0]:
         said = f"one answer has the sizes {shape}" if shape else "one answer is a single number without dimensions"

@@ -15,22 +15,25 @@ TINY = 1e-38
 def closes_with(network: Network, kind: type[nn.Module]) -> bool:
     """Whether the one output is what a leaf of ``kind`` gives, seen through flattening.
 
-    A softmax counts where it runs over the classes: dimension 1, alone of more than one entry per sample.
+    A softmax counts where it runs over the classes: dimension 1; where its value is flattened afterwards, alone of more
+    than one entry per sample. Of several outputs none is looked at.
     """
-    node = network.output_node
+    if len(network.output_nodes) != 1:
+        return False
+    node, flat = network.output_node, False
     while node.op == "call_module":
         leaf, source = network.leaf(str(node.target)), node.args[0]
         if isinstance(leaf, kind):
-            return not isinstance(leaf, nn.Softmax) or _over_classes(network, node, leaf)
+            return not isinstance(leaf, nn.Softmax) or _over_classes(network, node, leaf, flat)
         if not isinstance(leaf, (nn.Flatten, nn.Identity)) or not isinstance(source, fx.Node):
             return False
-        node = source
+        node, flat = source, flat or isinstance(leaf, nn.Flatten)
     return False
 
 
-def _over_classes(network: Network, node: fx.Node, leaf: nn.Softmax) -> bool:
+def _over_classes(network: Network, node: fx.Node, leaf: nn.Softmax, flat: bool) -> bool:
     shape = network.shape(node)
-    return leaf.dim in (1, -len(shape)) and math.prod(shape) == shape[0]
+    return leaf.dim in (1, -len(shape)) and (not flat or math.prod(shape) == shape[0])
 
 
 def logits_of(probabilities: Tensor) -> Tensor:

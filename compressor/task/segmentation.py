@@ -38,8 +38,7 @@ class Segmentation(Task):
     """Whether the outputs are probabilities; told by the network itself where it closes with a softmax."""
 
     def fitted(self, network: Network) -> Segmentation:
-        single = isinstance(_outputs(network), fx.Node)
-        return replace(self, probabilities=self.probabilities or (single and closes_with(network, nn.Softmax)))
+        return replace(self, probabilities=self.probabilities or closes_with(network, nn.Softmax))
 
     def logits(self, outputs: Any, size: tuple[int, ...] | None = None) -> Tensor:
         """``(N, K, H, W)``; resized to ``size`` where that is given."""

@@ -318,3 +318,26 @@ def test_a_task_of_ones_own_comes_by_module_and_name() -> None:
     task = make_task(TaskSpec("compressor.task.regression:Regression", {"measure": "mse"}))
     assert task.metric.name == "MSE"
     assert DataError is not None
+
+
+def test_maps_that_close_with_a_softmax_are_probabilities_too() -> None:
+    """A softmax over the channels of a map; negative control: one that is flattened is no closing one."""
+    maps = torch.randn(2, K, 6, 6, generator=SEED)
+    closed = capture(nn.Sequential(nn.Conv2d(3, K, 1), nn.Softmax(1)), (3, 6, 6))
+    task = Segmentation().fitted(closed)
+    assert task.probabilities
+    assert float(task.loss(maps.softmax(1), MASKS[:2])) == pytest.approx(float(Segmentation().loss(maps, MASKS[:2])))
+    inside = capture(nn.Sequential(nn.Conv2d(3, K, 1), nn.Softmax(1), nn.Flatten()), (3, 6, 6))
+    assert not Segmentation().fitted(inside).probabilities
+
+
+class TwoRows(Flat):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        values: Tensor = self.layer(x)
+        return values, values + 1
+
+
+def test_several_outputs_are_no_row_of_scores() -> None:
+    task = task_of("classification")
+    with pytest.raises(CompressorError, match=r"the model returns 2 tensors.*name another task"):
+        task.check(capture(TwoRows(4), (8,)), problem(task, LABELS))

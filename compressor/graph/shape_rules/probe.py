@@ -27,8 +27,15 @@ BATCHES = (2, 3)
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
     """Eval mode for a while; every part gets its own mode back."""
+    with in_mode(module, training=False):
+        yield
+
+
+@contextmanager
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """A mode for a while, as the owner's ``train()`` sets it; every part gets its own mode back."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    module.train(training)
     try:
         yield
     finally:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from compressor.engine.untrained import Untrained
 from compressor.knobs import Value
 from compressor.search.surrogate.encoding import Values
+from compressor.stored import whole_lines
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Looks:
         self.stopped = False
         """Set where a look that was asked for did not come."""
         self.seconds = 0.0
-        for look in _read(file):
+        for look in whole_lines(file, LOOK):
             self._add(look)
 
     @property
@@ -91,16 +92,3 @@ class Looks:
 
 def _key(values: Values) -> tuple[tuple[str, Value], ...]:
     return tuple(sorted(values.items()))
-
-
-def _read(file: Path) -> Iterable[Look]:
-    """The looks of earlier sessions, as far as their lines are whole."""
-    try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            yield LOOK.validate_json(line)
-        except ValueError:  # the driver was killed while it wrote
-            continue
