@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules import FUNCTIONS
 from compressor.export.rules.call import BatchSize, Call, Spread
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 from compressor.graph.shape_rules.functions import operation
 
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import ExportError, GraphError
-from compressor.export.builder import GraphBuilder, Operand, Output
 from compressor.export.calls import constant_operand, described, emit_call
 from compressor.export.fold import standing_modules
 from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
 from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand, Output
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import shape_of
 from compressor.graph.signature import TensorSpec

@@ -16,11 +16,11 @@ from torch import Tensor, fx, nn
 
 from compressor.graph.cleanup import remove_dead_nodes, remove_unused_modules
 from compressor.graph.network import Network
-from compressor.graph.raising.call import Call
 from compressor.graph.raising.layers import LAYERS, Layer
-from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import propagate
+from compressor.graph.traced.call import Call
+from compressor.graph.traced.program import BATCH, Op, Program, Value
 
 _LAYERS: Final = frozenset({
     "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear",

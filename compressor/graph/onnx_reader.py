@@ -27,9 +27,9 @@ from compressor.graph.onnx_in import (
 from compressor.graph.onnx_in.check import check_reading
 from compressor.graph.onnx_in.entry import has_open_sizes
 from compressor.graph.onnx_in.file import parse
-from compressor.graph.onnx_in.node import RULES
-from compressor.graph.onnx_in.quantities import about_weights
 from compressor.graph.onnx_in.reader import Reader
+from compressor.graph.onnx_node.node import RULES
+from compressor.graph.onnx_node.quantities import about_weights
 from compressor.graph.pt2 import MALFORMED, channels_of
 
 RULE_MODULES = (

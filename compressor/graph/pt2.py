@@ -24,9 +24,9 @@ from compressor.graph.normalisation import Normalisation, from_json
 from compressor.graph.pt2_in.archive import Archive
 from compressor.graph.pt2_in.program import program_in
 from compressor.graph.pt2_in.values import MAX_NAME
-from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
 from compressor.graph.signature import Signature
+from compressor.graph.traced.program import Program
 from compressor.graph.tracing import EXAMPLE_BATCH, export
 
 MAX_NODES: Final = 100_000

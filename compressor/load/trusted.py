@@ -19,8 +19,8 @@ from compressor.graph.given import Given, InputsGiven, given_inputs
 from compressor.graph.nesting import Nesting, nesting_of
 from compressor.graph.network import Network
 from compressor.graph.raising.exported import from_exported
-from compressor.graph.raising.program import Program
 from compressor.graph.raising.raise_program import raise_program
+from compressor.graph.traced.program import Program
 from compressor.graph.tracing import examples
 from compressor.imported import beside_working_directory
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import onnx
 
-from compressor.export.builder import leaf_of
 from compressor.export.emit import to_onnx
 from compressor.graph.network import Network
+from compressor.graph.onnx_out.builder import leaf_of
 from compressor.measure.bound import fed, load
 from compressor.measure.inputs import Feeding
 from compressor.runtime import open_session, session_options

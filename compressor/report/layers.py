@@ -13,7 +13,7 @@ from typing import Literal
 
 import onnx
 
-from compressor.export.builder import leaf_of
+from compressor.graph.onnx_out.builder import leaf_of
 from compressor.report import text
 from compressor.report.table import Table, table
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from compressor.export.builder import leaf_of
+from compressor.graph.onnx_out.builder import leaf_of
 
 _JOINS = ("Add", "Sum", "Concat", "Mul", "Sub", "Div", "Max", "Min", "MatMul", "Einsum")
 """Operators that bring several paths together, and are shown where they do."""

@@ -12,10 +12,10 @@ from networks import NETWORKS, calibrated
 from torch import Tensor, nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import leaf_of
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
+from compressor.graph.onnx_out.builder import leaf_of
 
 IMAGE = (6, 11, 9)
 

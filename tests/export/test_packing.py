@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Output
 from compressor.export.packing import pack_bits, unpack_bits
+from compressor.graph.onnx_out.builder import GraphBuilder, Output
 
 
 def _conv_file(signs: NDArray[np.bool_], alpha: NDArray[np.float32], packed: bool) -> bytes:

@@ -20,8 +20,8 @@ from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
-from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.raise_program import raise_program
+from compressor.graph.traced.program import BATCH, Op, Program, Value
 from compressor.task.classification import classes_of
 
 

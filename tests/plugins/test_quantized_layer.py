@@ -13,8 +13,8 @@ from torch import nn
 from weighted_layers import CONVOLUTIONS, alone, dense, layer_bytes, optimised, with_leaf
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder
 from compressor.export.emit import to_onnx
+from compressor.graph.onnx_out.builder import GraphBuilder
 from compressor.measure.session import OnnxModel
 
 WIDTHS = pytest.mark.parametrize("bits", [8, 4])

@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.registry import Rule, rule
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 def _one_op(op_type: str, attributes: Callable[[Any], dict[str, Any]] = lambda _: {}) -> Rule:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.call import Call, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 BINARY = {
     "Add": ("add", "iadd"),

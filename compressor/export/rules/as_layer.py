@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder
 from compressor.export.rules.call import Call, function
 from compressor.export.rules.pool import by_matrices
 from compressor.export.rules.registry import rule_for
 from compressor.export.rules.shape import resize
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder
 
 Argument = Callable[..., Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, fx
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.graph.leaf import OnnxValue, Shape
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 from compressor.graph.shape_rules.functions import operation
 
 

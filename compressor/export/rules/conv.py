@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.pad import pad_value
 from compressor.export.rules.registry import per_axis, rule, unless
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 @rule(nn.Conv1d, nn.Conv2d, nn.Conv3d)

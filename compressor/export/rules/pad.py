@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.registry import per_axis, rule
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 MODES = {
     "zeros": "constant",

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.pad import pad_value
 from compressor.export.rules.registry import per_axis, rule, unless
 from compressor.graph.leaf import OnnxValue, Shape
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 def end_padding(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.arithmetic import tensor
 from compressor.export.rules.call import Call, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 @function("matmul", "bmm", "mm", "mv")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder
 from compressor.export.rules.call import Call, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder
 
 _BYTES: dict[tuple[int, int], type[np.generic]] = {(0, 255): np.uint8, (-128, 127): np.int8}
 """Types by the numbers they hold."""

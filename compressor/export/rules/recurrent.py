@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder
 from compressor.export.rules.call import Call, Spread, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder
 
 
 @dataclass(frozen=True)

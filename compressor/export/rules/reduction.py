@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.activation import sample_axis
 from compressor.export.rules.call import Call, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 REDUCTIONS = {
     "mean": "ReduceMean",

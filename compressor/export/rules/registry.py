@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 Rule = Callable[[GraphBuilder, Any, Operand], OnnxValue]
 """``rule(builder, layer, operand)`` writes what ``layer`` computes in eval mode and returns the resulting value."""

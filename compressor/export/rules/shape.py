@@ -10,10 +10,10 @@ import numpy as np
 from torch import nn
 
 from compressor.errors import ExportError
-from compressor.export.builder import GraphBuilder, Operand
 from compressor.export.rules.activation import sample_axis
 from compressor.export.rules.registry import per_axis, rule
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 @rule(nn.Flatten)

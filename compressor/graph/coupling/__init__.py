@@ -1,7 +1,7 @@
 """Which channels belong together, found exactly: by following every position through every operation.
 
     atoms    what each layer makes is numbered, channel by channel; numbers that meet are united to classes
-    flow     what can happen to numbers on their way; layers, functions, moves and places say for each node what does
+    flow     (``graph.flow``) what can happen to numbers on their way; layers, functions, moves and places say what does
     trace    the first pass: classes, and why some cannot go
     replay   the second pass: the network with other channels, to see what arrives at each layer and what to rewrite
     check    once for each structure, the numbers themselves: half of every group silenced, and half of it gone

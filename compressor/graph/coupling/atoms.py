@@ -12,12 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.graph.coupling.values import core
+from compressor.graph.flow.values import NOTHING, core
 
 Numbers = NDArray[np.int64]
-
-NOTHING = 0
-"""The atom of plain numbers."""
 
 
 class Atoms:

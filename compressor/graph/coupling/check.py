@@ -21,7 +21,7 @@ from compressor.graph.coupling.layers import channel_dim
 from compressor.graph.coupling.plan import put_in_place, resize
 from compressor.graph.coupling.replay import Change, Layout, Replay
 from compressor.graph.coupling.trace import Trace, trace_of
-from compressor.graph.coupling.values import core
+from compressor.graph.flow.values import core
 from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import undisturbed

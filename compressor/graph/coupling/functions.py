@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx
 
 from compressor.graph.coupling import moves, places
-from compressor.graph.coupling.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors
 from compressor.graph.coupling.moves import argument_of
-from compressor.graph.coupling.values import BATCH, broadcast, core, slices
+from compressor.graph.flow.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors
+from compressor.graph.flow.values import BATCH, broadcast, core, slices
 from compressor.graph.shape_rules.functions import BINARY, UNARY, argument, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]

@@ -10,7 +10,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from compressor.graph.coupling.flow import NEIGHBOURS, Flow
 from compressor.graph.coupling.kinds import (
     SPATIAL,
     is_channelwise,
@@ -19,7 +18,8 @@ from compressor.graph.coupling.kinds import (
     why_no_outputs,
 )
 from compressor.graph.coupling.moves import flattened, shuffled, unflattened, unshuffled, without_channel_order
-from compressor.graph.coupling.values import BATCH, along, flat, slices
+from compressor.graph.flow.flow import NEIGHBOURS, Flow
+from compressor.graph.flow.values import BATCH, along, flat, slices
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.layers import ELEMENTWISE

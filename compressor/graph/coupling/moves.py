@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from compressor.graph.coupling.flow import NEIGHBOURS, Flow, is_opaque, tensors
-from compressor.graph.coupling.values import BATCH, collapsed, core
+from compressor.graph.flow.flow import NEIGHBOURS, Flow, is_opaque, tensors
+from compressor.graph.flow.values import BATCH, collapsed, core
 from compressor.graph.shape_rules.functions import argument, operation
 
 END = 2**63 - 1

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from compressor.graph.coupling.flow import NEIGHBOURS, Flow, tensors
 from compressor.graph.coupling.moves import argument_of, perform
-from compressor.graph.coupling.values import BATCH, core
+from compressor.graph.flow.flow import NEIGHBOURS, Flow, tensors
+from compressor.graph.flow.values import BATCH, core
 from compressor.graph.shape_rules.functions import operation
 
 Args = tuple[Any, ...]

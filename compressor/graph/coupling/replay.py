@@ -18,11 +18,11 @@ from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.coupling import functions, layers
-from compressor.graph.coupling.atoms import NOTHING, Numbers
-from compressor.graph.coupling.flow import Differing, Flow, tensors
+from compressor.graph.coupling.atoms import Numbers
 from compressor.graph.coupling.moves import perform, refit, resliced
 from compressor.graph.coupling.trace import Trace, differing
-from compressor.graph.coupling.values import core, slices
+from compressor.graph.flow.flow import Differing, Flow, tensors
+from compressor.graph.flow.values import NOTHING, core, slices
 from compressor.graph.network import Network
 
 COPY = 2**40

@@ -19,9 +19,9 @@ from torch import Tensor, fx, nn
 
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import Atoms, Numbers
-from compressor.graph.coupling.flow import Differing, Flow, tensors
 from compressor.graph.coupling.moves import perform
-from compressor.graph.coupling.values import core
+from compressor.graph.flow.flow import Differing, Flow, tensors
+from compressor.graph.flow.values import core
 from compressor.graph.network import Network
 
 LARGEST_CONSTANT = 2**16

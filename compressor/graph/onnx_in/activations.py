@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_node.node import Node, rule
 
 _SELU = (1.6732632423543772, 1.0507009873554805)
 _ACTIVATIONS: dict[str, Callable[[Node], nn.Module]] = {

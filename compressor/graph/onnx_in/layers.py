@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node, rule
 from compressor.graph.onnx_in.space import padded
+from compressor.graph.onnx_node.node import Node, rule
 
 _CONVOLUTIONS: dict[int, Callable[..., nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _TRANSPOSED: dict[int, Callable[..., nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}

@@ -10,9 +10,9 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
-from compressor.graph.onnx_in.node import Node, rule
 from compressor.graph.onnx_in.reshapes import note_batch
-from compressor.graph.onnx_in.sizes import Open
+from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_node.sizes import Open
 
 aten = torch.ops.aten
 

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_node.node import Node, rule
 
 _BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm1d, 3: nn.BatchNorm2d, 4: nn.BatchNorm3d}
 _INSTANCE_NORMS = {2: nn.InstanceNorm1d, 3: nn.InstanceNorm2d, 4: nn.InstanceNorm3d}

@@ -16,7 +16,7 @@ from typing import Final
 from onnx import TensorProto
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node
+from compressor.graph.onnx_node.node import Node
 
 Rewrite = Callable[[Node], Node]
 

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node, rule
 from compressor.graph.onnx_in.space import pad_layer, padded, pads_of
+from compressor.graph.onnx_node.node import Node, rule
 
 _MAX_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 _AVERAGE_POOLS = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}

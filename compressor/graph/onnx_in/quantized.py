@@ -16,8 +16,8 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.layers import convolution, linear
-from compressor.graph.onnx_in.node import RULES, Node, rule
-from compressor.graph.onnx_in.quantities import Quantity, quantity
+from compressor.graph.onnx_node.node import RULES, Node, rule
+from compressor.graph.onnx_node.quantities import Quantity, quantity
 
 _FAKE = torch.ops.aten.fake_quantize_per_tensor_affine.default
 

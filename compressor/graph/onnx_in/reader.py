@@ -17,11 +17,11 @@ from compressor.graph.network import Network
 from compressor.graph.onnx_in.entry import TYPES, Entry, entries_of
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
-from compressor.graph.onnx_in.node import RULES, Node
 from compressor.graph.onnx_in.older import modern
-from compressor.graph.onnx_in.quantities import AWARE, MOVES
-from compressor.graph.onnx_in.sizes import BATCH, Size, Sizes, compute, is_known, vector
 from compressor.graph.onnx_in.state import State
+from compressor.graph.onnx_node.node import RULES, Node
+from compressor.graph.onnx_node.quantities import AWARE, MOVES
+from compressor.graph.onnx_node.sizes import BATCH, Size, Sizes, compute, is_known, vector
 
 CONTRIBUTED = {
     "MatMulIntegerToFloat", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu",

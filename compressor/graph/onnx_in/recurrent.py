@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_node.node import Node, rule
 
 aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.layers import linear
-from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_node.node import Node, rule
 
 aten = torch.ops.aten
 

@@ -18,8 +18,8 @@ from torch import Tensor, fx
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.moves import chosen
-from compressor.graph.onnx_in.node import Node, rule
-from compressor.graph.onnx_in.sizes import Open
+from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_node.sizes import Open
 
 aten = torch.ops.aten
 MAX_SIDE: Final = 2**14

@@ -9,7 +9,7 @@ from torch import fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.node import Node, rule
+from compressor.graph.onnx_node.node import Node, rule
 
 Pads = tuple[list[int], list[int]]
 """Before and after, per dimension of space."""

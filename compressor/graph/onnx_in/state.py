@@ -12,8 +12,8 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.entry import Entry
-from compressor.graph.onnx_in.quantities import Quantity
-from compressor.graph.onnx_in.sizes import Size, Sizes, is_known
+from compressor.graph.onnx_node.quantities import Quantity
+from compressor.graph.onnx_node.sizes import Size, Sizes, is_known
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.shape_rules.functions import NO_RULE, function_shape
 from compressor.graph.shape_rules.probe import probe_node

@@ -22,7 +22,7 @@ from compressor.graph.pt2_in.values import (
     tensor_path,
     value_name,
 )
-from compressor.graph.raising.program import Op, Program, Value
+from compressor.graph.traced.program import Op, Program, Value
 
 Json = Mapping[str, Any]
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import CaptureError
-from compressor.graph.raising.program import BATCH, UNKNOWN, Scope, Sizes, Value
+from compressor.graph.traced.program import BATCH, UNKNOWN, Scope, Sizes, Value
 
 DTYPES: Final[Mapping[int, torch.dtype]] = {
     1: torch.uint8,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 
 from compressor.errors import CaptureError
-from compressor.graph.raising.program import Op, Program, Value
+from compressor.graph.traced.program import Op, Program, first_value
 
 _MAY_ALIAS = ("aten.dropout", "aten.feature_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout")
 """Operators that hand their input through in eval mode, though their schemas do not say so."""
@@ -25,12 +25,6 @@ def overload(target: str) -> torch._ops.OpOverload | None:
     packet = getattr(torch.ops.aten, name, None) if space == "aten" else None
     found = getattr(packet, variant, None)
     return found if isinstance(found, torch._ops.OpOverload) else None
-
-
-def first_value(op: Op) -> Value | None:
-    """The tensor an operation works on: its first argument."""
-    first = next(iter(op.arguments.values()), None)
-    return first if isinstance(first, Value) else None
 
 
 def is_in_place(op: Op) -> bool:

@@ -6,8 +6,8 @@ from compressor.errors import CaptureError
 from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, SAME, SIZE_ARITHMETIC
 from compressor.graph.raising.layers import LAYERS
 from compressor.graph.raising.plain import PLAIN
-from compressor.graph.raising.program import Op, Program
 from compressor.graph.raising.pure import pure
+from compressor.graph.traced.program import Op, Program
 
 _FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS
 _RANDOM = ("aten.rand", "aten.bernoulli", "aten.normal", "aten.multinomial", "aten.poisson", "aten.uniform")

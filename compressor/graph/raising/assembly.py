@@ -13,7 +13,6 @@ from typing import Any, Final
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError, GraphError
-from compressor.graph.leaf import Shape
 from compressor.graph.nesting import TENSOR, Nesting
 from compressor.graph.network import Network
 from compressor.graph.shapes import describe_input, describe_outputs, propagate
@@ -189,10 +188,3 @@ def _identifier(name: str) -> str:
     """A name for a placeholder, whatever its owner calls the input."""
     safe = safe_path(re.sub(r"[^A-Za-z0-9_]", "_", name) or "input")
     return f"_{safe}" if safe[0].isdigit() else safe
-
-
-def sample_sizes(sizes: Sequence[int] | None) -> Shape | None:
-    """The shape of one sample of a value of these sizes; None where it is no batch of samples of fixed shape."""
-    if not sizes or sizes[0] != -1 or any(size < 0 for size in sizes[1:]):
-        return None
-    return tuple(sizes[1:])

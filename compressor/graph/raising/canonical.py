@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from compressor.graph.raising.program import UNKNOWN, Op, Program, Value
+from compressor.graph.traced.program import UNKNOWN, Op, Program, Value
 
 _ALIASES: Final[Mapping[str, str]] = {
     "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",

@@ -17,8 +17,8 @@ from torch import Tensor
 from compressor.errors import CaptureError
 from compressor.graph.raising.aliasing import overload
 from compressor.graph.raising.functions import SAME
-from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.pure import pure
+from compressor.graph.traced.program import BATCH, Op, Program, Value
 
 MAX_CONSTANT: Final = 2**26
 """Numbers in the largest constant."""

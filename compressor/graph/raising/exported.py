@@ -12,8 +12,8 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from compressor.errors import CaptureError
 from compressor.graph.nesting import Nesting
-from compressor.graph.raising.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, Value
 from compressor.graph.raising.regions import Detached, Step, flattened
+from compressor.graph.traced.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, Value
 
 _STATE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from compressor.errors import CaptureError
-from compressor.graph.raising.call import Call, spread
+from compressor.graph.traced.call import Call, spread
 
 LayerRule = Callable[[Call], "Layer | None"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from compressor.graph.raising.call import Call, spread
+from compressor.graph.traced.call import Call, spread
 
 PlainRule = Callable[[Call], nn.Module | None]
 

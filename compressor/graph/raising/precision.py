@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from compressor.graph.raising.program import Program
+from compressor.graph.traced.program import Program
 
 _OTHERS: Final = frozenset({torch.float16, torch.bfloat16, torch.float64})
 

@@ -18,8 +18,7 @@ from compressor.errors import CaptureError
 from compressor.graph.network import Network
 from compressor.graph.raising.aliasing import same_tensors
 from compressor.graph.raising.allowed import place, refuse_unknown, split_target
-from compressor.graph.raising.assembly import Assembly, owner_of, safe_path, sample_sizes
-from compressor.graph.raising.call import Call
+from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.raising.canonical import canonical
 from compressor.graph.raising.constants import with_constants
 from compressor.graph.raising.functions import (
@@ -33,9 +32,10 @@ from compressor.graph.raising.functions import (
 from compressor.graph.raising.layers import LAYERS, Layer
 from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.precision import in_single_precision
-from compressor.graph.raising.program import BATCH, Op, Program, Value
 from compressor.graph.raising.pure import pure
 from compressor.graph.signature import TensorSpec
+from compressor.graph.traced.call import Call
+from compressor.graph.traced.program import BATCH, Op, Program, Value, sample_sizes
 
 
 def raise_program(program: Program, source: str = "") -> Network:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.graph.leaf import Shape
-from compressor.graph.raising.aliasing import first_value
-from compressor.graph.raising.assembly import sample_sizes
-from compressor.graph.raising.program import Op, Program, Sizes, Value, values_in
+from compressor.graph.traced.program import Op, Program, Sizes, Value, first_value, sample_sizes, values_in
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
-from compressor.graph.coupling.atoms import NOTHING
-from compressor.graph.coupling.values import BATCH, collapsed, core, flat
+from compressor.graph.flow.values import BATCH, NOTHING, collapsed, core, flat
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from torch import Tensor
 
 BATCH = 2
+NOTHING = 0
+"""The identity of plain numbers, which have no channels and unite nothing."""
 
 
 def core(value: Tensor) -> Tensor:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
-from compressor.graph.onnx_in.quantities import Quantity
-from compressor.graph.onnx_in.sizes import BATCH, UNKNOWN, Size, vector
-from compressor.graph.onnx_in.state import State
+from compressor.graph.onnx_node.quantities import Quantity
+from compressor.graph.onnx_node.sizes import BATCH, UNKNOWN, Size, vector
+
+if TYPE_CHECKING:
+    from compressor.graph.onnx_in.state import State
 
 Rule = Callable[["Node"], fx.Node]
 RULES: dict[str, Rule] = {}

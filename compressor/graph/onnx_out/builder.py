@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compressor.errors import ExportError
-from compressor.export.borders import drop_spare_rows, merge_pads
 from compressor.graph.leaf import OnnxValue, Shape
+from compressor.graph.onnx_out.borders import drop_spare_rows, merge_pads
 
 MINIMUM_OPSET = 18
 """Axes of reductions and ``Split`` sizes as inputs, and the bitwise operators, exist from here on."""

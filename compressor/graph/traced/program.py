@@ -7,13 +7,14 @@ runs, imports or looks anything up, so a program may come from a file that nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from compressor.graph.leaf import Shape
 from compressor.graph.nesting import TENSOR, Nesting
 
 BATCH: Final = -1
@@ -97,3 +98,16 @@ class Program:
     def sizes_of(self, argument: Any) -> Sizes | None:
         """Sizes of the value an argument refers to, where they are known."""
         return self.sizes.get(argument.name) if isinstance(argument, Value) else None
+
+
+def first_value(op: Op) -> Value | None:
+    """The tensor an operation works on: its first argument."""
+    first = next(iter(op.arguments.values()), None)
+    return first if isinstance(first, Value) else None
+
+
+def sample_sizes(sizes: Sequence[int] | None) -> Shape | None:
+    """The shape of one sample of a value of these sizes; None where it is no batch of samples of fixed shape."""
+    if not sizes or sizes[0] != BATCH or any(size < 0 for size in sizes[1:]):
+        return None
+    return tuple(sizes[1:])

@@ -1,0 +1,1 @@
+"""How identities of channels travel through a network: the words in which layers and functions say what they do."""

@@ -1,0 +1,1 @@
+"""Writing an ONNX graph: its builder, and what many layers and functions write alike."""
