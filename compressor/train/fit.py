@@ -11,11 +11,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compressor.data.dataset import Data
 from compressor.data.fit import check_fit
 from compressor.errors import InputError, TrialError
+from compressor.graph.device import on_device, seeded, working_device
 from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
 from compressor.train.batches import Batches
 from compressor.train.custom import fit_with_function
-from compressor.train.device import on_device, seeded, training_device
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import predict
 from compressor.train.history import History, Progress
@@ -76,7 +76,7 @@ def _refuse_one_value(network: Network) -> None:
 def _run(
     network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: Progress | None
 ) -> History:
-    device = training_device()
+    device = working_device()
     with ExitStack() as stack:
         stack.callback(network.eval)
         stack.enter_context(on_device(network, device))

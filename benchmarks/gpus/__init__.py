@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/gpu.py``, the one short run on a machine with an accelerator."""
