@@ -2,8 +2,9 @@
 
     python benchmarks/paper_tables.py                                    # every page, within what two cores can do
     python benchmarks/paper_tables.py --recipe lenet_binarize --seeds 5  # one page, five seeds
+    python benchmarks/paper_tables.py --full --plan                      # what the documents' own budgets would take
+    python benchmarks/paper_tables.py --full --only 'rewrite: *'         # some arms of them
     python benchmarks/paper_tables.py --render                           # pages anew from the figures kept
-    python benchmarks/paper_tables.py --full                             # the documents' own budgets; wants a GPU
 
 Every training is an arm whose figures are kept in ``docs/results/data/<recipe>.json``: what is there is not run again,
 and an interrupted run goes on where it was. Validation chooses; the test split is opened once per arm.
@@ -13,22 +14,26 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import time
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 from _report import RESULTS
-from papers.arms import Arms
+from papers.arms import Arms, Job
 from papers.page import Page
 
-RECIPES = (
-    "vgg_redundancy",
-    "conv3d_meta",
-    "lenet_binarize",
-    "mnist_lottery",
-    "self_grow",
-    "joint",
-    "joint_cifar",
-    "cifar_resnet",
-)
+RECIPES: Mapping[str, int] = {
+    "vgg_redundancy": 49_000,
+    "conv3d_meta": 45_000,
+    "lenet_binarize": 54_000,
+    "mnist_lottery": 54_000,
+    "self_grow": 54_000,
+    "joint": 54_000,
+    "joint_cifar": 45_000,
+    "cifar_resnet": 45_000,
+}
+"""Pages, and how many training samples are all of them."""
 
 
 def main() -> None:
@@ -36,18 +41,41 @@ def main() -> None:
     parser.add_argument("--recipe", action="append", choices=RECIPES, help="one page (may be repeated); default: all")
     parser.add_argument("--seeds", type=int, default=3, help="trainings per arm")
     parser.add_argument("--full", action="store_true", help="the documents' own budgets")
+    parser.add_argument("--only", action="append", metavar="GLOB", help="arms of such names (may be repeated)")
+    parser.add_argument("--minutes", type=float, help="begin no arm that is not expected to end by then")
+    parser.add_argument("--plan", action="store_true", help="say which arms are missing and how long they take")
     parser.add_argument("--render", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    end = time.monotonic() + 60 * options.minutes if options.minutes else None
     for name in options.recipe or RECIPES:
         paper = importlib.import_module(f"papers.{name}")
-        arms = Arms(RESULTS / "data" / f"{name}.json")
+        arms = Arms(RESULTS / "data" / f"{name}.json", RECIPES[name])
         if not options.render:
-            paper.run(arms, range(options.seeds), full=options.full)
-        page: Page = paper.page(arms, full=options.full)
-        path = RESULTS / f"{page.name}.md"
-        path.write_text(page.markdown(arms.places()), encoding="utf-8")
-        print(path)
+            wanted = [job for job in paper.jobs(range(options.seeds), full=options.full) if _named(job, options.only)]
+            run(arms, arms.missing(wanted), end, plan=options.plan)
+        if not options.plan:
+            page: Page = paper.page(arms, full=options.full)
+            path = RESULTS / f"{page.name}.md"
+            path.write_text(page.markdown(arms.places()), encoding="utf-8")
+            print(path)
+
+
+def run(arms: Arms, jobs: Sequence[Job], end: float | None, *, plan: bool) -> None:
+    """One after the other, each with the time that it should take; ``plan``: that alone."""
+    total = sum(arms.seconds(job) or 0.0 for job in jobs)
+    print(f"{arms.path.stem}: {len(jobs)} arms to do, {total / 60:.0f} minutes by what arms took before", flush=True)
+    for job in jobs:
+        expected = arms.seconds(job)
+        about = "none of its name has been timed" if expected is None else f"about {expected:.0f} s"
+        late = end is not None and time.monotonic() + (expected or 0.0) > end
+        print(f"{job}: {about}{'; left out, no time' if late else ''}", flush=True)
+        if not plan and not late:
+            arms.run(job)
+
+
+def _named(job: Job, patterns: Sequence[str] | None) -> bool:
+    return not patterns or any(fnmatchcase(job.name, pattern) for pattern in patterns)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ An arm is a name, a seed and a budget; its figures are numbers and short texts. 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,6 +37,19 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Job:
+    """An arm to be: where its figures come from. It stands alone: what several start from is kept on disk."""
+
+    name: str
+    seed: int
+    budget: Budget
+    work: Callable[[], Figures]
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}, {self.budget}"
+
+
+@dataclass(frozen=True)
 class Arm:
     """One training with one seed, and what came of it."""
 
@@ -50,26 +65,43 @@ class Arm:
 
 
 class Arms:
-    """The arms of one page. Written after every arm; a killed run loses the arm it was at."""
+    """The arms of one page. Written after every arm; a killed run loses the arm it was at.
 
-    def __init__(self, path: Path) -> None:
+    ``whole``: how many samples a budget without a number of them trains on; it is needed to tell how long they take.
+    """
+
+    def __init__(self, path: Path, whole: int = 0) -> None:
         self.path = path
+        self._whole = whole
         self._arms = [Arm(**entry) for entry in json.loads(path.read_text())] if path.exists() else []
 
     def __iter__(self) -> Iterator[Arm]:
         return iter(self._arms)
 
-    def get(self, name: str, seed: int, budget: Budget, run: Callable[[], Figures]) -> Figures:
-        """The figures kept for this arm, or those of ``run``, which are kept then."""
-        for arm in self._arms:
-            if (arm.name, arm.seed, arm.budget) == (name, seed, str(budget)):
-                return arm.figures
-        print(f"{name}, seed {seed}, {budget}", flush=True)
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those whose figures are not kept yet."""
+        kept = {(arm.name, arm.seed, arm.budget) for arm in self._arms}
+        return [job for job in jobs if (job.name, job.seed, str(job.budget)) not in kept]
+
+    def run(self, job: Job) -> None:
+        """Do the work, and keep its figures."""
         start = time.perf_counter()
-        figures = run()
+        figures = job.work()
         seconds = round(time.perf_counter() - start, 1)
-        self._keep(Arm(name, seed, str(budget), figures, seconds, time.strftime("%F"), surroundings()))
-        return figures
+        made = time.strftime("%F")
+        self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings()))
+
+    def seconds(self, job: Job) -> float | None:
+        """How long it takes on a quiet machine: by the fastest arm of its name, per trained sample; None before one."""
+        named = [arm for arm in self._arms if arm.name == job.name]
+        alike = [arm.seconds for arm in named if arm.budget == str(job.budget)]
+        each = [arm.seconds / work for arm in named if (work := self._samples(arm.budget))]
+        return min(alike) if alike else min(each) * self._samples(str(job.budget)) if each else None
+
+    def _samples(self, budget: str) -> int:
+        """Trained samples of a budget: epochs times samples."""
+        words = budget.rpartition(": ")[2].split()
+        return int(words[0]) * (self._whole if words[3] == "all" else int(words[3]))
 
     def of(self, name: str, budget: Budget) -> list[Arm]:
         """All seeds of an arm, in order."""
@@ -86,12 +118,20 @@ class Arms:
         return [f"{number} of {len(self._arms)} figures kept: {where}" for where, number in sorted(counts.items())]
 
     def _keep(self, arm: Arm) -> None:
-        self._arms = [*Arms(self.path), arm]  # another process may have added to the page meanwhile
-        self._arms.sort(key=lambda arm: (arm.name, arm.budget, arm.seed))
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps([asdict(arm) for arm in self._arms], indent=1) + "\n")
-        temporary.replace(self.path)
+        with _alone(self.path):  # another process may have added to the page meanwhile
+            self._arms = sorted([*Arms(self.path), arm], key=lambda arm: (arm.name, arm.budget, arm.seed))
+            temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(json.dumps([asdict(arm) for arm in self._arms], indent=1) + "\n")
+            temporary.replace(self.path)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process writes these figures meanwhile."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def mean_std(values: Sequence[float], *, digits: int = 2) -> str:

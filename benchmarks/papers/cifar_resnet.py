@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from compressor.data.load import load_data
@@ -16,7 +16,7 @@ from compressor.export.emit import to_onnx
 from compressor.load.model import load_model
 from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
-from papers.arms import Arm, Arms, Budget, Figures, mean_std
+from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
 from papers.commands import ROOT, line, longer, optimized, reached, recipe_path, trained
 from papers.measured import count, measured, missing, paired, percent, speed
 from papers.page import Claim, Page, Table, Verdict
@@ -47,13 +47,13 @@ SHORT = Budget("default", 8)
 FULL = Budgets(Budget("full", 96), Budget("full", 96), more=4)
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains and optimizes what is missing, seed by seed."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """What is halved at every seed, then the control at every seed."""
     budgets = FULL if full else DEFAULT
     for seed in seeds:
-        arms.get("halved", seed, budgets.halved, functools.partial(_halved, seed, budgets))
+        yield Job("halved", seed, budgets.halved, functools.partial(_halved, seed, budgets))
     for seed in seeds:
-        arms.get(CONTROL, seed, budgets.halved, functools.partial(_control, seed, budgets))
+        yield Job(CONTROL, seed, budgets.halved, functools.partial(_control, seed, budgets))
 
 
 def _halved(seed: int, budgets: Budgets) -> Figures:

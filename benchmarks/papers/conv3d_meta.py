@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -30,9 +30,10 @@ from compressor.measure.quality import onnx_quality
 from compressor.models import find
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
-from papers.arms import Arms, Budget, Figure, Figures
+from papers.arms import Arms, Budget, Figure, Figures, Job
 from papers.measured import count, missing, paired, percent, settled, standard_error
 from papers.page import Claim, Page, Table, Verdict
+from papers.weights import trained
 
 TRAINING = TrainingSpec(batch=128, lr=1e-3, precision="bfloat16")
 """The document's: Adam, cross entropy, no augmentation. Ours: bfloat16 where there is some, and validation chooses."""
@@ -126,25 +127,24 @@ _TWENTY = Budget("full", 20)
 FULL = Budgets(dict.fromkeys(("t1", "t2", "t3"), _TWENTY), dict.fromkeys(("t1", "t2", "t3"), _TWENTY))
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed; a rewritten network right after the one it comes from."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """Structures; then family by family and seed by seed, the networks built from the table before the rewritten."""
     budgets = FULL if full else DEFAULT
     for name in THEIRS:
-        arms.get(f"network: {name}", 0, STRUCTURE, functools.partial(_structure, name, rewritten=False))
+        yield Job(f"network: {name}", 0, STRUCTURE, functools.partial(_structure, name, rewritten=False))
         if name in EDITS:
-            arms.get(f"rewrite: {name}", 0, STRUCTURE, functools.partial(_structure, name, rewritten=True))
+            yield Job(f"rewrite: {name}", 0, STRUCTURE, functools.partial(_structure, name, rewritten=True))
     for family, budget in budgets.built.items():
         for seed in seeds:
             for name in _versions(family):
-                arms.get(f"built: {name}", seed, budget, functools.partial(_built, name, seed, budget))
-                if name == f"{family}-conv2d" and family in budgets.rewritten:
-                    _run_rewritten(arms, family, seed, budget, budgets.rewritten[family])
+                yield Job(f"built: {name}", seed, budget, functools.partial(_built, name, seed, budget))
+            if family in budgets.rewritten:
+                yield from _rewritten_jobs(family, seed, budget, budgets.rewritten[family])
 
 
-def _run_rewritten(arms: Arms, family: str, seed: int, before: Budget, budget: Budget) -> None:
+def _rewritten_jobs(family: str, seed: int, before: Budget, budget: Budget) -> Iterator[Job]:
     for name in _versions(family):
-        work = functools.partial(_rewritten, name, seed, before, budget)
-        arms.get(f"rewritten: {name}", seed, budget, work)
+        yield Job(f"rewritten: {name}", seed, budget, functools.partial(_rewritten, name, seed, before, budget))
 
 
 def _versions(family: str) -> list[str]:
@@ -177,12 +177,10 @@ def _built(name: str, seed: int, budget: Budget) -> Figures:
     return _scored(network, _data(budget.train), validation)
 
 
-@functools.lru_cache(1)  # what is rewritten next was trained last
 def _trained(name: str, seed: int, budget: Budget) -> tuple[Network, float]:
-    network = _new(name, seed)
-    history = fit(network, _data(budget.train), replace(TRAINING, epochs=budget.epochs), seed=seed)
-    assert history.best is not None
-    return network, history.best.validation_quality
+    network, spec = _new(name, seed), replace(TRAINING, epochs=budget.epochs)
+    kept = trained(network, _data(budget.train), spec, seed=seed, page="conv3d_meta", name=name)
+    return network, kept.validation
 
 
 def _rewritten(name: str, seed: int, before: Budget, budget: Budget) -> Figures:

@@ -8,12 +8,12 @@ small    ``compact-wide`` through ``recipes/fashion_tiny.toml`` and ``recipes/fa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from compressor.load.model import load_model
 from compressor.train.spec import TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figures, mean_std
+from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
 from papers.commands import ROOT, line, longer, trained
 from papers.compared import BATCHES, Rival, Subject, as_rival, beaten, found, mean_test, median_speed, plans
 from papers.measured import count, percent
@@ -97,18 +97,18 @@ FULL = Budgets(
 # --- the arms --------------------------------------------------------------------------------------------------------
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """The small networks of every seed, then LeNet and what is made of it."""
     budgets = FULL if full else DEFAULT
-    arms.get("compact-wide", 0, budgets.wide, functools.partial(_wide, budgets))
+    yield Job("compact-wide", 0, budgets.wide, functools.partial(_wide, budgets))
     for seed in seeds:
         for recipe in GOALS:
-            arms.get(recipe, seed, budgets.small, functools.partial(_small, recipe, seed, budgets))
+            yield Job(recipe, seed, budgets.small, functools.partial(_small, recipe, seed, budgets))
     for seed in seeds:
-        arms.get("LeNet", seed, budgets.lenet, functools.partial(LENET.whole, seed, budgets.lenet))
-        arms.get("joint", seed, budgets.joint, functools.partial(_joint, seed, budgets))
+        yield Job("LeNet", seed, budgets.lenet, functools.partial(LENET.whole, seed, budgets.lenet))
+        yield Job("joint", seed, budgets.joint, functools.partial(_joint, seed, budgets))
         for name, work in PEER_ARMS.items():
-            arms.get(name, seed, budgets.of(name), functools.partial(work, seed, budgets))
+            yield Job(name, seed, budgets.of(name), functools.partial(work, seed, budgets))
 
 
 def _wide(budgets: Budgets) -> Figures:

@@ -7,14 +7,14 @@ joint    the same ResNet-8 through ``recipes/joint_cifar.toml``
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from compressor.load.model import load_model
 from compressor.train.spec import TrainingSpec
-from papers.arms import Arms, Budget, Figures
+from papers.arms import Arms, Budget, Figures, Job
 from papers.commands import ROOT, line, longer
 from papers.compared import BATCHES, Subject, as_rival, beaten, data_of, found, median_speed, plans
 from papers.measured import count, missing, percent
@@ -58,12 +58,12 @@ FULL = Budgets(Budget("full", 100), Budget("full", 50), Budget("full", 90), Budg
 # --- the arms --------------------------------------------------------------------------------------------------------
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """Seed by seed."""
     budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name, work in ARMS.items():
-            arms.get(name, seed, budgets.of(name), functools.partial(work, seed, budgets))
+            yield Job(name, seed, budgets.of(name), functools.partial(work, seed, budgets))
 
 
 def _whole(seed: int, budgets: Budgets) -> Figures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,9 +26,10 @@ from compressor.graph.network import Network
 from compressor.models.lenet import lenet
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figures, mean_std
+from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
 from papers.measured import count, measured, missing, percent, speed
 from papers.page import Claim, Page, Table
+from papers.weights import trained
 
 IMAGE = (1, 28, 28)
 TRAINING = TrainingSpec(lr=1e-3, batch=64, restore_best=False)
@@ -75,18 +76,18 @@ DEFAULT = Budgets(Budget("default", 5), Budget("default", 2), Budget("default", 
 FULL = Budgets(Budget("full", 10), Budget("full", 10), Budget("full", 10))
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed, so that a page that was interrupted has whole seeds."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """The document's networks and the rewrites seed by seed; what is compared with nothing comes last."""
     budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name in reversed(list(THEIRS)):
-            arms.get(f"form: {name}", seed, budgets.forms, functools.partial(_form, name, seed, budgets.forms))
+            yield Job(f"form: {name}", seed, budgets.forms, functools.partial(_form, name, seed, budgets.forms))
         for name in REWRITES:
-            work = functools.partial(_rewrite, name, seed, budgets)
-            arms.get(f"rewrite: {name}", seed, budgets.rewrites, work)
+            yield Job(f"rewrite: {name}", seed, budgets.rewrites, functools.partial(_rewrite, name, seed, budgets))
+    for seed in seeds:
         for width, batch in SWEEP:
             work = functools.partial(_scaled, width, batch, seed, budgets.sweep)
-            arms.get(_sweep_name(width, batch), seed, budgets.sweep, work)
+            yield Job(_sweep_name(width, batch), seed, budgets.sweep, work)
 
 
 def _form(name: str, seed: int, budget: Budget) -> Figures:
@@ -95,12 +96,13 @@ def _form(name: str, seed: int, budget: Budget) -> Figures:
     return {**measured(network, _data(budget.train), _reference()), "running": running}
 
 
-@functools.lru_cache(1)  # the pure network is the teacher of the rewrites
 def _trained_form(name: str, seed: int, budget: Budget) -> tuple[Network, float]:
+    """The pure network is the teacher of the rewrites, too."""
     network = _new(seed)
     _binarize(network, "binary", THEIRS[name].layers, None)
-    history = fit(network, _data(budget.train), replace(TRAINING, epochs=budget.epochs), seed=seed)
-    return network, history.epochs[-1].train_quality
+    spec = replace(TRAINING, epochs=budget.epochs)
+    kept = trained(network, _data(budget.train), spec, seed=seed, page="lenet_binarize", name=name)
+    return network, kept.running
 
 
 def _scaled(width: float, batch: int, seed: int, budget: Budget) -> Figures:

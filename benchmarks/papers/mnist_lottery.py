@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +35,12 @@ from compressor.models import build, find
 from compressor.plugin import sites_of
 from compressor.registry import make
 from compressor.search.result import RESULT
-from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figure, Figures
+from papers.arms import Arm, Arms, Budget, Figure, Figures, Job
 from papers.measured import count, measured, missing, paired, percent, settled, speed, standard_error
 from papers.page import Claim, Page, Table, Verdict
+from papers.weights import trained
 
 ROOT = Path(__file__).parents[2]
 DENSE: Mapping[str, str] = {"a1": "99.24", "a2": "99.47", "a3": "> 99"}
@@ -56,6 +56,7 @@ SCHEDULES: Mapping[str, tuple[float, str]] = {
     "total": (1 - LEFT / PRUNABLE, "f = 1 − (1 − P)^(1/2), P = 0.558"),
 }
 """The schedule's fraction, and the share of the survivors that round i prunes."""
+OTHER_SCHEDULES = ("lottery: constant", "lottery: total")
 CONTROLS = ("random masks", "new weights")
 
 
@@ -78,22 +79,26 @@ def training(budget: Budget) -> TrainingSpec:
     return TrainingSpec(epochs=budget.epochs, batch=125, lr=1e-2, schedule="plateau", patience=10)
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """Seed by seed what the document's own claims rest on; then its other schedules; then the toolkit's own."""
     budgets = FULL if full else DEFAULT
+    for later in (False, True):
+        for seed in seeds:
+            for name, work in _document(seed, budgets.document).items():
+                if (name in OTHER_SCHEDULES) == later:
+                    yield Job(name, seed, budgets.document, work)
     for seed in seeds:
-        for name, work in _document(seed, budgets.document).items():
-            arms.get(name, seed, budgets.document, work)
-        arms.get("tiny", seed, budgets.tiny, functools.partial(_tiny, seed))
+        yield Job("tiny", seed, budgets.tiny, functools.partial(_tiny, seed))
 
 
 def _document(seed: int, budget: Budget) -> dict[str, Callable[[], Figures]]:
     """The arms of one seed by name. The lottery's first training is that of the dense A2."""
     return {
-        **{f"dense: {name}": functools.partial(_dense_figures, name, seed, budget) for name in reversed(list(DENSE))},
+        "dense: a2": functools.partial(_dense_figures, "a2", seed, budget),
         **{f"lottery: {name}": functools.partial(_lottery_figures, name, seed, budget) for name in SCHEDULES},
         "lottery: emptied": functools.partial(_emptied, seed, budget),
         **{f"control: {name}": functools.partial(_control, name, seed, budget) for name in CONTROLS},
+        **{f"dense: {name}": functools.partial(_dense_figures, name, seed, budget) for name in ("a3", "a1")},
     }
 
 
@@ -106,12 +111,11 @@ def _dense_figures(name: str, seed: int, budget: Budget) -> Figures:
     return {**measured(network, _data(budget.train), _reference()), "values": values, "epochs": epochs}
 
 
-@functools.lru_cache(2)
 def _dense(name: str, seed: int, budget: Budget) -> tuple[Network, int]:
     """A trained network, and the epochs it took."""
     network = _new(name, seed)
-    history = fit(network, _data(budget.train), training(budget), seed=seed)
-    return network, len(history.epochs)
+    kept = trained(network, _data(budget.train), training(budget), seed=seed, page="mnist_lottery", name=name)
+    return network, kept.epochs
 
 
 def _new(name: str, seed: int) -> Network:
@@ -138,19 +142,22 @@ def _lottery_figures(schedule: str, seed: int, budget: Budget) -> Figures:
     return {**_sparse_figures(network, budget), **course}
 
 
-@functools.lru_cache(2)
 def _lottery(schedule: str, seed: int, budget: Budget) -> tuple[Network, dict[str, Figure]]:
-    """The ticket, trained; and after every round the weights left and the validation accuracy."""
+    """The ticket, trained; and after every round the weights left and the validation accuracy.
+
+    Schedules that leave as many weights in a round share its training.
+    """
     dense, _ = _dense("a2", seed, budget)
     network, first = dense.fork(), _first_weights(seed)
-    data, course = _data(budget.train), dict[str, Figure]()
+    data, course, name = _data(budget.train), dict[str, Figure](), "ticket"
     for number in range(1, ROUNDS + 1):
         options = {"structure": "weights", "schedule": schedule, "rounds": ROUNDS}
         apply_edit(network, Edit("magnitude-prune", "all", {"fraction": SCHEDULES[schedule][0]}, options), None)
         network.module.load_state_dict(first, strict=False)  # the masks have no first value, and stay
-        fit(network, data, training(budget), seed=seed)
         course[f"weights {number}"] = _survivors(network)
-        course[f"validation {number}"] = evaluate(network, data, data.validation).quality
+        name = f"{name} {_survivors(network)}"
+        kept = trained(network, data, training(budget), seed=seed, page="mnist_lottery", name=name)
+        course[f"validation {number}"] = kept.validation
     return network, course
 
 

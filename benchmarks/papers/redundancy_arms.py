@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from compressor_plugins.input_mask.parity_masks import REFERENCE
@@ -41,6 +42,7 @@ from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figures
 from papers.commands import recipe_path
+from papers.weights import trained
 
 NETWORK = "vgg16-quarter-32"
 STEM, REMOVED = "conv1_1", ("conv4_3..relu4_3", "conv5_3..relu5_3")
@@ -93,11 +95,9 @@ def train_tiling(name: TilingName, seed: int, budget: Budget) -> Figures:
 # --- stages 2 and 3 --------------------------------------------------------------------------------------------------
 
 
-@functools.lru_cache(1)
-def _teacher(seed: int, budget: Budget, loss: str = "cross-entropy") -> Network:
-    network = _new(seed)
-    spec = replace(_training(budget), loss="focal" if loss == "focal" else "cross-entropy", lr=2e-3)
-    fit(network, _data(budget.train), spec, seed=seed)
+def _teacher(seed: int, budget: Budget, loss: Literal["cross-entropy", "focal"] = "cross-entropy") -> Network:
+    network, spec = _new(seed), replace(_training(budget), loss=loss, lr=2e-3)
+    trained(network, _data(budget.train), spec, seed=seed, page="vgg_redundancy", name=NETWORK)
     return network
 
 
@@ -116,7 +116,7 @@ def train_mask(mask: str, seed: int, budgets: Budgets) -> Figures:
 def train_student(name: str, seed: int, budgets: Budgets) -> Figures:
     data = _data(budgets.student.train)
     if name == "teacher, focal loss":
-        return _scored(_teacher.__wrapped__(seed, budgets.teacher, "focal"), data)
+        return _scored(_teacher(seed, budgets.teacher, "focal"), data)
     teacher = _teacher(seed, budgets.teacher)
     if name == "teacher":
         return _scored(teacher, data)

@@ -16,7 +16,7 @@ import random
 import statistics
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +42,7 @@ from compressor.plugin import sites_of
 from compressor.registry import make
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, TrainingSpec
-from papers.arms import Arms, Budget, Figure, Figures
+from papers.arms import Arms, Budget, Figure, Figures, Job
 from papers.measured import count, measured, paired, percent, settled, speed, standard_error
 from papers.page import Claim, Page, Table
 
@@ -80,12 +80,12 @@ DEFAULT = Setup(Budget("default", 6, train=2000), "cifar-10", 10, 1, (8, 16, 32)
 FULL = Setup(Budget("full", 60), "cifar-100", 100, 1, (16, 32, 64), rounds=6, grow=20, remove=10)
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """Seed by seed."""
     setup = FULL if full else DEFAULT
     for seed in seeds:
         for name in NAMES:
-            arms.get(name, seed, setup.budget, functools.partial(_arm, name, setup, seed))
+            yield Job(name, seed, setup.budget, functools.partial(_arm, name, setup, seed))
 
 
 # --- the arms ---------------------------------------------------------------------------------------------------------

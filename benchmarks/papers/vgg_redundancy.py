@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import functools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS, REFERENCE
 from compressor_plugins.input_mask.stages import pixels_dropped
 
 from compressor.models import find
 from compressor.probe.tilings import NAMES, Tiling, TilingName
-from papers.arms import Arm, Arms, Budget, mean_std
+from papers.arms import Arm, Arms, Budget, Job, mean_std
 from papers.commands import line
 from papers.page import Page, Table
 from papers.redundancy_arms import (
@@ -74,21 +74,20 @@ THEIR_TIMES = ((0.92, 0.83), (0.95, 0.87), (0.95, 0.84))
 """Milliseconds per image by set: teacher, student."""
 
 
-def run(arms: Arms, seeds: Sequence[int], *, full: bool) -> None:
-    """Trains what is missing, seed by seed, so that a page that was interrupted has whole seeds."""
+def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+    """Seed by seed, so that a page that was interrupted has whole seeds."""
     budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name in NAMES:
-            arms.get(
-                f"tiling: {name}", seed, budgets.tilings, functools.partial(train_tiling, name, seed, budgets.tilings)
-            )
+            work = functools.partial(train_tiling, name, seed, budgets.tilings)
+            yield Job(f"tiling: {name}", seed, budgets.tilings, work)
         for arm in (*TEACHERS, *STUDENTS):
-            arms.get(arm, seed, budgets.student, functools.partial(train_student, arm, seed, budgets))
+            yield Job(arm, seed, budgets.student, functools.partial(train_student, arm, seed, budgets))
         for taps in (REFERENCE, STRIDED, *DOCUMENT_MASKS):
-            arms.get(f"mask: {taps}", seed, budgets.masks, functools.partial(train_mask, taps, seed, budgets))
+            yield Job(f"mask: {taps}", seed, budgets.masks, functools.partial(train_mask, taps, seed, budgets))
         for lighter in LIGHTER:
-            arms.get(f"latency: {lighter}", seed, TIMED, functools.partial(time_lighter, lighter, seed))
-        arms.get("recipe", seed, RECIPE, functools.partial(run_recipe, seed))
+            yield Job(f"latency: {lighter}", seed, TIMED, functools.partial(time_lighter, lighter, seed))
+        yield Job("recipe", seed, RECIPE, functools.partial(run_recipe, seed))
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
