@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+
+from compressor.data.dataset import Data
+from compressor.data.held import HeldSplit
+from compressor.graph.capture import capture
+from compressor.train.spec import TrainingSpec
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS = BENCHMARKS.parent / "docs" / "results"
@@ -46,10 +55,42 @@ def test_seeds_are_compared_with_themselves(load: Any, tmp_path: Path) -> None:
     arms_of, paired = load("papers.arms"), load("papers.measured").paired
     arms, budget = arms_of.Arms(tmp_path / "page.json"), arms_of.Budget("default", 1)
     for seed, (one, other) in enumerate([(0.9, 0.8), (0.5, 0.6)]):
-        arms.get("one", seed, budget, lambda value=one: {"test": value})
-        arms.get("other", seed, budget, lambda value=other: {"test": value})
-    arms.get("one", 2, budget, lambda: {"test": 0.1})
+        arms.run(arms_of.Job("one", seed, budget, lambda value=one: {"test": value}))
+        arms.run(arms_of.Job("other", seed, budget, lambda value=other: {"test": value}))
+    arms.run(arms_of.Job("one", 2, budget, lambda: {"test": 0.1}))
     assert paired(arms, budget, "one", "other") == pytest.approx([10.0, -10.0])
+
+
+def test_an_arm_that_is_kept_is_not_run_again(load: Any, tmp_path: Path) -> None:
+    arms_of, path = load("papers.arms"), tmp_path / "page.json"
+    jobs = [arms_of.Job("one", seed, arms_of.Budget("default", 1), lambda: {"test": 0.5}) for seed in range(2)]
+    arms_of.Arms(path).run(jobs[0])
+    assert arms_of.Arms(path).missing(jobs) == jobs[1:]
+
+
+def test_the_time_of_a_longer_arm_follows_from_the_samples_of_a_shorter_one(load: Any, tmp_path: Path) -> None:
+    arms_of, path = load("papers.arms"), tmp_path / "page.json"
+    kept = {"name": "one", "seed": 0, "budget": "default: 2 epochs of 500 samples", "figures": {}, "seconds": 3.0}
+    path.write_text(json.dumps([{**kept, "made": "2026-01-01"}]))
+    arms = arms_of.Arms(path, whole=4000)
+    assert arms.seconds(arms_of.Job("one", 0, arms_of.Budget("full", 10), dict)) == pytest.approx(120)
+    assert arms.seconds(arms_of.Job("other", 0, arms_of.Budget("full", 10), dict)) is None
+
+
+def test_what_several_arms_start_from_is_trained_once(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, split = load("papers.weights"), HeldSplit(torch.rand(32, 1, 4, 4), torch.arange(32) % 2)
+    small = Data("random", "memory", split, split, ("a", "b"), (0.0,), (1.0,), lambda: split)
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    spec = TrainingSpec(epochs=1, batch=16)
+    networks = [capture(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), (1, 4, 4)) for _ in range(3)]
+    found = [weights.trained(n, small, spec, seed=0, page="page", name="start") for n in networks[:2]]
+    assert found[0] == found[1]
+    for one, other in zip(networks[0].module.parameters(), networks[1].module.parameters(), strict=True):
+        assert torch.equal(one, other)
+    weights.trained(networks[2], small, replace(spec, lr=0.1), seed=0, page="page", name="start")
+    assert not torch.equal(next(networks[0].module.parameters()), next(networks[2].module.parameters()))
 
 
 def test_every_page_is_what_its_figures_say(load: Any) -> None:
@@ -65,7 +106,7 @@ def test_every_page_is_what_its_figures_say(load: Any) -> None:
 def test_a_run_that_found_nothing_has_a_row_that_says_why(load: Any, tmp_path: Path) -> None:
     arms_of, recipe = load("papers.arms"), load("papers.redundancy_recipe")
     arms = arms_of.Arms(tmp_path / "page.json")
-    arms.get("recipe", 0, recipe.RECIPE, lambda: {"found": 0, "why": "no tiling passed"})
+    arms.run(arms_of.Job("recipe", 0, recipe.RECIPE, lambda: {"found": 0, "why": "no tiling passed"}))
     table = recipe.recipe_table(arms.of("recipe", recipe.RECIPE))
     assert [row[-1] for row in table.rows] == ["no tiling passed"]
     assert {len(row) for row in table.rows} == {len(table.columns)}
