@@ -188,8 +188,7 @@ def _unpacked(kind: str, content: list[Any]) -> Any:
             return content[0]
         case "refused":
             name, message, culprit = content
-            known = getattr(compressor.errors, name, CompressorError)
-            refused: CompressorError = known(message)
+            refused: CompressorError = getattr(compressor.errors, name)(message)
             refused.culprit = culprit
             return refused
         case "system":
@@ -228,13 +227,18 @@ def _packed(work: Callable[[T], Any], item: T) -> bytes:
     try:
         return pickle.dumps(("answer", work(item)))
     except CompressorError as error:
-        return pickle.dumps(("refused", type(error).__name__, str(error), error.culprit))
+        return pickle.dumps(("refused", _public(type(error)), str(error), error.culprit))
     except OSError as error:  # what the machine lacks, this process lacks too
         return pickle.dumps(("system", error.errno, error.strerror, error.filename))
     except MemoryError:
         return pickle.dumps(("refused", NoAnswer.__name__, "needs more memory than it may have", ("", "")))
     except (Exception, SystemExit) as error:
         return pickle.dumps(("raised", one_line(error), traceback.format_exc()))
+
+
+def _public(kind: type[CompressorError]) -> str:
+    """The name under which ``compressor.errors`` has this kind of error, or the nearest above it."""
+    return next(str(base.__name__) for base in kind.__mro__ if getattr(compressor.errors, base.__name__, None) is base)
 
 
 def _send(pipe: int, data: bytes) -> None:

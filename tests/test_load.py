@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import pickle
+import subprocess
 import sys
 import textwrap
 import warnings
@@ -323,3 +324,37 @@ def test_an_onnx_file_with_an_unknown_operator(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Hardmax", ["x"], ["y"], name="choose")
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:])), tmp_path / "m.onnx")
     assert "operator Hardmax (node 'choose')" in refused(str(tmp_path / "m.onnx"))
+
+
+HARM = {
+    "exits": ("import os; os._exit(0)", "while the network was made: its process ended with status 0"),
+    "crashes": ("import ctypes; ctypes.string_at(0)", "its process was ended by SIGSEGV"),
+    "never_ends": ("import time; time.sleep(600)", "took longer than 5 s; make it once yourself, and save it"),
+    "closes_everything": ("import os; os.closerange(0, 100); os.abort()", "its process was ended by SIGABRT"),
+}
+
+
+@pytest.mark.parametrize("name", HARM)
+def test_a_function_that_takes_its_process_along(name: str, here: Path) -> None:
+    code, reason = HARM[name]
+    (here / "harmful.py").write_text(f"def {name}():\n    {code}\n")
+    assert reason in refused(f"harmful:{name}", seconds=5.0)
+
+
+@pytest.mark.parametrize("kind", ["factory", "pickle"])
+def test_what_runs_code_leaves_this_process_as_it_was(kind: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What it prints is no result, what it imports and changes stays where it ran; the network is the owner's."""
+    (here / "changing.py").write_text(
+        "import os, torch\nfrom torch import nn\nos.environ['CHANGED'] = 'yes'\nprint('hello')\n"
+        "class Net(nn.Sequential):\n    input_shape = (3, 4, 4)\n"
+        "    def __init__(s): super().__init__(nn.Conv2d(3, 2, 3), nn.GELU(), nn.Flatten())\n"
+    )
+    code = "import torch, changing; torch.manual_seed(0); torch.save(changing.Net(), 'net.pt')"
+    subprocess.run([sys.executable, "-c", code], cwd=here, check=True, env={**os.environ, "PYTHONPATH": str(here)})
+    capfd.readouterr()
+    network = load_model("changing:Net" if kind == "factory" else "net.pt", trust=True)
+    said = capfd.readouterr()
+    assert (said.out, "hello" in said.err) == ("", True)
+    assert "CHANGED" not in os.environ
+    assert "changing" not in sys.modules
+    assert network(torch.zeros(5, 3, 4, 4)).shape == (5, 8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
+from compressor.load.isolated import LOAD_SECONDS
 from compressor.options import default_of
 from compressor.present import LIVE
 from compressor.recipe.model import Recipe
@@ -88,7 +89,8 @@ def prepare(
         raise InputError("without a recipe, say which data: --data FOLDER, FILE or NAME (or --recipe R)")
     read = read_text(_OPEN, AUTO, [*said, *limits]) if chosen else read_recipe(recipe, [*said, *limits])
     early = cache(lambda: load_data(read.data, make_task(read.task)))
-    network = _network(model, weights, trust, inputs, lambda: early().train.shapes)
+    seconds = max(LOAD_SECONDS, read.limits.plugin_seconds)
+    network = _network(model, weights, trust, inputs, lambda: early().train.shapes, seconds)
     to_onnx(network)
     asked = early.cache_info().currsize > 0
     given = network.signature.inputs
@@ -146,14 +148,26 @@ def _limits(budget: float | None, trials: int | None) -> list[str]:
 
 
 def _network(
-    model: nn.Module | Network | str | Path, weights: Path | None, trust: bool, inputs: InputsGiven, otherwise: Any
+    model: nn.Module | Network | str | Path,
+    weights: Path | None,
+    trust: bool,
+    inputs: InputsGiven,
+    otherwise: Callable[[], Any],
+    seconds: float,
 ) -> Network:
     if isinstance(model, Network):
         return model.fork()
     if isinstance(model, nn.Module):
         shapes = otherwise() if inputs is None else inputs
         return capture(model, shapes if inputs is not None or len(shapes) > 1 else shapes[0], type(model).__name__)
-    return load_model(str(model), weights=weights, trust=trust, input_shape=inputs, otherwise=lambda: otherwise()[0])
+    return load_model(
+        str(model),
+        weights=weights,
+        trust=trust,
+        input_shape=inputs,
+        otherwise=lambda: otherwise()[0],
+        seconds=seconds,
+    )
 
 
 def check_budget(prepared: Prepared) -> None:

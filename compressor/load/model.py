@@ -19,6 +19,7 @@ from compressor.graph.owned import unwrapped
 from compressor.graph.pt2 import read_pt2
 from compressor.imported import call_function, import_function
 from compressor.load.file_kinds import Kind, kind_of
+from compressor.load.isolated import LOAD_SECONDS, load_apart
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
 from compressor.load.weights import PickledObjectsError, listed, put_weights, read_saved, read_weights, state_dict_in
 from compressor.models import find, zoo
@@ -34,6 +35,7 @@ def load_model(
     trust: bool = False,
     input_shape: InputsGiven = None,
     otherwise: Callable[[], InputsGiven] | None = None,
+    seconds: float = LOAD_SECONDS,
 ) -> Network:
     """The network that ``model`` names, in eval mode.
 
@@ -41,13 +43,29 @@ def load_model(
     module, or a name of the zoo. ``weights`` go with the latter two. ``trust`` admits files that run code when they are
     loaded. ``input_shape`` is the shape of one sample where the file does not say it, or those of several inputs (see
     ``compressor.graph.given.given_inputs``); ``otherwise`` is asked for it where the model does not say it either.
-    Weights that the model computes from others at each call are folded, as the network's notes say. Raises
-    ``InputError`` with one line.
+    Weights that the model computes from others at each call are folded, as the network's notes say. What runs code that
+    is not the toolkit's own does so in a process of its own, which may take ``seconds``. Raises ``InputError`` with one
+    line.
     """
-    return fold_weights(_load(model, weights, trust, ShapeSource(input_shape, otherwise)))
+    shape = ShapeSource(input_shape, otherwise)
+    if _is_own(model):
+        return _load(model, weights, trust, shape)
+    return load_apart(model, lambda source: _load(model, weights, trust, source), shape, seconds)
+
+
+def _is_own(model: str) -> bool:
+    """Whether loading it only runs code of the toolkit and of torch."""
+    path = Path(model)
+    if path.is_file():
+        return kind_of(path) is Kind.EXPORT
+    return path.exists() or not _FACTORY.fullmatch(model)
 
 
 def _load(model: str, weights: Path | None, trust: bool, shape: ShapeSource) -> Network:
+    return fold_weights(_found(model, weights, trust, shape))
+
+
+def _found(model: str, weights: Path | None, trust: bool, shape: ShapeSource) -> Network:
     path = Path(model)
     names = [entry.name for entry in zoo()]
     if path.is_file() or (path.exists() and model not in names):
