@@ -99,6 +99,9 @@ class NoAnswer(CompressorError):  # noqa: N818
 class TrialError(CompressorError):
     """A trial failed on its own account; running it again would fail again."""
 
+    log: bytes = b""
+    """What the trial said before."""
+
 
 class MachineError(CompressorError):
     """The machine failed (no room on the disk): what was under way is run again when the run goes on."""
@@ -106,6 +109,9 @@ class MachineError(CompressorError):
 
 class WorkerLost(CompressorError):  # noqa: N818
     """A trial's process vanished (killed, out of memory); the same trial may be run again."""
+
+    log: bytes = b""
+    """What the trial said before, as far as it is known."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -108,7 +108,7 @@ def _candidate(run: RunFolder, number: int, plan: Plan, baseline: Metrics, final
 
 
 def _begun(folder: Path, number: int, plan: Plan) -> None:
-    spec = TrialSpec(run=str(folder.parent.parent), folder=str(folder), plan=plan, number=number, seed=0)
+    spec = TrialSpec(plan=plan, number=number, seed=0)
     TRIAL.write(folder / "trial.json", spec)
 
 

@@ -133,7 +133,7 @@ def _run(run: RunFolder, observer: Observer | None, more: float | None = None, *
 def forked_executor(run: RunFolder, recipe: Recipe) -> Executor:
     """Workers that are forks of this process, which have its live objects."""
     jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
-    executor = LocalExecutor(jobs, threads=1, log=run.path / "workers.log", forked=True)
+    executor = LocalExecutor(run.path, jobs, threads=1, forked=True)
     executor.warm()
     return executor
 

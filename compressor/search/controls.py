@@ -10,16 +10,18 @@ from pathlib import Path
 
 from compressor.apart import apart
 from compressor.engine.apply import apply_edit
+from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.engine.trial import clear
-from compressor.errors import CompressorError, Refusal
+from compressor.errors import CompressorError, Refusal, TrialError
 from compressor.evidence import Evidence
 from compressor.foreign import one_line
 from compressor.graph.network import Network
 from compressor.plugin import sites_of
 from compressor.registry import make
 from compressor.search.clock import Clock
-from compressor.search.executor import Executor, TrialSpec
+from compressor.search.executor import Executor, Job, TrialSpec
+from compressor.search.jobs import Abandoned, Ended, Jobs
+from compressor.search.keeping import job_of
 from compressor.search.kept import kept
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
@@ -51,12 +53,11 @@ def run_controls(
         if spec is None:
             observer.notify(Note(f"control {name} left out: the edits have nowhere else to go"))
             continue
-        folder = Path(spec.folder)
+        folder = prepared.run.control(best.digest, name)
         outcome = kept(partial(prepared.run.outcome_in, folder), observer, instead="the control is run again")
         try:
             if outcome is None:
-                clear(folder)
-                outcome = executor.submit(spec).result()
+                outcome = _carried_out(name, job_of(prepared.run, spec), folder, executor, observer)
         except CompressorError as error:
             observer.notify(Note(f"control {name} gave nothing: {error}"))
             continue
@@ -66,14 +67,24 @@ def run_controls(
         yield name, outcome.metrics.quality
 
 
+def _carried_out(name: str, job: Job, folder: Path, executor: Executor, observer: Observer) -> Outcome:
+    """How the arm ended. Raises ``CompressorError`` where it did not."""
+    jobs: Jobs[str] = Jobs(executor, lambda name, why: observer.notify(Note(f"control {name} is run again: {why}")))
+    jobs.start(name, job, folder)
+    while True:
+        match jobs.next():
+            case Ended(outcome=outcome):
+                return outcome
+            case Abandoned(reason=reason, machine=machine):
+                raise machine or TrialError(reason)
+
+
 def _arms(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, Callable[[], TrialSpec | None]]]:
     """Every arm asked for, and what makes its spec: None for one that would be the candidate itself."""
-    run, recipe = prepared.run, prepared.recipe
+    recipe = prepared.recipe
 
-    def spec(name: str, plan: Plan) -> TrialSpec:
+    def spec(plan: Plan) -> TrialSpec:
         return TrialSpec(
-            run=str(run.path),
-            folder=str(run.control(best.digest, name)),
             plan=plan,
             number=best.trial or 0,
             seed=recipe.search.seed,
@@ -84,17 +95,16 @@ def _arms(prepared: Prepared, best: Candidate) -> Iterator[tuple[str, Callable[[
 
     def elsewhere() -> TrialSpec | None:
         plan = apart(lambda: _other(best.plan, prepared), seconds=recipe.limits.plugin_seconds)
-        return None if plan is None else spec("random", plan)
+        return None if plan is None else spec(plan)
 
     if recipe.controls.scratch:
-        source = str(run.candidate(best.digest))
-        yield "scratch", lambda: replace(spec("scratch", best.plan), kind="scratch", source=source)
+        yield "scratch", lambda: replace(spec(best.plan), kind="scratch", source=best.digest)
     if recipe.controls.random:
         yield "random", elsewhere
     if recipe.controls.undistilled:
-        yield "undistilled", lambda: spec("undistilled", undistilled(best.plan))
+        yield "undistilled", lambda: spec(undistilled(best.plan))
     if recipe.controls.unchanged:
-        yield "unchanged", lambda: spec("unchanged", unchanged(best.plan))
+        yield "unchanged", lambda: spec(unchanged(best.plan))
 
 
 def _other(plan: Plan, prepared: Prepared) -> Plan | None:

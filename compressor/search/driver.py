@@ -38,7 +38,7 @@ ExecutorFactory = Callable[[RunFolder, Recipe], Executor]
 def local_executor(run: RunFolder, recipe: Recipe) -> Executor:
     """Worker processes on this machine, as many as the recipe has jobs."""
     jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
-    executor = LocalExecutor(jobs, threads=recipe.search.threads, log=run.path / "workers.log")
+    executor = LocalExecutor(run.path, jobs, threads=recipe.search.threads)
     executor.warm()
     return executor
 

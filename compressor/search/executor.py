@@ -1,10 +1,19 @@
-"""The seam between the search and the machines that run its trials: plain data in, a future of an outcome out."""
+"""The seam between the search and the machines that work for it: plain data in, a future of plain data out, no paths.
+
+    driver                        worker, on this machine or another
+    Job ──────── submit ────────▶ a trial in a process of its own
+    JobResult ◀─ future ───────── its outcome, and what it wrote, as named byte strings
+    Question ─── ask ───────────▶ an answer, and nothing left behind
+
+What all jobs of a run share (recipe, baseline, sensitivities) an executor knows from the run it was made for; what only
+one job needs is given with it. The driver alone writes to the run folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter
@@ -19,18 +28,15 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """Everything a worker needs to know; the rest it reads from the run folder."""
+    """What is to be tried: everything that its outcome depends on, beside the run."""
 
-    run: str
-    """Absolute path of the run folder."""
-    folder: str
-    """Absolute path of the folder the result goes to; its ``outcome.json`` is written last."""
     plan: Plan
     number: int
     seed: int
     kind: Literal["trial", "control", "scratch", "probe"] = "trial"
-    """``control``: a trial without limits; ``scratch``: train the architecture of the candidate ``source`` anew;
-    ``probe``: the arm of the probe that ``source`` holds as JSON, whose score is left as ``score.json``."""
+    """``control``: a trial without limits; ``scratch``: train the architecture of the candidate with the digest
+    ``source`` anew; ``probe``: the arm of the probe that ``source`` holds as JSON, whose score is left as
+    ``score.json``."""
     source: str = ""
     threads: int = 1
     timeout: float = 0.0
@@ -38,11 +44,25 @@ class TrialSpec:
 
 
 @dataclass(frozen=True)
+class Job:
+    """A trial, with the files that only it needs."""
+
+    spec: TrialSpec
+    given: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a trial came to, and what it wrote beside ``outcome.json``, its log included."""
+
+    outcome: Outcome
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Question:
     """Something to find out about a run that leaves nothing behind but its answer."""
 
-    run: str
-    """Absolute path of the run folder."""
     about: Any
     """What is asked: one of ``compressor.search.questions``, plain data."""
     seconds: float = 0.0
@@ -51,18 +71,19 @@ class Question:
 
 
 class Executor(Protocol):
-    """Runs trials somewhere, each in a process of its own, and answers questions likewise.
+    """Runs the trials of one run somewhere, each in a process of its own, and answers questions likewise.
 
-    A trial's future gives the outcome, also that of a trial that failed on its own account. It raises ``WorkerLost``
+    A trial's future gives its result, also that of a trial that failed on its own account. It raises ``WorkerLost``
     when the process vanished, ``MachineError`` when the machine failed it, and ``TrialError`` when it ended without an
     outcome. A question's future gives the answer, or raises the toolkit's errors as they came about there, ``NoAnswer``
     where answering took the process down or took too long, and ``WorkerLost`` where the worker vanished.
     """
 
-    slots: int
-    """Trials and questions that can run at the same time."""
+    @property
+    def slots(self) -> int:
+        """Trials and questions that can run at the same time; it changes where workers come and go."""
 
-    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]: ...
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]: ...
 
     def ask(self, question: Question) -> Future[Any]: ...
 

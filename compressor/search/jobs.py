@@ -1,6 +1,7 @@
-"""Trials under way, each under a key of its owner's: handed to an executor, run again when their process was lost.
+"""Trials under way, each under a key of its owner's: handed to an executor, run again when their process was lost, and
+what they bring kept in a folder of the run.
 
-The search and the probe share this: what differs is what a key is, and what is done with an outcome.
+The search, the probe and the controls share this: what differs is what a key is, and what is done with an outcome.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from compressor.engine.candidate import Outcome
-from compressor.engine.trial import clear
 from compressor.errors import DamagedFileError, MachineError, TrialError, WorkerLost
-from compressor.search.executor import Executor, Progress, TrialSpec
+from compressor.search.executor import Executor, Job, JobResult, Progress
+from compressor.search.keeping import begin, keep, keep_log
 
 K = TypeVar("K", bound=Hashable)
 
@@ -51,11 +53,15 @@ class Abandoned(Generic[K]):
 
 
 @dataclass(frozen=True)
-class _Job(Generic[K]):
+class _Running(Generic[K]):
     key: K
-    spec: TrialSpec
+    job: Job
+    folder: Path
     attempt: int = 0
     """How often its process was lost before."""
+
+
+_Came = tuple[Future[JobResult], Outcome | Exception]
 
 
 class Jobs(Generic[K]):
@@ -63,8 +69,8 @@ class Jobs(Generic[K]):
 
     def __init__(self, executor: Executor, again: Callable[[K, str], None]) -> None:
         self._executor, self._again = executor, again
-        self._running: dict[Future[Outcome], _Job[K]] = {}
-        self._messages: queue.SimpleQueue[Progressed[K] | Future[Outcome]] = queue.SimpleQueue()
+        self._running: dict[Future[JobResult], _Running[K]] = {}
+        self._messages: queue.SimpleQueue[Progressed[K] | _Came] = queue.SimpleQueue()
         self.cancelled = False
 
     def __len__(self) -> int:
@@ -73,10 +79,11 @@ class Jobs(Generic[K]):
     @property
     def keys(self) -> list[K]:
         """Of all that runs, in the order it began."""
-        return [job.key for job in self._running.values()]
+        return [running.key for running in self._running.values()]
 
-    def start(self, key: K, spec: TrialSpec) -> None:
-        self._submit(_Job(key, spec))
+    def start(self, key: K, job: Job, folder: Path) -> None:
+        """Run the job; what it brings is kept in ``folder``."""
+        self._submit(_Running(key, job, folder))
 
     def cancel(self) -> None:
         """End everything that runs, at once; what was running is abandoned."""
@@ -90,29 +97,48 @@ class Jobs(Generic[K]):
             message = self._messages.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return None
-        return message if isinstance(message, Progressed) else self._end(self._running.pop(message), message)
+        return message if isinstance(message, Progressed) else self._end(self._running.pop(message[0]), message[1])
 
-    def _end(self, job: _Job[K], future: Future[Outcome]) -> Ended[K] | Abandoned[K] | None:
+    def _end(self, running: _Running[K], came: Outcome | Exception) -> Ended[K] | Abandoned[K] | None:
+        key = running.key
+        match came:
+            case Outcome():
+                return Ended(key, came)
+            case WorkerLost() if self.cancelled:
+                return Abandoned(key, "cancelled")
+            case WorkerLost() if running.attempt < ATTEMPTS:
+                self._again(key, str(came))
+                self._submit(replace(running, attempt=running.attempt + 1))
+                return None
+            case WorkerLost():
+                return Ended(key, Outcome("failed", reason=f"given up after {ATTEMPTS} more attempts: {came}"))
+            case MachineError():
+                return Abandoned(key, str(came), came)
+            case TrialError() | DamagedFileError():
+                return Ended(key, Outcome("failed", reason=str(came)))
+        raise came
+
+    def _submit(self, running: _Running[K]) -> None:
+        begin(running.folder, running.job.spec)
+        future = self._executor.submit(running.job, self._reporter(running.key))
+        self._running[future] = running
+        future.add_done_callback(partial(self._came, running.folder))
+
+    def _came(self, folder: Path, future: Future[JobResult]) -> None:
+        """On the executor's thread: what a trial brings is kept at once, whatever befalls the driver next."""
+        came: Outcome | Exception
         try:
-            return Ended(job.key, future.result())
-        except WorkerLost as lost:
-            if self.cancelled:
-                return Abandoned(job.key, "cancelled")
-            if job.attempt >= ATTEMPTS:
-                return Ended(job.key, Outcome("failed", reason=f"given up after {ATTEMPTS} more attempts: {lost}"))
-            self._again(job.key, str(lost))
-            self._submit(_Job(job.key, job.spec, job.attempt + 1))
-            return None
-        except MachineError as error:
-            return Abandoned(job.key, str(error), error)
-        except (TrialError, DamagedFileError) as error:
-            return Ended(job.key, Outcome("failed", reason=str(error)))
-
-    def _submit(self, job: _Job[K]) -> None:
-        clear(Path(job.spec.folder))
-        future = self._executor.submit(job.spec, self._reporter(job.key))
-        self._running[future] = job
-        future.add_done_callback(self._messages.put)
+            result = future.result()
+            keep(folder, result)
+            came = result.outcome
+        except (WorkerLost, TrialError) as error:
+            keep_log(folder, error.log)
+            came = error
+        except OSError as error:
+            came = MachineError(f"{folder}: {error.strerror}")
+        except Exception as error:
+            came = error
+        self._messages.put((future, came))
 
     def _reporter(self, key: K) -> Progress:
         return lambda stage, share: self._messages.put(Progressed(key, stage, share))

@@ -7,8 +7,10 @@ import json
 import os
 import pickle
 import queue
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,27 +19,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from compressor.engine.candidate import OUTCOME, Outcome
-from compressor.engine.trial import read_outcome
+from compressor.engine.candidate import Outcome
 from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
 from compressor.processes import how_it_ended, kill_session
-from compressor.search.executor import MACHINE_FAILED, SPEC, Progress, Question, TrialSpec
+from compressor.search.executor import MACHINE_FAILED, SPEC, Job, JobResult, Progress, Question, TrialSpec
 from compressor.search.forked import Process, fork_worker
+from compressor.search.packing import GIVEN, log_of, pack, unpack
 
 _PATIENCE_SECONDS = 5.0
 
 
 class LocalExecutor:
-    """Runs up to ``slots`` trials at a time. ``log`` collects what workers say outside of trials.
+    """Runs up to ``slots`` trials of one run at a time.
 
-    ``forked``: workers are forks of this process, and have its live objects.
+    ``run``: the run folder, or a copy of what of it all trials share. Trials work in folders of their own within it,
+    and what workers say outside of trials is collected there. ``forked``: workers are forks of this process, and have
+    its live objects.
     """
 
-    def __init__(self, slots: int, *, threads: int = 1, log: Path | None = None, forked: bool = False) -> None:
-        self.slots = slots
+    def __init__(self, run: Path, slots: int, *, threads: int = 1, forked: bool = False) -> None:
+        self._slots = slots
+        log = run / "workers.log"
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
         launch = partial(fork_worker, log) if forked else partial(_spawn, threads, log)
-        self._workers = [_Worker(launch) for _ in range(slots)]
+        self._workers = [_Worker(run, launch) for _ in range(slots)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
@@ -47,15 +52,19 @@ class LocalExecutor:
         for worker in self._workers:
             worker.start()
 
-    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
-        return self._pool.submit(self._run, spec, progress or (lambda stage, share: None))
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]:
+        return self._pool.submit(self._run, job, progress or (lambda stage, share: None))
 
     def ask(self, question: Question) -> Future[Any]:
         return self._pool.submit(self._ask, question)
 
-    def _run(self, spec: TrialSpec, progress: Progress) -> Outcome:
+    def _run(self, job: Job, progress: Progress) -> JobResult:
         with self._some_worker() as worker:
-            return worker.run(spec, progress)
+            return worker.run(job, progress)
 
     def _ask(self, question: Question) -> Any:
         with self._some_worker() as worker:
@@ -84,8 +93,8 @@ class LocalExecutor:
 class _Worker:
     """One worker process, started when first needed and again whenever it is lost."""
 
-    def __init__(self, launch: Callable[[], Process]) -> None:
-        self._start = launch
+    def __init__(self, run: Path, launch: Callable[[], Process]) -> None:
+        self._run, self._start = run, launch
         self._process: Process | None = None
         self._foreign = _Foreign(self._kill_trial)
         self._trial: int | None = None
@@ -99,7 +108,21 @@ class _Worker:
         """Start the process, unless it runs."""
         self._started()
 
-    def run(self, spec: TrialSpec, progress: Progress) -> Outcome:
+    def run(self, job: Job, progress: Progress) -> JobResult:
+        """Run the job in a folder of its own, which is gone afterwards."""
+        folder = _working_folder(self._run)
+        try:
+            unpack(job.given, folder / GIVEN)
+            return self._carry_out(job.spec, folder, progress)
+        except (WorkerLost, TrialError) as error:
+            error.log = log_of(folder)
+            raise
+        except OSError as error:
+            raise MachineError(f"trial {job.spec.number}: {error.strerror or error}") from None
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _carry_out(self, spec: TrialSpec, folder: Path, progress: Progress) -> JobResult:
         process = self._started()
         timed_out = threading.Event()
 
@@ -112,12 +135,12 @@ class _Worker:
         if spec.timeout:
             timer.start()
         try:
-            status = self._converse(process, spec, progress)
+            status = self._converse(process, spec, folder, progress)
         finally:
             timer.cancel()
             self._foreign.stop()
             self._trial = None
-        return self._outcome(spec, status, timed_out.is_set())
+        return self._result(spec, folder, status, timed_out.is_set())
 
     def ask(self, question: Question) -> Any:
         process = self._started()
@@ -125,7 +148,7 @@ class _Worker:
         assert process.stdout is not None
         packed = base64.b64encode(pickle.dumps(question)).decode()
         with suppress(OSError):
-            process.stdin.write(json.dumps({"question": packed}).encode() + b"\n")
+            process.stdin.write(json.dumps({"run": str(self._run), "question": packed}).encode() + b"\n")
             process.stdin.flush()
             for line in process.stdout:
                 message: dict[str, Any] = json.loads(line)
@@ -138,13 +161,14 @@ class _Worker:
                     return answer
         raise WorkerLost("a worker vanished while it answered a question")
 
-    def _converse(self, process: Process, spec: TrialSpec, progress: Progress) -> int | None:
-        """Hand over the spec and listen until the trial ends; its exit status, None when the worker itself is gone."""
+    def _converse(self, process: Process, spec: TrialSpec, folder: Path, progress: Progress) -> int | None:
+        """Hand over the trial and listen until the trial ends; its exit status, None when the worker itself is gone."""
         assert process.stdin is not None
         assert process.stdout is not None
         self._foreign = _Foreign(self._kill_trial)
         try:
-            process.stdin.write(SPEC.dump_json(spec) + b"\n")
+            asked = {"run": str(self._run), "folder": str(folder), "spec": SPEC.dump_python(spec, mode="json")}
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
             process.stdin.flush()
         except OSError:
             return None
@@ -166,24 +190,21 @@ class _Worker:
                 return int(message["exit"])
         return None
 
-    def _outcome(self, spec: TrialSpec, status: int | None, timed_out: bool) -> Outcome:
-        file = Path(spec.folder) / "outcome.json"
-        if file.exists():
-            return read_outcome(Path(spec.folder))
+    def _result(self, spec: TrialSpec, folder: Path, status: int | None, timed_out: bool) -> JobResult:
+        if (folder / "outcome.json").exists():
+            return pack(folder)
         reason = self._foreign.overdue
         if timed_out:
             reason = f"took longer than the {spec.timeout:g} s a trial may take"
         if reason:
-            outcome = Outcome("failed", reason=reason)
-            OUTCOME.write(file, outcome)
-            return outcome
+            return pack(folder, Outcome("failed", reason=reason))
         if status == MACHINE_FAILED:
             raise MachineError(f"trial {spec.number}: {self._machine or 'the machine failed it'}")
         if status is None or status < 0:
             how = "was ended with its worker" if status is None else how_it_ended(status)
             within = f", in {self._foreign.whose}" if self._foreign.whose else ""
             raise WorkerLost(f"the process of trial {spec.number} {how}{within}")
-        raise TrialError(f"the process of trial {spec.number} ended with status {status}; see {spec.folder}/log.txt")
+        raise TrialError(f"the process of trial {spec.number} ended with status {status}; see its log.txt")
 
     def _started(self) -> Process:
         with self._lock:
@@ -260,6 +281,11 @@ class _Foreign:
     def _expire(self) -> None:
         self.overdue = f"{self.whose}: took longer than the {self.seconds:.3g} s it may take (limits.plugin_seconds)"
         self._kill()
+
+
+def _working_folder(run: Path) -> Path:
+    """A new folder on the disk of the run; what a killed driver leaves of it is swept away when the run goes on."""
+    return Path(tempfile.mkdtemp(prefix=".trial.", suffix=".part", dir=run))
 
 
 def _spawn(threads: int, log: Path | None) -> Process:

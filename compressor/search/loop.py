@@ -16,7 +16,7 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, MachineError, Refusal, WorkerLost
 from compressor.search.clock import Clock
-from compressor.search.executor import Executor, TrialSpec
+from compressor.search.executor import Executor, Job, TrialSpec
 from compressor.search.guide import guide_of
 from compressor.search.interrupts import Interrupts
 from compressor.search.jobs import Abandoned, Ended, Jobs, Progressed
@@ -51,7 +51,7 @@ class Loop:
     ) -> None:
         self._prepared, self._study, self._ledger = prepared, study, ledger
         self._observer, self._interrupts, self._clock = observer, interrupts, clock
-        self._slots = executor.slots
+        self._executor = executor
         self._search = prepared.recipe.search
         self._jobs: Jobs[int] = Jobs(
             executor, lambda number, why: observer.notify(Note(f"trial {number} is run again: {why}"))
@@ -61,7 +61,6 @@ class Loop:
         self._same: defaultdict[str, list[Proposal]] = defaultdict(list)
         """Proposals that wait for a running trial with the same digest."""
         planner = Planner(
-            prepared.run,
             prepared.recipe,
             executor,
             observer,
@@ -103,7 +102,7 @@ class Loop:
         return (
             not self._begins_nothing_new()
             and self._broken is None
-            and len(self._running) < self._slots
+            and len(self._running) < self._executor.slots
             and self._ledger.finished + len(self._running) < trials
             and self._in_vain < self._search.patience
         )
@@ -177,8 +176,6 @@ class Loop:
             self._settle(running, outcome)
             return
         spec = TrialSpec(
-            run=str(run.path),
-            folder=str(run.candidate(running.digest)),
             plan=plan,
             number=running.number,
             seed=self._search.seed,
@@ -186,7 +183,7 @@ class Loop:
             timeout=self._search.timeout,
         )
         self._running[running.number] = running
-        self._jobs.start(running.number, spec)
+        self._jobs.start(running.number, Job(spec), run.candidate(running.digest))
 
     # --- listen --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor, Question
 from compressor.search.observer import Note, Observer
 from compressor.search.questions import LookedAt, Resolved
-from compressor.search.run_folder import RunFolder
 
 ATTEMPTS = 3
 """How often a question is asked again after its worker was lost."""
@@ -27,7 +26,6 @@ class Planner:
 
     def __init__(
         self,
-        run: RunFolder,
         recipe: Recipe,
         executor: Executor,
         observer: Observer,
@@ -35,7 +33,7 @@ class Planner:
         failed: Mapping[str, Collection[str]],
         cancelled: Callable[[], bool],
     ) -> None:
-        self._run, self._recipe, self._executor, self._observer = run, recipe, executor, observer
+        self._recipe, self._executor, self._observer = recipe, executor, observer
         self._cancelled = cancelled
         """Asked while an answer is waited for; once it says so, a lost worker is the user's doing."""
         self._known: dict[tuple[About, str], Any] = {}
@@ -82,7 +80,7 @@ class Planner:
 
     def _ask(self, about: Resolved | LookedAt) -> Future[Any]:
         seconds = self._recipe.limits.plugin_seconds
-        return self._executor.ask(Question(str(self._run.path), about, seconds, self._recipe.search.threads))
+        return self._executor.ask(Question(about, seconds, self._recipe.search.threads))
 
     def _ended(self, running: Mapping[Future[Any], object]) -> list[Future[Any]]:
         """Those of ``running`` that have come to an end, in the order they were asked; at least one."""

@@ -15,7 +15,7 @@ from compressor.probe.arms import ARM, SCORE, Arm, ArmScore, arms_of
 from compressor.probe.result import PROBE_RESULT, ProbeResult, judge_probe
 from compressor.probe.spec import ProbeSpec
 from compressor.probe.tilings import REFERENCE
-from compressor.search.executor import Executor, TrialSpec
+from compressor.search.executor import Executor, Job, TrialSpec
 from compressor.search.jobs import Abandoned, Ended, Jobs, Progressed
 from compressor.search.kept import kept
 from compressor.search.observer import ArmEnded, ArmProgress, Note, Observer, ProbeEnded, ProbeStarted, Stage
@@ -79,8 +79,6 @@ class _Probing:
     def _start(self, arm: Arm) -> None:
         recipe = self.prepared.recipe
         spec = TrialSpec(
-            run=str(self.prepared.run.path),
-            folder=str(self.prepared.run.arm(arm.name)),
             plan=Plan(),
             number=0,
             seed=recipe.search.seed,
@@ -90,7 +88,7 @@ class _Probing:
             timeout=recipe.search.timeout,
         )
         self.observer.notify(ArmProgress(arm.name, "start", 0.0))
-        self._jobs.start(arm, spec)
+        self._jobs.start(arm, Job(spec), self.prepared.run.arm(arm.name))
 
     def _listen(self) -> None:
         match self._jobs.next():

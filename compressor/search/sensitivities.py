@@ -168,7 +168,7 @@ class _Measuring:
             self.observer.notify(Note(f"{plugin}: its other sites are not measured, and rank last"))
 
     def _ask(self, about: About, seconds: float) -> Future[Any]:
-        return self.executor.ask(Question(str(self.run.path), about, seconds, self.recipe.search.threads))
+        return self.executor.ask(Question(about, seconds, self.recipe.search.threads))
 
 
 def _place(answer: _Measured | Edit) -> tuple[str, str]:

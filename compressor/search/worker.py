@@ -1,11 +1,14 @@
 """The worker: a process that has everything loaded and gives every trial a process of its own.
 
-    python -m compressor.search.worker PARENT     serve: one TrialSpec or Question per line of standard input
-    python -m compressor.search.worker SPEC.json  run one trial again by hand, here
+    python -m compressor.search.worker PARENT          serve: one trial or question per line of standard input
+    python -m compressor.search.worker …/trial.json    run one trial of a run folder again by hand, here
 
 Importing torch and reading the data takes longer than building a candidate. A worker does both once and then forks for
 each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
 Linux) a worker runs one trial and ends.
+
+A trial is given as ``{"run": …, "folder": …, "spec": …}``: what all trials share lies in the folder ``run``, what it
+writes goes to the empty ``folder``, where what was given with it lies under ``given/``.
 
 Answers are lines of JSON: ``{"patience": …}`` (seconds a rewrite may take), ``{"pid": …}``,
 ``{"stage": …, "share": …}``, ``{"at": …}`` (whose code runs), ``{"exit": …}``, ``{"failed": …}``, and for a question
@@ -19,9 +22,10 @@ import json
 import os
 import pickle
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,44 +35,61 @@ from compressor.apart import each_apart, listen
 from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.control import from_scratch
 from compressor.engine.trial import TrialSettings, load_candidate, read_candidate, run_trial
-from compressor.files import is_machine_s, write_atomic
+from compressor.files import is_machine_s
 from compressor.foreign import described, one_line
 from compressor.probe.arms import ARM, SCORE, run_arm
 from compressor.probe.spec import ProbeSpec
 from compressor.processes import FORKS, Guard, die_with_parent, kill_session
 from compressor.search.context import Context, context
-from compressor.search.executor import MACHINE_FAILED, SPEC, Question, TrialSpec
+from compressor.search.executor import MACHINE_FAILED, SPEC, TRIAL, Question, TrialSpec
+from compressor.search.keeping import job_of, keep
+from compressor.search.packing import GIVEN, LOG, pack, unpack
 from compressor.search.questions import respond
+from compressor.search.run_folder import RunFolder
 
 Answer = Callable[[dict[str, Any]], None]
 
 
-def run_job(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+@dataclass(frozen=True)
+class Place:
+    """Where a trial works, on the machine that it works on."""
+
+    run: str
+    """The run folder, or a copy of what of it all trials share."""
+    folder: Path
+    """What the trial writes goes there."""
+
+    @property
+    def given(self) -> Path:
+        """What was given with the trial."""
+        return self.folder / GIVEN
+
+
+def run_job(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     """Run one trial; its ``outcome.json`` is whole afterwards, whatever the trial did.
 
     Raises ``OSError`` where the machine failed it: then there is no outcome.
     """
     torch.set_num_threads(spec.threads)
-    folder = Path(spec.folder)
     try:
         match spec.kind:
             case "scratch":
-                return _scratch(spec)
+                return _scratch(place, spec)
             case "probe":
-                return _probe(spec, progress)
+                return _probe(place, spec, progress)
             case _:
-                return _trial(spec, progress)
+                return _trial(place, spec, progress)
     except (Exception, SystemExit) as error:  # a training function of the user's may raise anything
         traceback.print_exc()
         if is_machine_s(error):
             raise
         outcome = Outcome("failed", reason=described(error))
-        OUTCOME.write(folder / "outcome.json", outcome)
+        OUTCOME.write(place.folder / "outcome.json", outcome)
         return outcome
 
 
-def _trial(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
-    shared = context(spec.run)
+def _trial(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+    shared = context(place.run)
     limits = shared.recipe.constraints if spec.kind == "trial" else Constraints()
     settings = TrialSettings(limits, shared.recipe.measure.batch, shared.recipe.data.calibration)
     return run_trial(
@@ -77,25 +98,25 @@ def _trial(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
         shared.data,
         settings,
         seed=spec.seed,
-        folder=Path(spec.folder),
+        folder=place.folder,
         progress=progress,
     )
 
 
-def _scratch(spec: TrialSpec) -> Outcome:
-    shared = context(spec.run)
-    network = load_candidate(Path(spec.source), shared.baseline, shared.evidence)
+def _scratch(place: Place, spec: TrialSpec) -> Outcome:
+    shared = context(place.run)
+    network = load_candidate(place.given, shared.baseline, shared.evidence)
     score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
-    metrics = read_candidate(Path(spec.source)).metrics
+    metrics = read_candidate(place.given).metrics
     if metrics is not None:
         metrics = replace(metrics, quality=replace(metrics.quality, validation=score.quality, error=None))
     outcome = Outcome("complete", metrics)
-    OUTCOME.write(Path(spec.folder) / "outcome.json", outcome)
+    OUTCOME.write(place.folder / "outcome.json", outcome)
     return outcome
 
 
-def _probe(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
-    shared = context(spec.run)
+def _probe(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+    shared = context(place.run)
     score = run_arm(
         shared.baseline.network,
         shared.data,
@@ -105,9 +126,9 @@ def _probe(spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
         seed=spec.seed,
         progress=progress,
     )
-    SCORE.write(Path(spec.folder) / "score.json", score)
+    SCORE.write(place.folder / "score.json", score)
     outcome = Outcome("complete", seconds={"train": score.seconds})
-    OUTCOME.write(Path(spec.folder) / "outcome.json", outcome)
+    OUTCOME.write(place.folder / "outcome.json", outcome)
     return outcome
 
 
@@ -124,17 +145,17 @@ def serve(parent: int) -> None:
     for line in sys.stdin:
         message = json.loads(line)
         if "question" in message:
-            _respond(pickle.loads(base64.b64decode(message["question"])), answer)
+            _respond(message["run"], pickle.loads(base64.b64decode(message["question"])), answer)
             continue
-        spec = SPEC.validate_json(line)
+        spec, place = SPEC.validate_python(message["spec"]), Place(message["run"], Path(message["folder"]))
         if guard is None:
-            _carry_out(spec, answer)
+            _carry_out(place, spec, answer)
             answer({"exit": 0})
             return
-        shared = _prepared(spec.run, answer)
+        shared = _prepared(place.run, answer)
         if shared is not None:
             answer({"patience": shared.rewrite_seconds})
-            answer({"exit": _in_child(spec, answer, guard)})
+            answer({"exit": _in_child(place, spec, answer, guard)})
 
 
 def _prepared(run: str, answer: Answer) -> Context | None:
@@ -147,8 +168,8 @@ def _prepared(run: str, answer: Answer) -> Context | None:
         return None
 
 
-def _respond(question: Question, answer: Answer) -> None:
-    shared = _prepared(question.run, answer)
+def _respond(run: str, question: Question, answer: Answer) -> None:
+    shared = _prepared(run, answer)
     if shared is None:
         return
     try:
@@ -183,7 +204,7 @@ def _answers() -> Answer:
     return answer
 
 
-def _in_child(spec: TrialSpec, answer: Answer, guard: Guard) -> int:
+def _in_child(place: Place, spec: TrialSpec, answer: Answer, guard: Guard) -> int:
     """Fork, run the trial there, and return its exit status; a signal's is negative. Nothing it started outlives it."""
     mother = os.getpid()
     child = os.fork()
@@ -192,7 +213,7 @@ def _in_child(spec: TrialSpec, answer: Answer, guard: Guard) -> int:
         try:
             os.setsid()
             die_with_parent(mother)
-            _carry_out(spec, answer)
+            _carry_out(place, spec, answer)
             status = 0
         except OSError as error:
             if is_machine_s(error):
@@ -212,24 +233,32 @@ def _in_child(spec: TrialSpec, answer: Answer, guard: Guard) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def _carry_out(spec: TrialSpec, answer: Answer) -> None:
+def _carry_out(place: Place, spec: TrialSpec, answer: Answer) -> None:
     answer({"pid": os.getpid()})
-    folder = Path(spec.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    log = os.open(place.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    write_atomic(folder / "trial.json", SPEC.dump_json(spec, indent=1))
     listen(lambda whose, culprit: answer({"at": whose}))
-    run_job(spec, lambda stage, share: answer({"stage": stage, "share": share}))
+    run_job(place, spec, lambda stage, share: answer({"stage": stage, "share": share}))
+
+
+def by_hand(file: Path) -> None:
+    """Run the trial that a ``trial.json`` of a run folder describes, in its place."""
+    run = RunFolder.open(file.parents[2])
+    job = job_of(run, TRIAL.read(file))
+    with tempfile.TemporaryDirectory() as name:
+        place = Place(str(run.path), Path(name))
+        unpack(job.given, place.given)
+        outcome = run_job(place, job.spec, lambda stage, share: print(stage, share))
+        keep(file.parent, pack(place.folder, outcome))
+    print(OUTCOME.to_json(outcome).decode())
 
 
 def main(argument: str) -> None:
     if argument.isdigit():
         serve(int(argument))
     else:
-        outcome = run_job(SPEC.validate_json(Path(argument).read_bytes()), lambda stage, share: print(stage, share))
-        print(OUTCOME.to_json(outcome).decode())
+        by_hand(Path(argument).absolute())
 
 
 if __name__ == "__main__":

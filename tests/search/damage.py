@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from search_support import run_here
 from torch import nn
 
 from compressor.cli.failures import exit_code
@@ -26,7 +27,6 @@ from compressor.engine import baseline as baseline_module
 from compressor.engine import figures as figures_module
 from compressor.engine import final as final_module
 from compressor.engine import site_measurement as site_module
-from compressor.engine.candidate import Outcome
 from compressor.errors import CompressorError
 from compressor.graph.capture import capture
 from compressor.measure.latency import Comparison
@@ -34,11 +34,10 @@ from compressor.measure.session import OnnxModel
 from compressor.recipe.read import read_recipe
 from compressor.search.context import context
 from compressor.search.driver import optimize
-from compressor.search.executor import Progress, Question, TrialSpec
+from compressor.search.executor import Job, JobResult, Progress, Question
 from compressor.search.observer import Finished
 from compressor.search.questions import respond
 from compressor.search.run_folder import RunFolder
-from compressor.search.worker import run_job
 from compressor.stored import digest_of
 
 RECIPE = """
@@ -78,15 +77,13 @@ class Inline:
 
     slots = 1
 
-    def __init__(self, *_: object) -> None:
-        self.submitted: list[TrialSpec] = []
+    def __init__(self, run: RunFolder, *_: object) -> None:
+        self._run = run.path
 
-    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
-        self.submitted.append(spec)
-        future: Future[Outcome] = Future()
-        Path(spec.folder).mkdir(parents=True, exist_ok=True)
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]:
+        future: Future[JobResult] = Future()
         try:
-            future.set_result(run_job(spec, progress or (lambda stage, share: None)))
+            future.set_result(run_here(self._run, job, progress))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -94,7 +91,7 @@ class Inline:
     def ask(self, question: Question) -> Future[Any]:
         future: Future[Any] = Future()
         try:
-            future.set_result(respond(question.about, context(question.run)))
+            future.set_result(respond(question.about, context(str(self._run))))
         except CompressorError as error:
             future.set_exception(error)
         return future

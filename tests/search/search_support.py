@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -14,22 +15,23 @@ from typing import Any, cast
 
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import OUTCOME, Constraints, Latency, Metrics, Outcome
+from compressor.engine.candidate import Constraints, Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
 from compressor.engine.trial import WRITTEN
 from compressor.engine.untrained import Untrained
 from compressor.errors import CompressorError, Refusal
-from compressor.files import write_atomic
 from compressor.knobs import Choice, IntRange
 from compressor.recipe.model import Recipe, SearchSpec
-from compressor.search.executor import Progress, Question, TrialSpec
+from compressor.search.executor import Job, JobResult, Progress, Question, TrialSpec
+from compressor.search.packing import pack, unpack
 from compressor.search.prepare import Prepared
 from compressor.search.questions import LookedAt, Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
-from compressor.stored import digests_of
+from compressor.search.worker import Place, run_job
+from compressor.stored import digest_of
 from compressor.task import Quality
 from compressor.train.spec import TrainingSpec
 
@@ -114,17 +116,17 @@ class Scripted:
     def __init__(self, answer: Answer | None = None, troubles: Iterable[Exception | None] = (), slots: int = 1) -> None:
         self.slots = slots
         self.submitted: list[TrialSpec] = []
-        self.held: list[tuple[Future[Outcome], TrialSpec]] = []
+        self.held: list[tuple[Future[JobResult], TrialSpec]] = []
         self.hold = False
         self.cancelled = 0
         self.resolve = resolved
         self._answer = answer
         self._troubles = list(troubles)
 
-    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
-        self.submitted.append(spec)
-        future: Future[Outcome] = Future()
-        self.held.append((future, spec))
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]:
+        self.submitted.append(job.spec)
+        future: Future[JobResult] = Future()
+        self.held.append((future, job.spec))
         if not self.hold:
             self.release()
         return future
@@ -147,7 +149,7 @@ class Scripted:
             if trouble is not None:
                 future.set_exception(trouble)
             else:
-                future.set_result(write_outcome(spec, self._answer))
+                future.set_result(result_of(spec, self._answer))
 
     def cancel_all(self) -> None:
         self.cancelled += 1
@@ -156,17 +158,21 @@ class Scripted:
         self.cancel_all()
 
 
-def write_outcome(spec: TrialSpec, answer: Answer | None = None) -> Outcome:
-    """What a worker leaves behind."""
-    folder = Path(spec.folder)
+def result_of(spec: TrialSpec, answer: Answer | None = None) -> JobResult:
+    """What a worker sends back."""
     found = figures(spec.plan)
     outcome = answer(spec) if answer else Outcome("complete", found, Constraints().excess(found, BASELINE))
-    write_atomic(folder / "plan.json", spec.plan.to_json())
-    for name in ("model.onnx", "weights.safetensors"):
-        write_atomic(folder / name, f"{name} of {spec.plan.digest}")
-    outcome = replace(outcome, files=digests_of(folder, WRITTEN))
-    OUTCOME.write(folder / "outcome.json", outcome)
-    return outcome
+    files = {name: f"{name} of {spec.plan.digest}".encode() for name in WRITTEN}
+    files["plan.json"] = spec.plan.to_json().encode()
+    return JobResult(replace(outcome, files={name: digest_of(data) for name, data in files.items()}), files)
+
+
+def run_here(run: Path, job: Job, progress: Progress | None = None) -> JobResult:
+    """What a worker does with a job, in this process."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Place(str(run), Path(name))
+        unpack(job.given, place.given)
+        return pack(place.folder, run_job(place, job.spec, progress or (lambda stage, share: None)))
 
 
 def waiting_training(network: Any, data: Any, spec: Any, *, teacher: Any, seed: int, progress: Any) -> None:

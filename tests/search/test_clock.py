@@ -93,9 +93,9 @@ def test_a_trial_that_is_late_is_ended_and_proposed_again(tmp_path: Path) -> Non
     time = Time()
 
     class Hanging(Scripted):
-        def submit(self, spec, progress=None):  # type: ignore[no-untyped-def]
+        def submit(self, job, progress=None):  # type: ignore[no-untyped-def]
             time.now += 2000
-            return super().submit(spec, progress)
+            return super().submit(job, progress)
 
         def cancel_all(self) -> None:
             super().cancel_all()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from search_support import Scripted
+from search_support import Scripted, result_of, run_here
 
 from compressor.data.load import load_data
 from compressor.engine.baseline import load_baseline
@@ -20,12 +21,12 @@ from compressor.recipe.model import ControlsSpec
 from compressor.registry import make
 from compressor.search.clock import Clock
 from compressor.search.controls import at_random, run_controls, unchanged, undistilled
-from compressor.search.executor import TrialSpec
+from compressor.search.executor import Job, JobResult, Progress, TrialSpec
+from compressor.search.keeping import keep
 from compressor.search.observer import Event, Note
 from compressor.search.prepare import Prepared
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
-from compressor.search.worker import run_job
 from compressor.train.spec import Distillation, TrainingSpec
 
 TRAINING = TrainingSpec(epochs=1, steps_per_epoch=2, distillation=Distillation(logits=0.5))
@@ -40,6 +41,20 @@ def prepared(run: RunFolder) -> Prepared:
     baseline = load_baseline(run.baseline)
     space = build_space(recipe.phases, surveyor(baseline.network), recipe.training)
     return Prepared(run, recipe, load_data(recipe.data), baseline, Sensitivities(), space)
+
+
+class Here(Scripted):
+    """Runs every trial here, at once."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self._run = run
+
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]:
+        self.submitted.append(job.spec)
+        future: Future[JobResult] = Future()
+        future.set_result(run_here(self._run, job, progress))
+        return future
 
 
 class Notes:
@@ -78,12 +93,12 @@ def test_random_edits_are_as_many_at_other_places(prepared: Prepared) -> None:
 
 
 def test_every_arm_is_run_once_and_reported(prepared: Prepared) -> None:
-    spec = TrialSpec(str(prepared.run.path), str(prepared.run.candidate(PLAN.digest)), PLAN, number=0, seed=0)
-    outcome = run_job(spec, lambda stage, share: None)
-    assert outcome.metrics is not None
-    best = Candidate.of(outcome.metrics, PLAN, digest=PLAN.digest, trial=0)
+    result = run_here(prepared.run.path, Job(TrialSpec(PLAN, number=0, seed=0)))
+    keep(prepared.run.candidate(PLAN.digest), result)
+    assert result.outcome.metrics is not None
+    best = Candidate.of(result.outcome.metrics, PLAN, digest=PLAN.digest, trial=0)
 
-    executor = Scripted(lambda spec: run_job(spec, lambda stage, share: None))
+    executor = Here(prepared.run.path)
     arms = dict(run_controls(prepared, best, executor, Notes(), unlimited(prepared)))
     assert set(arms) == set(ALL)
     assert all(0 <= accuracy.validation <= 1 for accuracy in arms.values())
@@ -98,9 +113,10 @@ def test_an_arm_that_fails_is_told_and_left_out(prepared: Prepared) -> None:
     best = Candidate.of(prepared.baseline.metrics, PLAN, digest="x", trial=0)
     seen = Notes()
     executor = Scripted(lambda spec: Outcome("failed", reason="no luck"))
+    keep(prepared.run.candidate("x"), result_of(TrialSpec(PLAN, number=0, seed=0)))
     assert dict(run_controls(prepared, best, executor, seen, unlimited(prepared))) == {}
     assert seen.notes == [f"control {name} gave nothing: no luck" for name in ALL]
-    assert Path(executor.submitted[0].source).name == "x"
+    assert executor.submitted[0].source == "x"
 
 
 def test_edits_with_nowhere_else_to_go_have_no_random_arm(prepared: Prepared) -> None:

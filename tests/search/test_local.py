@@ -14,14 +14,17 @@ from pathlib import Path
 
 import psutil
 import pytest
+from search_support import run_here
 
+from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Decision, Edit, Phase, Plan
-from compressor.errors import MachineError, NoAnswer, WorkerLost
-from compressor.search.executor import SPEC, Question, TrialSpec
+from compressor.errors import DamagedFileError, MachineError, NoAnswer, WorkerLost
+from compressor.search.executor import SPEC, Job, JobResult, Question, TrialSpec
+from compressor.search.keeping import keep
 from compressor.search.local import LocalExecutor
 from compressor.search.questions import Resolved
 from compressor.search.run_folder import RunFolder
-from compressor.search.worker import run_job
+from compressor.stored import digest_of
 from compressor.train.spec import TrainingSpec
 
 TRAINING = TrainingSpec(epochs=1, function="search_support:waiting_training")
@@ -30,12 +33,12 @@ PLAN = Plan((Phase("p", (Edit("binarize", "1"),), TRAINING),))
 
 @pytest.fixture
 def spec(run: RunFolder) -> TrialSpec:
-    return TrialSpec(str(run.path), str(run.candidate(PLAN.digest)), PLAN, number=7, seed=0)
+    return TrialSpec(PLAN, number=7, seed=0)
 
 
 @pytest.fixture
-def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
-    executor = LocalExecutor(1, log=tmp_path / "workers.log")
+def executor(run: RunFolder) -> Iterator[LocalExecutor]:
+    executor = LocalExecutor(run.path, 1)
     yield executor
     executor.cancel_all()
     executor.close()
@@ -60,41 +63,40 @@ def test_a_spec_survives_json(spec: TrialSpec) -> None:
     assert SPEC.validate_json(SPEC.dump_json(spec)) == spec
 
 
-def test_the_life_of_a_worker(executor: LocalExecutor, spec: TrialSpec, hold: Path) -> None:
+def test_the_life_of_a_worker(executor: LocalExecutor, run: RunFolder, spec: TrialSpec, hold: Path) -> None:
     """Everything in one test, since a worker takes a second to start."""
     stages: list[str] = []
-    outcome = executor.submit(spec, lambda stage, share: stages.append(stage)).result()
-    assert outcome.status == "complete"
+    before = sorted(run.path.rglob("*"))
+    result = executor.submit(Job(spec), lambda stage, share: stages.append(stage)).result()
+    assert result.outcome.status == "complete"
     assert {"build", "screen", "measure"} <= set(stages)
-    folder = Path(spec.folder)
-    assert {"trial.json", "plan.json", "outcome.json", "weights.safetensors", "model.onnx"} <= set(os.listdir(folder))
+    assert set(result.files) == {"log.txt", "plan.json", "weights.safetensors", "model.onnx"}
+    assert sorted(run.path.rglob("*")) == sorted([*before, run.path / "workers.log"])  # the driver writes, nobody else
     (worker,) = psutil.Process().children()
 
     hold.with_name("reached").unlink()
     about = Resolved(Plan((Phase("p", (Decision("binarize", "spread", {"count": 1}),)),)))
-    answer = executor.ask(Question(spec.run, about, 60.0)).result()
+    answer = executor.ask(Question(about, 60.0)).result()
     assert [edit.plugin for edit in answer.edits] == ["binarize"]
     with pytest.raises(NoAnswer, match=r"took longer than 0\.001 s"):
-        executor.ask(Question(spec.run, about, 0.001)).result()
+        executor.ask(Question(about, 0.001)).result()
     assert worker.is_running()
 
     hold.touch()  # a trial that is killed is lost, with its own children, and its worker lives on
-    killed = executor.submit(replace(spec, folder=f"{folder}-killed"))
+    killed = executor.submit(Job(spec))
     soon(hold.with_name("reached").exists)
     (trial,) = sessions_of(worker)
     trial.send_signal(signal.SIGKILL)
     with pytest.raises(WorkerLost, match="trial 7 was ended by SIGKILL"):
         killed.result()
-    assert not Path(f"{folder}-killed", "outcome.json").exists()
     assert worker.is_running()
 
-    late = executor.submit(replace(spec, folder=f"{folder}-late", timeout=0.5)).result()
+    late = executor.submit(Job(replace(spec, timeout=0.5))).result().outcome
     assert late.status == "failed"
     assert "longer than the 0.5 s" in late.reason
-    assert Path(f"{folder}-late", "outcome.json").exists()
     soon(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
-    lost = executor.submit(replace(spec, folder=f"{folder}-cancelled"))  # by a new worker
+    lost = executor.submit(Job(spec))  # by a new worker
     soon(lambda: any(sessions_of(child) for child in psutil.Process().children()))
     everyone = psutil.Process().children(recursive=True)
     executor.cancel_all()
@@ -127,45 +129,53 @@ def test_a_plugin_that_hangs_in_a_trial_is_that_plugin_s_failure(
     recipe = run.path / "recipe.toml"
     recipe.write_text(re.sub(r"plugin_seconds = .*", "plugin_seconds = 0.5", recipe.read_text()))
     plan = Plan((Phase("p", (Edit("sleepy", "1"),), TrainingSpec(epochs=0)),))
-    outcome = executor.submit(replace(spec, plan=plan)).result(timeout=240)
+    outcome = executor.submit(Job(replace(spec, plan=plan))).result(timeout=240).outcome
     assert outcome.status == "failed"
     assert re.search(
         r"plugin 'sleepy' of sleepy-plugins 1\.0, site 1: took longer than .* s it may take", outcome.reason
     )
     (worker,) = psutil.Process().children()
     healthy = Plan((Phase("p", (Edit("binarize", "1"),), TrainingSpec(epochs=0)),))
-    assert executor.submit(replace(spec, plan=healthy, folder=f"{spec.folder}-2")).result().status == "complete"
+    assert executor.submit(Job(replace(spec, plan=healthy))).result().outcome.status == "complete"
     assert psutil.Process().children() == [worker]
 
 
 def test_a_full_disk_is_no_failure_of_the_trial(
-    executor: LocalExecutor, spec: TrialSpec, hold: Path, monkeypatch: pytest.MonkeyPatch
+    executor: LocalExecutor, run: RunFolder, spec: TrialSpec, hold: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))  # the worker inherits it
     try:
         with pytest.raises(MachineError, match="trial 7: File too large"):
-            executor.submit(spec).result()
+            executor.submit(Job(spec)).result()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not list(Path(spec.folder).glob("*.part"))
-    with closing(LocalExecutor(1)) as roomy:
-        assert roomy.submit(spec).result().status == "complete"
+    assert not list(run.path.rglob("*.part"))
+    with closing(LocalExecutor(run.path, 1)) as roomy:
+        assert roomy.submit(Job(spec)).result().outcome.status == "complete"
 
 
 def test_what_a_trial_raises_is_its_outcome(run: RunFolder, spec: TrialSpec) -> None:
     training = replace(TRAINING, function="search_support:failing_training")
     plan = Plan((replace(PLAN.phases[0], training=training),))
-    outcome = run_job(replace(spec, plan=plan, folder=str(run.candidate("x"))), lambda stage, share: None)
-    assert outcome.status == "failed"
-    assert "search_support:failing_training failed: ZeroDivisionError: no such luck (" in outcome.reason
-    assert "search_support.py, line " in outcome.reason
-    assert run.outcome("x") == outcome
+    result = run_here(run.path, Job(replace(spec, plan=plan)))
+    assert result.outcome.status == "failed"
+    assert "search_support:failing_training failed: ZeroDivisionError: no such luck (" in result.outcome.reason
+    assert "search_support.py, line " in result.outcome.reason
+    keep(run.candidate("x"), result)
+    assert run.outcome("x") == result.outcome
+
+
+def test_a_file_that_was_changed_on_its_way_is_not_kept(run: RunFolder) -> None:
+    result = JobResult(Outcome("complete", files={"plan.json": digest_of(b"as it was")}), {"plan.json": b"changed"})
+    with pytest.raises(DamagedFileError, match=r"plan\.json: what came back from the worker is not what it wrote"):
+        keep(run.candidate("x"), result)
+    assert run.outcome("x") is None
 
 
 def test_workers_never_open_the_test_split(run: RunFolder, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     from compressor.search import worker
 
     monkeypatch.setenv("HOLD", str(run.path / "absent"))
-    assert run_job(spec, lambda stage, share: None).status == "complete"
-    assert worker.context(spec.run).data.test_opened == []
+    assert run_here(run.path, Job(spec)).outcome.status == "complete"
+    assert worker.context(str(run.path)).data.test_opened == []

@@ -23,7 +23,7 @@ from compressor.errors import ForeignError, MachineError, NoAnswer, TrialError, 
 from compressor.knobs import Choice
 from compressor.recipe.model import Recipe, Sampler, SearchSpec
 from compressor.search.clock import Clock
-from compressor.search.executor import TrialSpec
+from compressor.search.executor import JobResult, TrialSpec
 from compressor.search.interrupts import Interrupts
 from compressor.search.jobs import ATTEMPTS
 from compressor.search.ledger import Ledger
@@ -33,7 +33,7 @@ from compressor.search.seeds import seeds_of
 from compressor.search.study import Study
 from compressor.train.spec import TrainingSpec
 
-Submit = Callable[..., Future[Outcome]]
+Submit = Callable[..., Future[JobResult]]
 
 
 class Recorder:
@@ -103,7 +103,7 @@ def screening(limits: Constraints) -> Callable[[TrialSpec], Outcome]:
 def test_no_candidate_is_run_twice(tmp_path: Path) -> None:
     executor = Scripted()
     session = Session(tmp_path, SearchSpec(trials=15)).run(executor)
-    digests = [Path(spec.folder).name for spec in executor.submitted]
+    digests = [spec.plan.digest for spec in executor.submitted]
     assert len(digests) == len(set(digests)) == session.ledger.finished == 15
     told = trials(tmp_path)
     duplicates = [trial for trial in told if end(trial).get("duplicate_of") is not None]
@@ -285,7 +285,7 @@ def test_parallel_proposals_of_one_candidate_run_once(tmp_path: Path) -> None:
 
     executor.submit = releasing  # type: ignore[method-assign, assignment]
     session.run(executor)
-    digests = [Path(spec.folder).name for spec in executor.submitted]
+    digests = [spec.plan.digest for spec in executor.submitted]
     assert len(digests) == len(set(digests)) == 3
     assert end(trials(tmp_path)[1])["duplicate_of"] == 0
     assert trials(tmp_path)[1].values == trials(tmp_path)[0].values
@@ -298,7 +298,7 @@ def test_the_front_is_announced_when_it_changes(tmp_path: Path) -> None:
     assert list(fronts[-1]) == session.ledger.front()
 
 
-def interrupting(session: Session, executor: Scripted, submit: Submit, *arguments: Any) -> Future[Outcome]:
+def interrupting(session: Session, executor: Scripted, submit: Submit, *arguments: Any) -> Future[JobResult]:
     """Submit, and press Ctrl-C with the third."""
     session.interrupts.count = int(len(executor.submitted) >= 2)
     return submit(*arguments)
@@ -318,8 +318,8 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path: Path) ->
         session = Session(parts, search)
         executor.submit = partial(interrupting, session, executor, executor.submit)  # type: ignore[method-assign]
         session.run(executor)
-        run += [Path(spec.folder).name for spec in executor.submitted]
-    assert run == [Path(spec.folder).name for spec in whole.submitted]
+        run += [spec.plan.digest for spec in executor.submitted]
+    assert run == [spec.plan.digest for spec in whole.submitted]
     assert [t.params for t in trials(parts)] == [t.params for t in trials(tmp_path / "whole")]
 
 
@@ -377,7 +377,7 @@ def test_a_killed_driver_loses_no_finished_trial(tmp_path: Path, moment: str, mo
 
     again = Scripted()
     resumed = Session(tmp_path, search).run(again)
-    rerun = {Path(spec.folder).name for spec in again.submitted}
+    rerun = {spec.plan.digest for spec in again.submitted}
     assert not done & rerun
     assert resumed.ledger.finished == 4
     assert {trial.state for trial in trials(tmp_path)} <= {TrialState.COMPLETE, TrialState.FAIL}

@@ -45,7 +45,7 @@ class Answering:
 
 def planner(folder: Path, executor: Any, cancelled: bool = False) -> Planner:
     made = prepared(folder, SearchSpec())
-    return Planner(made.run, made.recipe, executor, Silent(), failed={}, cancelled=lambda: cancelled)
+    return Planner(made.recipe, executor, Silent(), failed={}, cancelled=lambda: cancelled)
 
 
 def test_answers_and_refusals_are_kept(tmp_path: Path) -> None:

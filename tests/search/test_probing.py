@@ -14,22 +14,21 @@ from typing import Any
 
 import psutil
 import pytest
+from search_support import run_here
 
-from compressor.engine.candidate import OUTCOME, Outcome
+from compressor.engine.candidate import Outcome
 from compressor.errors import TrialError, WorkerLost
-from compressor.files import write_atomic
 from compressor.probe.arms import ARM, SCORE, ArmScore
 from compressor.probe.spec import ProbeSpec
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import write_recipe
 from compressor.search.context import context
 from compressor.search.driver import optimize
-from compressor.search.executor import Progress, Question, TrialSpec
+from compressor.search.executor import Job, JobResult, Progress, Question, TrialSpec
 from compressor.search.observer import ArmEnded, Event, Finished, Note, ProbeStarted, TrialStarted
 from compressor.search.questions import respond
 from compressor.search.result import RESULT
 from compressor.search.run_folder import RunFolder
-from compressor.search.worker import run_job
 
 SPEC = ProbeSpec(tilings=("DN", "MH", "GRI"), sets=2, epochs=1, limit=20)
 
@@ -39,35 +38,33 @@ class Arms:
 
     def __init__(self, errors: dict[str, float], trouble: dict[int, BaseException] | None = None) -> None:
         self.slots = 2
+        self.run = Path()
         self.errors, self.trouble = errors, trouble or {}
         self.seen: list[TrialSpec] = []
 
-    def submit(self, spec: TrialSpec, progress: Progress | None = None) -> Future[Outcome]:
-        self.seen.append(spec)
-        future: Future[Outcome] = Future()
+    def submit(self, job: Job, progress: Progress | None = None) -> Future[JobResult]:
+        self.seen.append(job.spec)
+        future: Future[JobResult] = Future()
         trouble = self.trouble.get(len(self.seen))
         if isinstance(trouble, KeyboardInterrupt):
             raise trouble
         if trouble is not None:
             future.set_exception(trouble)
-        elif spec.kind == "probe":
-            future.set_result(self._answer(spec))
+        elif job.spec.kind == "probe":
+            future.set_result(self._answer(job.spec))
         else:
-            future.set_result(run_job(spec, progress or (lambda stage, share: None)))
+            future.set_result(run_here(self.run, job, progress))
         return future
 
     def ask(self, question: Question) -> Future[Any]:
         future: Future[Any] = Future()
-        future.set_result(respond(question.about, context(question.run)))
+        future.set_result(respond(question.about, context(str(self.run))))
         return future
 
-    def _answer(self, spec: TrialSpec) -> Outcome:
+    def _answer(self, spec: TrialSpec) -> JobResult:
         arm = ARM.validate_json(spec.source)
         score = ArmScore(arm, self.errors[arm.tiling], 1.0, 0.1)
-        write_atomic(Path(spec.folder) / "score.json", SCORE.to_json(score))
-        outcome = Outcome("complete")
-        write_atomic(Path(spec.folder) / "outcome.json", OUTCOME.to_json(outcome))
-        return outcome
+        return JobResult(Outcome("complete"), {"score.json": SCORE.to_json(score)})
 
     @property
     def arms(self) -> list[str]:
@@ -102,7 +99,8 @@ def probing(run: RunFolder, hold: Path) -> RunFolder:
 def go(run: RunFolder, executor: Arms) -> tuple[Finished, Recorder]:
     seen = Recorder()
 
-    def make(_: RunFolder, __: Recipe) -> Arms:
+    def make(run: RunFolder, _: Recipe) -> Arms:
+        executor.run = run.path
         return executor
 
     return optimize(run, observer=seen, executor=make), seen
