@@ -93,6 +93,11 @@ def listen(listener: Callable[[str, tuple[str, str]], None]) -> None:
     _listeners[:] = [listener]
 
 
+def is_apart() -> bool:
+    """Whether this process may die: somebody listens to it who goes on then."""
+    return bool(_listeners)
+
+
 _listeners: list[Callable[[str, tuple[str, str]], None]] = []
 _pulses: list[Callable[[], None]] = []
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from compressor.data.called_apart import plain_arrays
 from compressor.data.dataset import Data
 from compressor.data.live import is_live
 from compressor.data.live_parts import SPLITS, live_parts
@@ -29,6 +30,9 @@ def read_function(spec: DataSpec) -> Parts | Data:
     if spec.function == LIVE:
         data: Data = living("data")
         return data
+    arrays = plain_arrays(lambda: _returned(spec.function), spec.function)
+    if arrays is not None:
+        return parts_of(Arrays(arrays, spec.function), spec)
     function = import_function(spec.function, _USE)
     if _takes_split(function):
         return live_parts(_per_split(function, spec.function), spec, spec.function, name=spec.title)
@@ -38,6 +42,14 @@ def read_function(spec: DataSpec) -> Parts | Data:
             f"split ({', '.join(SPLITS)}) as its one argument"
         )
     return parts_from(call_function(function, spec.function, _USE), spec, spec.function)
+
+
+def _returned(reference: str) -> Any:
+    """What the function returns where it is called without arguments; None for one that is asked otherwise."""
+    function = import_function(reference, _USE)
+    if _takes_split(function) or inspect.isgeneratorfunction(function):
+        return None
+    return call_function(function, reference, _USE)
 
 
 def parts_from(result: Any, spec: DataSpec, where: str) -> Parts | Data:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from compressor.data import called_apart
 from compressor.data.load import load_data
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError, InputError
@@ -40,6 +43,25 @@ def samples():
 
 def ragged():
     return {"x": [np.zeros((4, 4)), np.zeros((5, 5))], "y": [0, 1]}
+
+def live():
+    from torch.utils.data import TensorDataset
+    import torch
+    return TensorDataset(torch.rand(40, 1, 4, 4), torch.arange(40) % 2)
+
+def exits():
+    import os; os._exit(0)
+
+def crashes():
+    import ctypes; ctypes.string_at(0)
+
+def never_ends():
+    import time; time.sleep(600)
+
+def of_every_type():
+    import torch
+    x = np.arange(40 * 2 * 4 * 4).reshape(40, 4, 4, 2).astype(np.uint8).transpose(0, 3, 1, 2)
+    return {"x": torch.from_numpy(x), "y": list(np.arange(40) % 2), "classes": ("a", "b")}
 """
 NEIGHBOUR = """
 import numpy as np
@@ -64,7 +86,32 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_neighbour_is_found_when_it_is_imported_late(here: Path) -> None:
     assert len(load_data(DataSpec(function="data_of_mine:table")).open_test()) == 6
+    assert "data_of_mine" not in sys.modules  # arrays are made elsewhere
+    load_data(DataSpec(function="data_of_mine:live"))
     assert sys.path[-1] == str(here)  # last: it hides nothing of anyone else's
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("exits", "its process ended with status 0"),
+        ("crashes", "its process was ended by SIGSEGV"),
+        ("never_ends", "took longer than 2 s; let it save its arrays as an .npz"),
+    ],
+)
+def test_a_function_that_takes_its_process_along(name: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(called_apart, "CALL_SECONDS", 2.0)
+    with pytest.raises(DataError, match=f"data_of_mine:{name}: while it was called: {how}"):
+        load_data(DataSpec(function=f"data_of_mine:{name}"))
+
+
+def test_arrays_of_every_type_come_back_as_they_are() -> None:
+    data = load_data(DataSpec(function="data_of_mine:of_every_type", validation=10))
+    everything = torch.cat([data.train.read(torch.arange(len(data.train))), data.validation.read(torch.arange(10))])
+    whole = np.arange(40 * 2 * 4 * 4).reshape(40, 4, 4, 2).astype(np.uint8).transpose(0, 3, 1, 2)
+    sample = {bytes(image) for image in whole.reshape(40, -1)}
+    assert {bytes(image.numpy().astype(np.uint8)) for image in everything.flatten(1)} <= sample
+    assert data.classes == ("a", "b")
 
 
 @pytest.mark.parametrize(
