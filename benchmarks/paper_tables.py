@@ -17,6 +17,7 @@ import importlib
 import time
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 
 import torch
 from _report import RESULTS
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="GLOB", help="arms of such names (may be repeated)")
     parser.add_argument("--minutes", type=float, help="begin no arm that is not expected to end by then")
     parser.add_argument("--plan", action="store_true", help="say which arms are missing and how long they take")
+    parser.add_argument("--merge", type=Path, metavar="FOLDER", help="take in the figures of another machine first")
     parser.add_argument("--render", action="store_true", help="train nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -51,11 +53,17 @@ def main() -> None:
     for name in options.recipe or RECIPES:
         paper = importlib.import_module(f"papers.{name}")
         arms = Arms(RESULTS / "data" / f"{name}.json", RECIPES[name])
+        if options.merge:
+            print(f"{name}: {arms.merge(options.merge / f'{name}.json')} arms more")
         if not options.render:
-            wanted = [job for job in paper.jobs(range(options.seeds), full=options.full) if _named(job, options.only)]
+            wanted = [
+                job
+                for job in paper.jobs(range(options.seeds), paper.FULL if options.full else paper.DEFAULT)
+                if _named(job, options.only)
+            ]
             run(arms, arms.missing(wanted), end, plan=options.plan)
         if not options.plan:
-            page: Page = paper.page(arms, full=options.full)
+            page: Page = paper.page(arms)
             path = RESULTS / f"{page.name}.md"
             path.write_text(page.markdown(arms.places()), encoding="utf-8")
             print(path)

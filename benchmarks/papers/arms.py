@@ -35,6 +35,12 @@ class Budget:
     def __str__(self) -> str:
         return f"{self.name}: {self.epochs} epochs of {self.train or 'all'} samples"
 
+    @property
+    def text(self) -> str:
+        """As a page says it."""
+        whose = ", the document's own budget" if self.name == "full" else ""
+        return f"{self.epochs} epochs of {f'{self.train:,}' if self.train else 'all'} training images{whose}"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -112,10 +118,34 @@ class Arms:
         """One figure over the seeds of an arm."""
         return [float(arm.figures[figure]) for arm in self.of(name, budget) if figure in arm.figures]
 
+    def shown(self, names: Iterable[str], budgets: Sequence[Budget], seeds: int = 2) -> Budget:
+        """The first budget at which all these arms have so many seeds; the last one where there is none."""
+        wanted = list(names)
+        for budget in budgets[:-1]:
+            if all(len(self.of(name, budget)) >= seeds for name in wanted):
+                return budget
+        return budgets[-1]
+
+    def merge(self, path: Path) -> int:
+        """Keep the arms of another file that are not kept yet; how many there were."""
+        kept = {(arm.name, arm.seed, arm.budget) for arm in self._arms}
+        new = [arm for arm in Arms(path) if (arm.name, arm.seed, arm.budget) not in kept]
+        for arm in new:
+            self._keep(arm)
+        return len(new)
+
     def places(self) -> list[str]:
-        """Where the arms were run, and how many of them in each place."""
-        counts = Counter(arm.where or "Somewhere else." for arm in self._arms)
-        return [f"{number} of {len(self._arms)} figures kept: {where}" for where, number in sorted(counts.items())]
+        """What the arms were run with and on, and how many of them."""
+        machines: dict[str, Counter[str]] = {}
+        for arm in self._arms:
+            packages, _, machine = arm.where.rstrip(".").partition("; ")
+            machines.setdefault(packages, Counter())[machine] += 1
+        return [
+            f"{packages}; "
+            + ", ".join(f"{machine}: {number} of {len(self._arms)} figures" for machine, number in sorted(on.items()))
+            + "."
+            for packages, on in sorted(machines.items())
+        ]
 
     def _keep(self, arm: Arm) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from compressor.load.model import load_model
 from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
 from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
-from papers.commands import ROOT, line, longer, optimized, reached, recipe_path, trained
+from papers.commands import ROOT, line, longer, optimized, reached, recipe_path, tables_of, trained
 from papers.measured import count, measured, missing, paired, percent, speed
 from papers.page import Claim, Page, Table, Verdict
 
@@ -47,9 +47,8 @@ SHORT = Budget("default", 8)
 FULL = Budgets(Budget("full", 96), Budget("full", 96), more=4)
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """What is halved at every seed, then the control at every seed."""
-    budgets = FULL if full else DEFAULT
     for seed in seeds:
         yield Job("halved", seed, budgets.halved, functools.partial(_halved, seed, budgets))
     for seed in seeds:
@@ -87,8 +86,9 @@ def _control(seed: int, budgets: Budgets) -> Figures:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    budgets = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    whole = arms.shown(("halved", CONTROL), (FULL.halved, DEFAULT.halved)) == FULL.halved
+    budgets = FULL if whole else DEFAULT
     found = [arm for arm in arms.of("halved", budgets.halved) if arm.figures["found"]]
     return Page(
         name="cifar_resnet",
@@ -100,7 +100,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         f"{budgets.halved.epochs} more, and so is the control, of which nothing is removed; ResNet-20 is known for 91 "
         "to 92 % after 200.",
         commands=(
-            "python benchmarks/paper_tables.py --recipe cifar_resnet" + (" --full" if full else ""),
+            tables_of("cifar_resnet", full=whole),
             line((*RESNET, "--epochs", str(budgets.dense.epochs), "--out", "resnet20.pt")),
             "compressor optimize resnet20.pt --recipe recipes/cifar_resnet.toml",
         ),
@@ -112,7 +112,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         claims_title="What it was to reach",
         not_run=[
             *missing(arms, [("halved", budgets.halved), (CONTROL, budgets.halved)]),
-            *([] if full else [f"`--full`: {FULL.dense.epochs} epochs, and {FULL.halved.epochs} more."]),
+            *([] if whole else [f"`--full`: {FULL.dense.epochs} epochs, and {FULL.halved.epochs} more."]),
         ],
     )
 

@@ -20,6 +20,11 @@ def line(words: Sequence[str]) -> str:
     return "compressor " + " ".join(words)
 
 
+def tables_of(recipe: str, *, full: bool = False, seeds: int = 3) -> str:
+    """The command that makes a page anew."""
+    return f"python benchmarks/paper_tables.py --recipe {recipe} --seeds {seeds}" + (" --full" if full else "")
+
+
 def command(*words: str) -> None:
     """Run one command on one thread. A run that did not help exits with 1 and is a result too."""
     print("$", line(words), flush=True)

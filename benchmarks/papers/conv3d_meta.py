@@ -31,7 +31,8 @@ from compressor.models import find
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures, Job
-from papers.measured import count, missing, paired, percent, settled, standard_error
+from papers.commands import tables_of
+from papers.measured import count, missing, paired, percent, settled, so_far, standard_error
 from papers.page import Claim, Page, Table, Verdict
 from papers.weights import trained
 
@@ -127,9 +128,8 @@ _TWENTY = Budget("full", 20)
 FULL = Budgets(dict.fromkeys(("t1", "t2", "t3"), _TWENTY), dict.fromkeys(("t1", "t2", "t3"), _TWENTY))
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """Structures; then family by family and seed by seed, the networks built from the table before the rewritten."""
-    budgets = FULL if full else DEFAULT
     for name in THEIRS:
         yield Job(f"network: {name}", 0, STRUCTURE, functools.partial(_structure, name, rewritten=False))
         if name in EDITS:
@@ -221,9 +221,9 @@ def _data(train: int) -> Data:
 # --- the page ------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
+def page(arms: Arms) -> Page:
     """From kept arms only."""
-    budgets = FULL if full else DEFAULT
+    budgets = _shown(arms)
     parts = (("built", budgets.built), ("rewritten", budgets.rewritten))
     wanted = [
         (f"{part}: {name}", budget)
@@ -235,36 +235,52 @@ def page(arms: Arms, *, full: bool) -> Page:
         name="conv3d_meta",
         title="Conv3d and Meta layers on CIFAR-10",
         about=_about(budgets),
-        commands=["python benchmarks/paper_tables.py --recipe conv3d_meta --seeds 3"],
-        tables=[_networks(arms), _accuracies(arms, budgets)],
+        commands=[tables_of("conv3d_meta", full=budgets.built["t1"] == _TWENTY)],
+        tables=[_accuracies(arms, budgets), _networks(arms)],
         claims=[*_counted(arms), *_accuracy_claims(arms, budgets), *_slips()],
         not_run=[
             *missing(arms, wanted),
             *(
-                f"{family.upper()} rewritten: `--full` trains it"
-                for family in sorted(budgets.built.keys() - budgets.rewritten)
+                line
+                for family, budget in budgets.built.items()
+                for line in so_far(arms, [f"built: {name}" for name in _versions(family)], _TWENTY, budget)
             ),
-            *([] if full else ["20 epochs of all data, the document's own budget: `--full`"]),
+            *_left_out(budgets),
         ],
     )
 
 
+def _shown(arms: Arms) -> Budgets:
+    """The document's own budget, family by family, where it has been trained; else the default."""
+    built, rewritten = dict(DEFAULT.built), dict(DEFAULT.rewritten)
+    for family in FULL.built:
+        parts = (("built", built), ("rewritten", rewritten))
+        for part, shown in parts:
+            names = [f"{part}: {name}" for name in _versions(family)]
+            if arms.shown(names, (_TWENTY, STRUCTURE)) == _TWENTY:
+                shown[family] = _TWENTY
+    return Budgets(built, rewritten)
+
+
+def _left_out(budgets: Budgets) -> list[str]:
+    short = [family.upper() for family, budget in budgets.built.items() if budget != _TWENTY]
+    never = [family.upper() for family in budgets.built if family not in budgets.rewritten]
+    return [
+        *([f"{' and '.join(short)} for {_TWENTY.text}: `--full`."] if short else []),
+        *([f"{' and '.join(never)} rewritten: `--full`."] if never else []),
+    ]
+
+
 def _about(budgets: Budgets) -> str:
-    spent = "; ".join(
-        f"{family.upper()} {budget.epochs} epochs of {budget.train or 'all 45,000'} samples"
-        for family, budget in budgets.built.items()
-    )
-    on = "; ".join(
-        f"{family.upper()} {budget.epochs} more of {budget.train or 'all'}"
-        for family, budget in budgets.rewritten.items()
-    )
+    spent = "; ".join(f"{family.upper()} {budget.text}" for family, budget in budgets.built.items())
+    on = "; ".join(f"{family.upper()} {budget.text}" for family, budget in budgets.rewritten.items())
     return (
         "Kondaurova & Semenov, *Optimization of the number of parameters*: convolutions and dense layers of three "
         "CIFAR-10 networks replaced by Conv3d and Meta layers. Their accuracies are one run's *maximum test accuracy "
         "over 20 epochs*. Ours are test accuracies of the epoch that validation (5,000 held-out images) chose, scored "
         "by the ONNX file; same optimizer, batch, normalisation, no augmentation; convolutions and products in "
-        f"bfloat16 where the hardware has it. Budget here: {spent}. Rewritten networks: {on}, cosine, with the Conv2d "
-        "network as teacher; *Conv2d, trained on* is the control that gets the same without any rewriting."
+        f"bfloat16 where the hardware has it. Budget here: {spent}; 45,000 images are all. Rewritten networks, with "
+        f"cosine and the Conv2d network as teacher: {on} more."
     )
 
 
@@ -315,8 +331,9 @@ def _accuracies(arms: Arms, budgets: Budgets) -> Table:
         )
     columns = ["network", "theirs: best epoch on test, %", "ours: validation, %", "ours: test, %"]
     columns.append("rewritten and distilled: test, %")
+    spent = "; ".join(f"{family.upper()} {budget.text}" for family, budget in budgets.built.items())
     note = "In the last column the Conv2d rows are the control: nothing rewritten, trained on as long."
-    return Table("Accuracy", columns, rows, [note])
+    return Table("Accuracy", columns, rows, [f"{spent}.", note])
 
 
 def _counted(arms: Arms) -> list[Claim]:
@@ -371,11 +388,12 @@ def _accuracy_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
 def _compared(arms: Arms, budget: Budget | None, theirs: str, name: str, plain: str, better: bool) -> Claim:
     """Seeds are paired; a difference within two standard errors settles nothing, and is said to."""
     pairs = [] if budget is None else paired(arms, budget, f"built: {name}", f"built: {plain}")
-    if len(pairs) < 2:
+    if budget is None or len(pairs) < 2:
         return Claim(theirs, "not tested", "Fewer than two seeds of each.")
     verdict = settled(pairs if better else [-points for points in pairs])
     difference, error = statistics.mean(pairs), standard_error(pairs)
-    return Claim(theirs, verdict, f"{difference:+.2f} ± {error:.2f} points (paired, standard error, n = {len(pairs)}).")
+    ours = f"{difference:+.2f} ± {error:.2f} points (standard error, n = {len(pairs)}) after {budget.text}."
+    return Claim(theirs, verdict, ours)
 
 
 def _slips() -> list[Claim]:

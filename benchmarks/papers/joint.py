@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from compressor.load.model import load_model
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
-from papers.commands import ROOT, line, longer, trained
+from papers.commands import ROOT, line, longer, tables_of, trained
 from papers.compared import BATCHES, Rival, Subject, as_rival, beaten, found, mean_test, median_speed, plans
 from papers.measured import count, percent
 from papers.page import Claim, Page, Table, Verdict
@@ -97,9 +97,8 @@ FULL = Budgets(
 # --- the arms --------------------------------------------------------------------------------------------------------
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """The small networks of every seed, then LeNet and what is made of it."""
-    budgets = FULL if full else DEFAULT
     yield Job("compact-wide", 0, budgets.wide, functools.partial(_wide, budgets))
     for seed in seeds:
         for recipe in GOALS:
@@ -148,8 +147,8 @@ PEER_ARMS: Mapping[str, Callable[[int, Budgets], Figures]] = {
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    budgets = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    budgets = DEFAULT
     return Page(
         name="joint",
         title="All plugins in one search, and the smallest network in LeNet's time, Fashion-MNIST",
@@ -159,7 +158,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         "training images are trained on and 6,000 choose; the 10,000 test images are scored once per training, by the "
         "ONNX file in ONNX Runtime. Speed is that over LeNet, one thread, paired, for one image and for 64.",
         commands=(
-            "python benchmarks/paper_tables.py --recipe joint --seeds 5" + (" --full" if full else ""),
+            tables_of("joint", seeds=5),
             line((*LENET.train, "--out", "lenet.pt")),
             "compressor optimize lenet.pt --recipe recipes/joint.toml",
             line((*WIDE, "--epochs", str(budgets.wide.epochs), "--out", "wide.pt")),
@@ -172,7 +171,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         ),
         claims=(*_joint_claims(arms, budgets), *_goal_claims(arms, budgets)),
         claims_title="What it was to reach",
-        not_run=() if full else NOT_RUN,
+        not_run=NOT_RUN,
     )
 
 
@@ -190,7 +189,7 @@ def _joint_table(arms: Arms, budgets: Budgets) -> Table:
         (
             "Accuracy: mean ± standard deviation over the seeds, each with a LeNet of its own. Bytes: from least to "
             "most. Speed: median over the seeds. *Theirs*: one run each, before this page existed. LeNet: "
-            f"{budgets.lenet}. Torch-Pruning halves every width and is trained "
+            f"{budgets.lenet.text}. Torch-Pruning halves every width and is trained "
             f"{budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, "
             f"{budgets.peers.epochs} epochs with the LeNet as teacher, which is what every candidate of the joint "
             "search gets in two phases; *int8* is ONNX Runtime's dynamic quantization of the dense layers.",
@@ -208,8 +207,8 @@ def _small_table(arms: Arms, budgets: Budgets) -> Table:
         rows,
         (
             "*Theirs*: the best of a search by hand at this size, one run each. The teacher is one network of seed 0, "
-            f"{budgets.wide}; the seeds are those of narrowing and training. Mean ± standard deviation; speed: median "
-            "over the seeds.",
+            f"{budgets.wide.text}; the seeds are those of narrowing and training. Mean ± standard deviation; speed: "
+            "median over the seeds.",
         ),
     )
 

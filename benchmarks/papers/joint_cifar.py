@@ -15,7 +15,7 @@ from torch import Tensor
 from compressor.load.model import load_model
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arms, Budget, Figures, Job
-from papers.commands import ROOT, line, longer
+from papers.commands import ROOT, line, longer, tables_of
 from papers.compared import BATCHES, Subject, as_rival, beaten, data_of, found, median_speed, plans
 from papers.measured import count, missing, percent
 from papers.page import Claim, Page, Table
@@ -58,9 +58,8 @@ FULL = Budgets(Budget("full", 100), Budget("full", 50), Budget("full", 90), Budg
 # --- the arms --------------------------------------------------------------------------------------------------------
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """Seed by seed."""
-    budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name, work in ARMS.items():
             yield Job(name, seed, budgets.of(name), functools.partial(work, seed, budgets))
@@ -104,8 +103,8 @@ ARMS: Mapping[str, Callable[[int, Budgets], Figures]] = {
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    budgets = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    budgets = DEFAULT
     return Page(
         name="joint_cifar",
         title="All plugins in one search, CIFAR-10",
@@ -114,7 +113,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         "and 5,000 choose; the 10,000 test images are scored once per training, by the ONNX file in ONNX Runtime. "
         "Speed is that over ResNet-8, one thread, paired, for one image and for 64.",
         commands=(
-            "python benchmarks/paper_tables.py --recipe joint_cifar" + (" --full" if full else ""),
+            tables_of("joint_cifar"),
             line((*RESNET.train, "--epochs", str(budgets.whole.epochs), "--out", "resnet8.pt")),
             "compressor optimize resnet8.pt --recipe recipes/joint_cifar.toml",
         ),
@@ -123,7 +122,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         claims_title="Against other tools",
         not_run=[
             *missing(arms, [(name, budgets.of(name)) for name in ARMS]),
-            *([] if full else ["`--full`: ten times the epochs of everything."]),
+            "`--full`: ten times the epochs of everything.",
         ],
     )
 
@@ -141,8 +140,8 @@ def _table(arms: Arms, budgets: Budgets) -> Table:
         rows,
         (
             "Accuracy: mean ± standard deviation over the seeds, each with a ResNet-8 of its own. Bytes: from least to "
-            f"most. Speed: median over the seeds. ResNet-8: {budgets.whole}. Torch-Pruning halves every width and is "
-            f"trained {budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, "
+            f"most. Speed: median over the seeds. ResNet-8: {budgets.whole.text}. Torch-Pruning halves every width and "
+            f"is trained {budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, "
             f"{budgets.ours.epochs} epochs with the ResNet-8 as teacher, which is what every candidate of the joint "
             f"search gets in two phases; *int8* is ONNX Runtime's static quantization of every layer, with scales from "
             f"{CALIBRATION} training images.",

@@ -27,7 +27,8 @@ from compressor.models.lenet import lenet
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
-from papers.measured import count, measured, missing, percent, speed
+from papers.commands import tables_of
+from papers.measured import count, measured, missing, percent, so_far, speed
 from papers.page import Claim, Page, Table
 from papers.weights import trained
 
@@ -76,9 +77,8 @@ DEFAULT = Budgets(Budget("default", 5), Budget("default", 2), Budget("default", 
 FULL = Budgets(Budget("full", 10), Budget("full", 10), Budget("full", 10))
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """The document's networks and the rewrites seed by seed; what is compared with nothing comes last."""
-    budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name in reversed(list(THEIRS)):
             yield Job(f"form: {name}", seed, budgets.forms, functools.partial(_form, name, seed, budgets.forms))
@@ -161,8 +161,8 @@ def _binarize(network: Network, activations: str, layers: Sequence[str], evidenc
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    budgets = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    budgets = _shown(arms)
     return Page(
         name="lenet_binarize",
         title="LeNet with binarized dense layers, Fashion-MNIST",
@@ -171,14 +171,30 @@ def page(arms: Arms, *, full: bool) -> Page:
         "training images are trained on and 6,000 choose; the 10,000 test images are scored once per training, by the "
         "ONNX file in ONNX Runtime.",
         commands=(
-            "python benchmarks/paper_tables.py --recipe lenet_binarize" + (" --full" if full else ""),
+            tables_of("lenet_binarize", full=budgets.forms == FULL.forms),
             "compressor train lenet --data fashion-mnist --out lenet.pt",
             "compressor optimize lenet.pt --recipe recipes/lenet_binarize.toml",
         ),
         tables=(_forms(arms, budgets.forms), _rewrites(arms, budgets), _swept(arms, budgets.sweep)),
         claims=_claims(arms, budgets),
-        not_run=[*missing(arms, _wanted(budgets)), *(() if full else NOT_RUN)],
+        not_run=[*missing(arms, _wanted(budgets)), *_so_far(arms, budgets), NOT_RUN],
     )
+
+
+def _shown(arms: Arms) -> Budgets:
+    """The document's own budget, part by part, where it has been trained; else the default."""
+    parts = ([f"form: {name}" for name in THEIRS], [f"rewrite: {name}" for name in REWRITES])
+    budgets = ((FULL.forms, DEFAULT.forms), (FULL.rewrites, DEFAULT.rewrites))
+    forms, rewrites = (arms.shown(names, pair) for names, pair in zip(parts, budgets, strict=True))
+    sweep = arms.shown([_sweep_name(width, batch) for width, batch in SWEEP], (FULL.sweep, DEFAULT.sweep))
+    return Budgets(forms, rewrites, sweep)
+
+
+def _so_far(arms: Arms, budgets: Budgets) -> list[str]:
+    return [
+        *so_far(arms, [f"form: {name}" for name in THEIRS], FULL.forms, budgets.forms),
+        *so_far(arms, [f"rewrite: {name}" for name in REWRITES], FULL.rewrites, budgets.rewrites),
+    ]
 
 
 def _forms(arms: Arms, budget: Budget) -> Table:
@@ -205,11 +221,10 @@ def _forms(arms: Arms, budget: Budget) -> Table:
         ),
         rows,
         (
-            f"Percent, mean ± standard deviation over the seeds; {budget}, Adam 1e-3, batch 64. *Running* is over the "
-            "last epoch while it trains, with weights that still change, as most frameworks print it; the others are "
-            "of the network at the end. KiB is the document's accounting, Σ count · bits / 8 / 1024, BatchNorm as 2C; "
-            "the file also holds the structure and what unpacks the bits. Speed-up over the pure network for one "
-            "image, paired, 95 % interval.",
+            f"{budget.text}, Adam 1e-3, batch 64; percent, mean ± standard deviation over the seeds. *Running* is over "
+            "the last epoch while it trains, as most frameworks print it; the others are of the network at the end. "
+            "KiB: Σ count · bits / 8 / 1024, BatchNorm as 2C; the file also holds the structure. Speed-up over the "
+            "pure network for one image, paired, 95 % interval.",
         ),
     )
 
@@ -220,16 +235,17 @@ def _rewrites(arms: Arms, budgets: Budgets) -> Table:
         found = arms.of(f"rewrite: {name}", budgets.rewrites)
         kib = f"{float(found[0].figures['kib']):.2f}" if found else ""
         accuracies = [percent(found, figure) for figure in ("training", "test")]
-        points = _points(found, arms.of("form: pure", budgets.forms))
+        before = FULL.forms if budgets.rewrites == FULL.rewrites else DEFAULT.forms
+        points = _points(found, arms.of("form: pure", before))
         rows.append((name, kib, count(found, "bytes"), *accuracies, points, speed(found)))
     return Table(
         "Rewrites of the trained LeNet",
         ("one-bit weights", "KiB", "ONNX bytes", "training", "test", "points against LeNet", "speed-up"),
         rows,
         (
-            f"The pure network above, rewritten and trained on ({budgets.rewrites}; cosine, the best validation epoch) "
-            "with itself as teacher; *none* is the pure network trained on as long. Inputs stay float but in the last "
-            "row, and each output has a scale. *Points*: test accuracy less that of the pure network, seed by seed.",
+            f"The pure network, rewritten and trained on for {budgets.rewrites.text} (cosine, the best validation "
+            "epoch) with itself as teacher; *none* is the pure network trained on as long. Inputs stay float but in "
+            "the last row. *Points*: test accuracy less that of the pure network, seed by seed.",
         ),
     )
 
@@ -250,9 +266,8 @@ def _swept(arms: Arms, budget: Budget) -> Table:
         ("width", "batch", "ONNX bytes", "training, running", "training", "test", "speed-up"),
         rows,
         (
-            "The document's figures vary both; their exact axes are not known to us, so nothing is compared. Width "
-            f"multiplies the channels and features of every hidden layer; {budget}. Speed-up over the pure network at "
-            "width 1.",
+            f"{budget.text}. Width multiplies the channels and features of every hidden layer; speed-up over the pure "
+            "network at width 1. The document varies both, on axes that are not known to us: nothing is compared.",
         ),
     )
 
@@ -262,12 +277,15 @@ def _claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     if not all(found.values()):
         return [MISPRINT, Claim("All others.", "not tested", "Not every form has been trained.")]
     mean = {
-        name: {key: 100 * statistics.mean(float(arm.figures[key]) for arm in some) for key in ("running", "test")}
+        name: {
+            key: 100 * statistics.mean(float(arm.figures[key]) for arm in some)
+            for key in ("running", "training", "test")
+        }
         for name, some in found.items()
     }
     kib = {name: float(some[0].figures["kib"]) for name, some in found.items()}
     exact = all(round(kib[name], 2) == theirs.kib for name, theirs in THEIRS.items())
-    ours, running = mean["pure"]["test"], mean["pure"]["running"]
+    ours, running, training = (mean["pure"][key] for key in ("test", "running", "training"))
     size = {name: int(some[0].figures["bytes"]) for name, some in found.items()}
     drop = mean["pure"]["test"] - mean["3 layers"]["test"]
     falling = [mean[name]["test"] for name in THEIRS]
@@ -284,8 +302,8 @@ def _claims(arms: Arms, budgets: Budgets) -> list[Claim]:
             "LeNet reaches 94.23 %.",
             "held" if ours >= 94 else "did not hold",
             f"Not on test images: {ours:.2f} % there, {running:.2f} % on the training images of the last epoch, after "
-            f"{budgets.forms.epochs} epochs.{_longer(arms)} No LeNet of this size is known to reach it on the test "
-            "images; it is very probably training accuracy.",
+            f"{budgets.forms.epochs} epochs, {training:.2f} % with the weights at their end. No LeNet of this size is "
+            "known to reach it on the test images; it is very probably training accuracy.",
         ),
         Claim(
             "Every further binarized layer costs accuracy; three cost 3.71 points.",
@@ -310,16 +328,5 @@ def _wanted(budgets: Budgets) -> list[tuple[str, Budget]]:
     ]
 
 
-def _longer(arms: Arms) -> str:
-    """The pure network after the document's 10 epochs, where it has been trained so long."""
-    found = arms.of("form: pure", FULL.forms)
-    if not found:
-        return ""
-    return f" After {FULL.forms.epochs}: {percent(found, 'test')} and {percent(found, 'running')} %."
-
-
 MISPRINT = Claim("682,880 multiply-accumulates at 32 bits with two layers.", "misprinted", "They are 682,080.")
-NOT_RUN = (
-    "`--full`: the document's 10 epochs in every part.",
-    "The document's figures over widths and batch sizes with their own axes, which we do not have.",
-)
+NOT_RUN = "The document's figures over widths and batch sizes with their own axes, which we do not have."

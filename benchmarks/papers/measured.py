@@ -42,6 +42,12 @@ def percent(arms: Sequence[Arm], figure: str) -> str:
     return mean_std([100 * float(arm.figures[figure]) for arm in arms if figure in arm.figures])
 
 
+def so_far(arms: Arms, names: Sequence[str], budget: Budget, shown: Budget, figure: str = "test") -> list[str]:
+    """A line with what there is at a budget whose arms are too few to be shown; none when they are shown."""
+    found = [f"{name} {percent(arms.of(name, budget), figure)}" for name in names if arms.of(name, budget)]
+    return [f"Of {budget.text}, so far: {', '.join(found)} %."] if found and budget != shown else []
+
+
 def count(arms: Sequence[Arm], figure: str) -> str:
     """A whole number that hardly depends on the seed: that of the first, or from least to most."""
     values = sorted({int(arm.figures[figure]) for arm in arms if figure in arm.figures})

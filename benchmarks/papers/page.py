@@ -38,7 +38,7 @@ class Claim:
     ours: str
 
     def markdown(self) -> str:
-        return f"- *{self.theirs}* **{self.verdict.capitalize()}.** {self.ours}"
+        return f"- **{self.verdict.capitalize()}:** *{self.theirs}* {self.ours}"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Page:
     name: str
     title: str
     about: str
-    """A paragraph: the document, the data, what stands in for what."""
+    """A paragraph on how it was measured: the document, the data, what stands in for what."""
     commands: Sequence[str]
     tables: Sequence[Table]
     claims: Sequence[Claim]
@@ -56,11 +56,13 @@ class Page:
     claims_title: str = "Their claims"
 
     def markdown(self, places: Sequence[str]) -> str:
-        """``places``: where it was measured, a line each."""
-        parts = [f"# {self.title}", self.about, "```\n" + "\n".join(self.commands) + "\n```"]
-        parts += [table.markdown() for table in self.tables]
+        """Tables, claims, the commands, how it was measured. ``places``: where, a line each."""
+        parts = [f"# {self.title}", *(table.markdown() for table in self.tables)]
         if self.claims:
             parts.append(f"## {self.claims_title}\n\n" + "\n".join(claim.markdown() for claim in self.claims))
+        parts.append("## Again\n\n```\n" + "\n".join(self.commands) + "\n```")
+        parts.append(f"## How it was measured\n\n{self.about}")
+        parts += places
         if self.not_run:
             parts.append("## Not run\n\n" + "\n".join(f"- {line}" for line in self.not_run))
-        return with_opening(self.name, "\n\n".join([*parts, *places]) + "\n")
+        return with_opening(self.name, "\n\n".join(parts) + "\n")

@@ -1,4 +1,7 @@
-"""What became of the claims of Gabbasov et al., by the arms of ``redundancy_arms.py``."""
+"""What became of the claims of Gabbasov et al., by the arms of ``redundancy_arms.py``.
+
+Differences of errors are given in points, with the standard error of their mean.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from compressor_plugins.input_mask.stages import pixels_dropped
 from compressor.models import find
 from compressor.probe.tilings import NAMES, TilingName
 from papers.arms import Arms, mean_std
-from papers.page import Claim, Verdict
+from papers.measured import settled, standard_error
+from papers.page import Claim
 from papers.redundancy_arms import STRIDED, STUDENTS, TEACHERS, TIMED, Budgets, against
 
 
@@ -36,20 +40,26 @@ def _tiling_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     black: dict[str, float] = {name: mean[blackened] for name, blackened in pairs}
     grey: dict[str, float] = {name: mean[name] for name, _ in pairs}
     worse = [name for name in black if grey[name] > black[name]]
+    dearer = [
+        statistics.fmean(values)
+        for values in zip(
+            *([one - other for one, other in zip(change[m], change[b], strict=True)] for m, b in pairs), strict=True
+        )
+    ]
     return [
         Claim(
             "A quarter of the pixels can be dropped (black) at no cost in error.",
-            _verdict(black["MH"] <= 0.01, *change.values(), doubt=_doubt(change["MH0"], 0.01)),
+            settled([-value for value in change["MH0"]], above=-0.01),
             f"On the stand-in MH0 changes the error by {100 * black['MH']:+.1f} points against DN "
             f"({mean_std([100 * value for value in change['MH0']], digits=1)}), CHB0 by {100 * black['CHB']:+.1f}, "
             f"GRI0 by {100 * black['GRI']:+.1f}.",
         ),
         Claim(
             "Pixels filled with the image's mean cost more than black ones.",
-            _verdict(len(worse) == len(black), *change.values()),
+            settled(dearer) if len(worse) in (0, len(black)) else "not decided",
             f"Here the mean is worse than black for {', '.join(worse) or 'none'} of MH, CHB and GRI: "
             + ", ".join(f"{name} {100 * grey[name]:+.1f} and {name}0 {100 * black[name]:+.1f} points" for name in black)
-            + ".",
+            + f"; over the three {_points(dearer)}.",
         ),
     ]
 
@@ -74,7 +84,7 @@ def _mask_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     if not all(change.values()):
         return [misprint, own, Claim("Masks cost nothing.", "not tested", "Not every mask has been trained.")]
     mean = {mask: statistics.fmean(values) for mask, values in change.items()}
-    best = min(mean, key=lambda mask: mean[mask])
+    best, worst = min(mean, key=lambda mask: mean[mask]), max(mean, key=lambda mask: mean[mask])
     by_share = {
         share: statistics.fmean(value for mask, value in mean.items() if pixels_dropped(mask) == share)
         for share in (0.25, 0.5, 0.75)
@@ -85,9 +95,10 @@ def _mask_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
         own,
         Claim(
             "No mask raises the error by more than .03, and the best lowers it (their table).",
-            _verdict(max(mean.values()) <= 0.03 and min(mean.values()) < 0, *change.values()),
+            settled([-value for value in change[worst]], above=-0.03),
             f"Here, in points of error against the unmasked stem of stride 2: {shares}; the best is {best} "
-            f"({100 * mean[best]:+.1f}, drops {pixels_dropped(best):.0%}), the worst {100 * max(mean.values()):+.1f}.",
+            f"({_points(change[best])}, drops {pixels_dropped(best):.0%}), the worst {worst} "
+            f"({_points(change[worst])}).",
         ),
     ]
 
@@ -99,22 +110,23 @@ def _student_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     }
     if not all(change.values()):
         return [Claim("The student is better than its teacher.", "not tested", "Not every arm has been trained.")]
-    points = {name: 100 * statistics.fmean(values) for name, values in change.items()}
-    told, alone, scratch = (points[name] for name in STUDENTS)
-    longer = points[TEACHERS[1]]
+    points = {name: _points(values) for name, values in change.items()}
+    told, alone, scratch = STUDENTS
+    longer = TEACHERS[1]
+    gain = [one - other for one, other in zip(change[alone], change[told], strict=True)]
+    behind = [one - other for one, other in zip(change[told], change[longer], strict=True)]
     return [
         Claim(
             "The lighter student has a lower error than its teacher (.34 → .29).",
-            _verdict(told < 0, *change.values()),
-            f"Here {told:+.1f} points against the teacher. But the teacher trained on as long has {longer:+.1f}: "
-            f"against that the student has {told - longer:+.1f}.",
+            settled([-value for value in change[told]]),
+            f"Here {points[told]} against the teacher; against the teacher trained on as long {_points(behind)}.",
         ),
         Claim(
             "Distillation is what makes the student better.",
-            _verdict(told < alone, *change.values()),
-            f"Not to be told from their table, where the teacher has focal loss and the student cross entropy. Here: "
-            f"on labels alone {alone:+.1f}, with the teacher's answers {told:+.1f}, from scratch {scratch:+.1f} "
-            f"points; the teacher with focal loss instead of cross entropy {points[TEACHERS[2]]:+.1f}.",
+            settled(gain),
+            "Not to be told from their table, where the teacher has focal loss and the student cross entropy. Here "
+            f"the teacher's answers lower the error by {_points(gain)}; from scratch: {points[scratch]}; the teacher "
+            f"with focal loss instead of cross entropy: {points[TEACHERS[2]]}.",
         ),
     ]
 
@@ -124,7 +136,7 @@ def _size_claims(arms: Arms) -> list[Claim]:
     share = 1 - lighter / teacher
     size = Claim(
         "29.4 % fewer parameters.",
-        _verdict(round(share, 3) == 0.294),
+        "held" if round(share, 3) == 0.294 else "did not hold",
         f"{teacher:,} become {lighter:,}: −{share:.2%}, to the unit with a four-tap stem.",
     )
     found = arms.of("latency: vgg16-s0-student-4tap", TIMED)
@@ -135,24 +147,14 @@ def _size_claims(arms: Arms) -> list[Claim]:
         size,
         Claim(
             "10 / 8 / 12 % less time per image.",
-            _verdict(saved >= 0.08),
+            "held" if saved >= 0.08 else "did not hold",
             f"{saved:.1%} less in ONNX Runtime on one thread (mean of {len(found)} paired measurements), at the same "
             "two networks' full width.",
         ),
     ]
 
 
-def _verdict(held: bool, *behind: Sequence[float], doubt: bool = False) -> Verdict:
-    """Trainings ``behind`` it are judged from three seeds on."""
-    if any(len(values) < 3 for values in behind):
-        return "not tested"
-    if doubt:
-        return "not decided"
-    return "held" if held else "did not hold"
-
-
-def _doubt(values: Sequence[float], limit: float) -> bool:
-    """Whether the limit lies within two standard errors of the mean."""
-    if len(values) < 2:
-        return True
-    return abs(statistics.fmean(values) - limit) < 2 * statistics.stdev(values) / len(values) ** 0.5
+def _points(shares: Sequence[float]) -> str:
+    """Their mean with its standard error, in points."""
+    mean = 100 * statistics.fmean(shares)
+    return f"{mean:+.1f} ± {100 * standard_error(shares):.1f}" if len(shares) > 1 else f"{mean:+.1f} (n = 1)"

@@ -59,9 +59,10 @@ def recipe_table(arms: Sequence[Arm]) -> Table:
         rows,
         (
             "Percent; in the last row mean ± standard deviation, and the median speed-up. The whole network: "
-            f"{TRAINED}. The recipe's ten candidates, one per mask: {RECIPE}, the same ones, mirrored and shifted; the "
-            "best of them by validation is shown. After it the controls, all trained on as long, on validation images: "
-            "the whole network, the best without what the teacher says, and from new weights. The whole network gains "
+            f"{TRAINED.text}. The recipe's ten candidates, one per mask: {RECIPE.text}, the same ones, mirrored and "
+            "shifted; the best of them by validation is shown. After it the controls, all trained on as long, on "
+            "validation images: the whole network, the best without what the teacher says, and from new weights. The "
+            "whole network gains "
             "from the longer training as well: what the candidate costs is the difference from *whole, trained on*.",
         ),
     )

@@ -43,6 +43,7 @@ from compressor.registry import make
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures, Job
+from papers.commands import tables_of
 from papers.measured import count, measured, paired, percent, settled, speed, standard_error
 from papers.page import Claim, Page, Table
 
@@ -80,9 +81,8 @@ DEFAULT = Setup(Budget("default", 6, train=2000), "cifar-10", 10, 1, (8, 16, 32)
 FULL = Setup(Budget("full", 60), "cifar-100", 100, 1, (16, 32, 64), rounds=6, grow=20, remove=10)
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], setup: Setup) -> Iterator[Job]:
     """Seed by seed."""
-    setup = FULL if full else DEFAULT
     for seed in seeds:
         for name in NAMES:
             yield Job(name, seed, setup.budget, functools.partial(_arm, name, setup, seed))
@@ -240,16 +240,16 @@ CLAIMS: Mapping[str, tuple[str, str]] = {
 }
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    setup = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    setup = FULL if arms.shown(NAMES, (FULL.budget, DEFAULT.budget)) == FULL.budget else DEFAULT
     return Page(
         name="self_grow",
         title="Networks that optimize themselves",
         about=f"{ABOUT} {setup.about}.",
-        commands=("python benchmarks/paper_tables.py --recipe self_grow" + (" --full" if full else ""),),
+        commands=(tables_of("self_grow", full=setup is FULL),),
         tables=(_arms_table(arms, setup), _course_table(arms, setup)),
         claims=tuple(_claim(text, arms, setup.budget, *pair) for text, pair in CLAIMS.items()),
-        not_run=() if full else (f"The larger setting (`--full`): {FULL.about}.",),
+        not_run=() if setup is FULL else (f"The larger setting (`--full`): {FULL.about}.",),
     )
 
 

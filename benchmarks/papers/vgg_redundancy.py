@@ -20,7 +20,7 @@ from compressor_plugins.input_mask.stages import pixels_dropped
 from compressor.models import find
 from compressor.probe.tilings import NAMES, Tiling, TilingName
 from papers.arms import Arm, Arms, Budget, Job, mean_std
-from papers.commands import line
+from papers.commands import line, tables_of
 from papers.page import Page, Table
 from papers.redundancy_arms import (
     DEFAULT,
@@ -74,9 +74,8 @@ THEIR_TIMES = ((0.92, 0.83), (0.95, 0.87), (0.95, 0.84))
 """Milliseconds per image by set: teacher, student."""
 
 
-def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
     """Seed by seed, so that a page that was interrupted has whole seeds."""
-    budgets = FULL if full else DEFAULT
     for seed in seeds:
         for name in NAMES:
             work = functools.partial(train_tiling, name, seed, budgets.tilings)
@@ -93,8 +92,9 @@ def jobs(seeds: Sequence[int], *, full: bool) -> Iterator[Job]:
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
-def page(arms: Arms, *, full: bool) -> Page:
-    budgets = FULL if full else DEFAULT
+def page(arms: Arms) -> Page:
+    names = (*TEACHERS, *STUDENTS)
+    budgets = FULL if arms.shown(names, (FULL.student, DEFAULT.student)) == FULL.student else DEFAULT
     return Page(
         name="vgg_redundancy",
         title="Redundant pixels and a lighter VGG16, a stand-in for Caltech-256",
@@ -104,7 +104,7 @@ def page(arms: Arms, *, full: bool) -> Page:
         "sharp: a dropped pixel is 1/1,024 of the image there, 1/16,384 in theirs, so that ours says little about "
         "theirs, and errors are not comparable in level. Latency is that of their own networks.",
         commands=(
-            "python benchmarks/paper_tables.py --recipe vgg_redundancy" + (" --full" if full else ""),
+            tables_of("vgg_redundancy", full=budgets is FULL),
             line((*TRAIN, "--epochs", str(TRAINED.epochs), "--out", "model.pt")),
             "compressor optimize model.pt --recipe recipes/vgg_redundancy.toml",
         ),
@@ -116,7 +116,7 @@ def page(arms: Arms, *, full: bool) -> Page:
             recipe_table(arms.of("recipe", RECIPE)),
         ),
         claims=claims_of(arms, budgets),
-        not_run=(*_missing(arms, budgets), *(() if full else NOT_RUN)),
+        not_run=(*_missing(arms, budgets), *(NOT_RUN[1:] if budgets is FULL else NOT_RUN)),
     )
 
 
@@ -162,8 +162,8 @@ def _tilings_table(arms: Arms, budgets: Budgets) -> Table:
         ("tiling", "dropped", "fill", "error theirs (sets)", "error ours", "against DN", "loss ours"),
         rows,
         (
-            f"Ours: {budgets.tilings}, from new weights, one disjoint set of training images per seed, on validation "
-            "images. *Against DN*: with the same set, seed and order of batches. Errors are shares.",
+            f"Ours: {budgets.tilings.text}, from new weights, one disjoint set per seed, on validation images. "
+            "*Against DN*: with the same set, seed and order of batches. Errors are shares.",
         ),
     )
 
@@ -198,10 +198,10 @@ def _masks_table(arms: Arms, budgets: Budgets) -> Table:
         ),
         rows,
         (
-            f"Ours: the teacher of each seed ({budgets.teacher}) with the mask, dropped taps added to their nearest "
-            f"ones, trained on ({budgets.masks}); {_tested(budgets)}. Masks make the stem's stride 2, so their "
-            "reference is the unmasked stem with stride 2; the first row keeps stride 1. Theirs were trained from new "
-            "weights. Two masks are misprinted in the document: 11111111 is 111111111 and 10111101 is 101111101.",
+            f"Ours: the teacher of each seed ({budgets.teacher.text}) with the mask, dropped taps added to their "
+            f"nearest ones, trained on ({budgets.masks.text}); {_tested(budgets)}. Masks make the stem's stride 2, so "
+            "their reference is the unmasked stem with stride 2; the first row keeps stride 1. Theirs were trained "
+            "from new weights.",
         ),
     )
 
@@ -227,10 +227,10 @@ def _students_table(arms: Arms, budgets: Budgets) -> Table:
         ("arm", "error theirs (sets)", "error ours", "against the teacher", "parameters", "MACs"),
         rows,
         (
-            f"Ours: mask {STUDENT_MASK}, without conv4_3 and conv5_3; teacher {budgets.teacher}, all that start from "
-            f"it {budgets.student}; {_tested(budgets)}. *From scratch* trains as long as both together. Theirs: the "
-            "teacher with focal loss, the student with cross entropy and what the teacher says; which of the two "
-            "helped cannot be told from their table, the arms here keep them apart.",
+            f"Ours: mask {STUDENT_MASK}, without conv4_3 and conv5_3; teacher {budgets.teacher.text}, all "
+            f"that start from it {budgets.student.text}; {_tested(budgets)}. *From scratch* trains as long as both "
+            "together. Theirs: the teacher with focal loss, the student with cross entropy and what the teacher says; "
+            "the arms here keep the two apart.",
         ),
     )
 

@@ -98,7 +98,7 @@ def test_every_page_is_what_its_figures_say(load: Any) -> None:
     for name in load("paper_tables").RECIPES:
         paper = load(f"papers.{name}")
         arms = arms_of.Arms(RESULTS / "data" / f"{name}.json")
-        text = paper.page(arms, full=False).markdown(arms.places())
+        text = paper.page(arms).markdown(arms.places())
         kept = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
         assert kept == text, f"{name}.md: python benchmarks/paper_tables.py --render"
 
