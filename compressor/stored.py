@@ -71,6 +71,10 @@ class Stored(Generic[T]):
             raise ValueError(str(error)) from None
         return value
 
+    def from_plain(self, plain: Any) -> T:
+        """What ``plain`` was made from. Raises ``ValueError``."""
+        return self.from_json(json.dumps(plain))
+
     def write(self, file: Path, value: T) -> None:
         write_atomic(file, self.to_json(value))
 

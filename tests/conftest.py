@@ -45,19 +45,26 @@ def install(tmp_path, monkeypatch):
     """Puts a distribution on the search path: ``install("dist", {"entry": "module:Class"}, source, "module")``."""
 
     def put(
-        distribution: str, entries: dict[str, str], source: str = "", module: str = "", version: str = "1.0"
+        distribution: str,
+        entries: dict[str, str],
+        source: str = "",
+        module: str = "",
+        version: str = "1.0",
+        group: str = registry.GROUP,
     ) -> None:
         folder = tmp_path / f"{distribution}.path"
         info = folder / f"{distribution}-{version}.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
         lines = "".join(f"{name} = {value}\n" for name, value in entries.items())
-        (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{lines}")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{lines}")
         if module:
             (folder / f"{module}.py").write_text(source)
             monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.syspath_prepend(str(folder))
 
-    registry._import.cache_clear()
+    for kind in (registry.PLUGINS, registry.PILOTS):
+        kind.forget()
     yield put
-    registry._import.cache_clear()
+    for kind in (registry.PLUGINS, registry.PILOTS):
+        kind.forget()

@@ -14,6 +14,10 @@ import torch
 from compressor_plugins.input_mask.parity_masks import REFERENCE
 from compressor_plugins.input_mask.plugin import masked_conv
 from compressor_plugins.input_mask.stems import REPAIRS, put, repaired_by, stems
+from compressor_plugins.redundancy import Redundancy
+from compressor_plugins.redundancy.arms import Arm as ProbeArm
+from compressor_plugins.redundancy.arms import run_arm
+from compressor_plugins.redundancy.tilings import TilingName
 from torch import Tensor
 
 from compressor.data.dataset import Data
@@ -31,12 +35,9 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.measure.latency import compare
 from compressor.models import find
-from compressor.probe.arms import Arm as ProbeArm
-from compressor.probe.arms import run_arm
-from compressor.probe.spec import ProbeSpec
-from compressor.probe.tilings import TilingName
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
+from compressor.registry import PILOTS
 from compressor.train.evaluate import evaluate, predict
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
@@ -84,9 +85,11 @@ TIMED = Budget("paired", 0)
 
 
 def train_tiling(name: TilingName, seed: int, budget: Budget) -> Figures:
-    """An arm of the recipe's probe, with its seeds, scored on validation images: a probe opens no test split."""
+    """An arm of the recipe's pilot study, with its seeds, scored on validation images: a study opens no test split."""
     recipe = _recipe()
-    spec = replace(recipe.probe or ProbeSpec(), sets=_PROBE_SETS, epochs=budget.epochs, limit=budget.train)
+    study = recipe.pilot and PILOTS.make(recipe.pilot.name, recipe.pilot.options)
+    assert isinstance(study, Redundancy)
+    spec = replace(study, sets=_PROBE_SETS, epochs=budget.epochs, limit=budget.train)
     arm = ProbeArm(name, seed % _PROBE_SETS + 1, seed // _PROBE_SETS + 1)
     score = run_arm(_new(0), _probed_data(budget.train), spec, recipe.training, arm, seed=recipe.search.seed)
     return {"error": score.error, "loss": score.loss}

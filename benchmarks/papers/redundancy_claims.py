@@ -9,10 +9,10 @@ import statistics
 from collections.abc import Sequence
 
 from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS
-from compressor_plugins.input_mask.stages import pixels_dropped
+from compressor_plugins.redundancy.stages import pixels_dropped
+from compressor_plugins.redundancy.tilings import NAMES, TilingName
 
 from compressor.models import find
-from compressor.probe.tilings import NAMES, TilingName
 from papers.arms import Arms, mean_std
 from papers.measured import settled, standard_error
 from papers.page import Claim

@@ -15,10 +15,10 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from compressor_plugins.input_mask.parity_masks import DOCUMENT_MASKS, REFERENCE
-from compressor_plugins.input_mask.stages import pixels_dropped
+from compressor_plugins.redundancy.stages import pixels_dropped
+from compressor_plugins.redundancy.tilings import NAMES, Tiling, TilingName
 
 from compressor.models import find
-from compressor.probe.tilings import NAMES, Tiling, TilingName
 from papers.arms import Arm, Arms, Budget, Job, mean_std
 from papers.commands import line, tables_of
 from papers.page import Page, Table

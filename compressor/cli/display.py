@@ -20,7 +20,7 @@ from compressor.engine.candidate import Metrics
 from compressor.engine.plan import Plan
 from compressor.report import text
 from compressor.report.tables import front_table
-from compressor.search.observer import ArmEnded, ArmProgress, Event, Observer, ProbeEnded, TrialEnded, TrialProgress
+from compressor.search.observer import ArmEnded, ArmProgress, Event, Observer, PilotEnded, TrialEnded, TrialProgress
 from compressor.search.result import Candidate
 
 QUIET_SECONDS = 30.0
@@ -54,7 +54,7 @@ class _Picture:
 
     def notify(self, event: Event) -> None:
         self.watch.update(event)
-        if isinstance(event, TrialEnded | ProbeEnded):
+        if isinstance(event, TrialEnded | PilotEnded):
             self.console.print(text.clean(sentence(event, self.watch.trials, self.watch.baseline)))
 
 
@@ -82,8 +82,8 @@ class _Lines:
 def picture(watch: Watch) -> RenderableType:
     """Everything the watch knows, from the general to the particular."""
     parts: list[RenderableType] = [_overall(watch), Text(stage_words(watch.stage))]
-    if watch.probing is not None:
-        parts += [_doing(f"arm {name}", *how, "") for name, how in list(watch.probing.running.items())]
+    if watch.piloting is not None:
+        parts += [_doing(f"arm {name}", *how, "") for name, how in list(watch.piloting.running.items())]
     for trial in list(watch.running.values()):
         parts.append(_doing(f"trial {trial.number}", trial.stage, trial.share, trial.about))
     if watch.front and watch.baseline is not None:
@@ -101,17 +101,17 @@ def time_left(watch: Watch) -> str:
     left = watch.left()
     if left is None or watch.stage.name in ("final", "control"):
         return ""
-    if watch.probing is None and watch.finished >= watch.trials:
+    if watch.piloting is None and watch.finished >= watch.trials:
         return "then the final measurement"
     about = f"about {text.duration(max(left, 1))} left"
-    return about if watch.probing is not None else f"{about}, then the final measurement"
+    return about if watch.piloting is not None else f"{about}, then the final measurement"
 
 
 def _overall(watch: Watch) -> RenderableType:
     left = time_left(watch)
     times = text.duration(watch.elapsed) + (f", {left}" if left else "")
-    if watch.probing is not None:
-        done, number, total, noun = watch.probing.done, watch.probing.finished, watch.probing.started.arms, "arms"
+    if watch.piloting is not None:
+        done, number, total, noun = watch.piloting.done, watch.piloting.finished, watch.piloting.started.arms, "arms"
     else:
         done, number, total, noun = watch.done, watch.finished, watch.trials, "trials"
     if not total:  # still reading and measuring

@@ -12,8 +12,8 @@ from compressor.search.observer import (
     Finished,
     FrontChanged,
     Note,
-    ProbeEnded,
-    ProbeStarted,
+    PilotEnded,
+    PilotStarted,
     Stage,
     Started,
     TrialEnded,
@@ -26,7 +26,7 @@ _STAGES = {
     "data": "reading the data",
     "baseline": "measuring the baseline",
     "sensitivity": "measuring sensitivities",
-    "probe": "probing the data with tiled images",
+    "pilot": "pilot study",
     "search": "searching",
     "final": "final measurement, test split opened",
     "control": "training control arms",
@@ -51,15 +51,15 @@ def sentence(event: Event, trials: int, baseline: Metrics | None) -> str:
             return f"note: {event.text}"
         case BaselineMeasured(metrics):
             return f"baseline: {figures(metrics, None)}"
-        case ProbeStarted():
+        case PilotStarted():
             resumed = f", {event.finished} finished already" if event.finished else ""
-            return f"probe: {text.plural(event.arms, 'training')}{resumed}; data: {event.data}"
+            return f"pilot study {event.name}: {text.plural(event.arms, 'training')}{resumed}; data: {event.data}"
         case ArmProgress():
             return f"arm {event.name}: {event.stage}, {event.share:.0%}"
         case ArmEnded():
             return f"arm {event.name}: {event.figures} [{event.finished}/{event.arms}]"
-        case ProbeEnded(result):
-            return f"probe: {result.reason}"
+        case PilotEnded(result):
+            return f"pilot study: {result.reason}"
         case TrialStarted():
             return f"trial {event.number} starts: {event.about}"
         case TrialProgress():

@@ -33,7 +33,7 @@ def plugins(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _list(out: Output) -> None:
-    from compressor.registry import discover
+    from compressor.registry import PILOTS, discover
 
     found = discover()
     entries = [_settled(*pair) for pair in zip(found, _examined(found), strict=True)]
@@ -49,6 +49,9 @@ def _list(out: Output) -> None:
     for plugin, entry in zip(found, entries, strict=True):
         if not entry["working"]:
             out.line(text.clean(f"broken: {plugin}: {entry['reason']}"))
+    studies = ", ".join(study.name for study in PILOTS.discover())
+    if studies:
+        out.line(text.clean(f"pilot studies: {studies}"))
 
 
 def _examined(found: Sequence[Found]) -> Iterator[dict[str, Any] | CompressorError]:

@@ -16,8 +16,8 @@ from compressor.search.observer import (
     Finished,
     FrontChanged,
     Note,
-    ProbeEnded,
-    ProbeStarted,
+    PilotEnded,
+    PilotStarted,
     Stage,
     Started,
     TrialEnded,
@@ -39,10 +39,10 @@ class Running:
 
 
 @dataclass
-class Probing:
-    """A probe that is under way. ``running``: stage and share of its arms by name."""
+class Piloting:
+    """A pilot study that is under way. ``running``: stage and share of its arms by name."""
 
-    started: ProbeStarted
+    started: PilotStarted
     since: float
     finished: int
     running: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -76,8 +76,8 @@ class Watch:
     baseline: Metrics | None = None
     running: dict[int, Running] = field(default_factory=dict)
     front: tuple[Candidate, ...] = ()
-    probing: Probing | None = None
-    """None before and after the probe."""
+    piloting: Piloting | None = None
+    """None before and after the pilot study."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=3))
     result: Result | None = None
     interrupted: bool = False
@@ -101,15 +101,15 @@ class Watch:
                 self.notes.append(text)
             case BaselineMeasured(metrics):
                 self.baseline = metrics
-            case ProbeStarted():
-                self.probing = Probing(event, self.clock(), event.finished)
-            case ArmProgress() if self.probing is not None:
-                self.probing.running[event.name] = event.stage, event.share
-            case ArmEnded() if self.probing is not None:
-                self.probing.running.pop(event.name, None)
-                self.probing.finished = event.finished
-            case ProbeEnded():
-                self.probing = None
+            case PilotStarted():
+                self.piloting = Piloting(event, self.clock(), event.finished)
+            case ArmProgress() if self.piloting is not None:
+                self.piloting.running[event.name] = event.stage, event.share
+            case ArmEnded() if self.piloting is not None:
+                self.piloting.running.pop(event.name, None)
+                self.piloting.finished = event.finished
+            case PilotEnded():
+                self.piloting = None
             case TrialStarted():
                 self._first_trial = self.clock() if self._first_trial is None else self._first_trial
                 self.running[event.number] = Running(event.number, event.about, self.clock())
@@ -138,10 +138,10 @@ class Watch:
     def left(self) -> float | None:
         """Seconds the remaining trials will take if they go on like those of this session; None: not known yet.
 
-        In a probe: its arms, and the trials after it as far as the arms let one guess.
+        In a pilot study: its arms, and the trials after it as far as the arms let one guess.
         """
-        if self.probing is not None:
-            return self.probing.left(self.clock())
+        if self.piloting is not None:
+            return self.piloting.left(self.clock())
         here = self.done - self._finished_before
         if self._first_trial is None or self.finished == self._finished_before or here <= 0:
             return None

@@ -126,7 +126,7 @@ class Plan:
             yield from _unrolled(phase, phase.name)
 
     def describe(self) -> str:
-        """One line for people: ``binarize fc1, fc2 · layer-removal conv2..relu2``."""
+        """One line for people: ``plugin fc1, fc2 · another conv2..relu2``."""
         by_plugin: dict[str, list[str]] = {}
         for phase in self.parts:
             for step in phase.steps:

@@ -21,14 +21,13 @@ from compressor.recipe.limits import (
     LIMITS,
     MEASURE,
     PHASE,
-    PROBE,
     SEARCH,
     TRAINING,
     outside,
     percentage,
 )
 from compressor.recipe.model import Recipe
-from compressor.registry import make, titled, unknown
+from compressor.registry import PILOTS, make, titled, unknown
 from compressor.train.spec import TrainingSpec
 
 _PERCENTAGES = 10, 100
@@ -50,6 +49,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _search(recipe)
     yield from outside(recipe.limits, ("limits",), LIMITS)
     yield from _plugins(recipe)
+    yield from _pilot(recipe)
 
 
 def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[Problem]:
@@ -113,6 +113,22 @@ def _plugins(recipe: Recipe) -> Iterator[Problem]:
             yield at, str(answer)
 
 
+def _pilot(recipe: Recipe) -> Iterator[Problem]:
+    """What is wrong with the pilot study and its options."""
+    spec = recipe.pilot
+    if spec is None:
+        return
+    (answer,) = each_apart(
+        [spec],
+        lambda spec: PILOTS.make(PILOTS.meant(spec.name), spec.options) and None,
+        seconds=recipe.limits.plugin_seconds,
+    )
+    if isinstance(answer, NoAnswer):
+        yield ("pilot",), f"{PILOTS.titled(spec.name)} cannot be used: importing it {answer}"
+    elif isinstance(answer, CompressorError):
+        yield ("pilot",), str(answer)
+
+
 def _places(
     phases: Sequence[PhaseSpec], at: tuple[str | int, ...]
 ) -> Iterator[tuple[tuple[str | int, ...], PluginUse]]:
@@ -169,5 +185,3 @@ def _search(recipe: Recipe) -> Iterator[Problem]:
     yield from outside(recipe.search, ("search",), SEARCH)
     yield from outside(recipe.measure, ("measure",), MEASURE)
     yield from outside(recipe.data, ("data",), DATA)
-    if recipe.probe is not None:
-        yield from outside(recipe.probe, ("probe",), PROBE)

@@ -80,14 +80,6 @@ DATA = {
     "white": Range(0, 1e30),
     "memory": Range(0, 2**30, beyond_low=True),
 }
-PROBE = {
-    "sets": _COUNT,
-    "repeats": _COUNT,
-    "epochs": _COUNT,
-    "limit": Range(0, _SAMPLES),
-    "error_tolerance": Range(0, 1),
-    "loss_tolerance": Range(0, 1e6),
-}
 
 
 def outside(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -13,7 +13,6 @@ from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec
 from compressor.engine.survey import PLUGIN_SECONDS
 from compressor.knobs import Value
-from compressor.probe.spec import ProbeSpec
 from compressor.task import TaskSpec
 from compressor.train.spec import TrainingSpec
 
@@ -97,6 +96,16 @@ class LimitsSpec:
 
 
 @dataclass(frozen=True)
+class PilotSpec:
+    """A study before the search that tells whether it is worth beginning: the ``[pilot]`` table."""
+
+    name: str = ""
+    """Which pilot study; left out, the one that comes with the toolkit."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the study."""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe."""
 
@@ -112,8 +121,8 @@ class Recipe:
     controls: ControlsSpec = field(default_factory=ControlsSpec)
     limits: LimitsSpec = field(default_factory=LimitsSpec)
     export: ExportSpec = field(default_factory=ExportSpec)
-    probe: ProbeSpec | None = None
-    """None: no probe before the search."""
+    pilot: PilotSpec | None = None
+    """None: no study before the search."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 

@@ -21,10 +21,11 @@ from compressor.recipe.check import problems
 from compressor.recipe.find import find_recipe
 from compressor.recipe.limits import impossible
 from compressor.recipe.messages import first_problem, place
-from compressor.recipe.model import RECIPE, Recipe
+from compressor.recipe.model import RECIPE, PilotSpec, Recipe
 from compressor.recipe.overrides import DEEPEST, Location, apply_overrides, parse_override
 from compressor.recipe.shorthand import expand, modern, now
 from compressor.recipe.toml import to_toml
+from compressor.registry import PILOTS
 
 _LARGEST = 1 << 20
 _PATHS = ("folder", "npz", "table")
@@ -67,7 +68,11 @@ def validate(raw: Mapping[str, Any], source: str, places: Mapping[Location, str]
     for location, message in problems(recipe):
         origin = _origin(source, location, places or {}, message)
         raise RecipeError(f"{origin}: {place(location, expanded)}{message}")
-    return recipe
+    return recipe if recipe.pilot is None else replace(recipe, pilot=_named(recipe.pilot))
+
+
+def _named(pilot: PilotSpec) -> PilotSpec:
+    return replace(pilot, name=PILOTS.meant(pilot.name))
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -9,19 +9,25 @@ from typing import Any
 _LIMIT_TABLES = ("constraints", "gate", "limits")
 _NOW = {"max_accuracy_drop": "max_drop"}
 """Names of old, and what they are called now."""
+_PILOT = "probe"
+"""What ``[pilot]`` was called, when its options stood in the table itself."""
 
 
 def now(path: tuple[str, ...]) -> tuple[str, ...]:
     """The place of a key, by the names it has now."""
+    if path[0] == _PILOT and len(path) > 1:
+        return "pilot", "options", *path[1:]
     return tuple(_NOW.get(part, part) for part in path)
 
 
 def modern(raw: Mapping[str, Any]) -> dict[str, Any]:
     """``raw`` with names as they are now: not ``max_accuracy_drop`` but ``max_drop``, not ``accuracy`` but ``quality``.
 
-    ``task = "segmentation"`` is short for a table with that name.
+    ``task = "segmentation"`` is short for a table with that name, and ``[probe]`` for the options of ``[pilot]``.
     """
     result = copy.deepcopy(dict(raw))
+    if isinstance(result.get(_PILOT), dict) and "pilot" not in result:
+        result["pilot"] = {"options": result.pop(_PILOT)}
     if isinstance(result.get("task"), str):
         result["task"] = {"name": result["task"]}
     if isinstance(result.get("objectives"), list):

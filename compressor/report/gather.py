@@ -75,7 +75,7 @@ class Facts:
     times: LayerTimes = field(default_factory=LayerTimes)
     """Time by layer, of the same two; empty where nobody measured it."""
     told: tuple[Section, ...] = ()
-    """What the plugins of the run say about it."""
+    """What the plugins of the run, and its pilot study, say about it."""
 
 
 def gather(run: RunFolder) -> Facts:
@@ -101,7 +101,7 @@ def gather(run: RunFolder) -> Facts:
         times=(files and _or_nothing(lambda both: read_layer_times(run, *both), files)) or LayerTimes(),
     )
     recipe = _or_nothing(RunFolder.recipe, run)
-    return facts if recipe is None else replace(facts, limits=recipe.constraints, told=told(facts, recipe.phases))
+    return facts if recipe is None else replace(facts, limits=recipe.constraints, told=told(facts, recipe))
 
 
 def _trials(run: RunFolder) -> list[Trial]:

@@ -27,7 +27,7 @@ def _paragraphs(facts: Facts) -> Iterator[str]:
             "The test split was opened once, after the search, for the finalists and the baseline."
             if result.final and "test" in result.samples
             else "The test split has not been opened."
-            if result.final and result.probe is not None and not result.probe.applies
+            if result.final and result.pilot is not None and not result.pilot.applies
             else "The test split has not been opened: the figures are those of the search."
         )
         + "".join(f" {split.capitalize()}: {text.count(number)} images." for split, number in result.samples.items())

@@ -16,14 +16,13 @@ from compressor.engine.plan import Plan
 from compressor.engine.trial import read_candidate
 from compressor.errors import RunFolderError
 from compressor.foreign import one_line
-from compressor.probe.result import ProbeResult
 from compressor.search.clock import Clock
 from compressor.search.front import best_first, finalists
 from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
-from compressor.search.result import Candidate, Checks, Result, Verdict
+from compressor.search.result import Candidate, Checks, PilotResult, Result, Verdict
 from compressor.search.verdict import cautions, idle, judge
 from compressor.stored import content
 from compressor.task import Quality
@@ -41,21 +40,21 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation)},
         normalisation=prepared.baseline.network.signature.normalisation,
-        probe=prepared.probe,
+        pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,
     )
 
 
-def not_applicable(prepared: Prepared, probe: ProbeResult) -> Result:
-    """The result where the probe's gate ended the run: the baseline as it is, and the test split left closed."""
+def not_applicable(prepared: Prepared, pilot: PilotResult) -> Result:
+    """The result where the pilot study ended the run: the baseline as it is, and the test split left closed."""
     result = Result(
-        verdict=Verdict(False, (probe.reason,)),
+        verdict=Verdict(False, (pilot.reason,)),
         baseline=Candidate.of(prepared.baseline.metrics, Plan()),
         best=None,
         front=(),
         samples={"validation": len(prepared.data.validation)},
         normalisation=prepared.baseline.network.signature.normalisation,
-        probe=probe,
+        pilot=pilot,
         notes=prepared.baseline.network.notes,
     )
     return publish(prepared, result, {})
@@ -105,7 +104,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation), "test": len(test)},
         normalisation=prepared.baseline.network.signature.normalisation,
-        probe=prepared.probe,
+        pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,
     )
 

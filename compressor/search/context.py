@@ -17,7 +17,7 @@ from compressor.engine.space import uses_of
 from compressor.errors import PluginError
 from compressor.evidence import Evidence
 from compressor.recipe.model import Recipe
-from compressor.registry import load
+from compressor.registry import PILOTS, load
 from compressor.search.run_folder import RunFolder
 from compressor.task import make_task
 
@@ -56,6 +56,9 @@ def context(run: str) -> Context:
     for _, use in uses_of(recipe.phases):
         with suppress(PluginError):
             load(use.name)
+    if recipe.pilot is not None:
+        with suppress(PluginError):
+            PILOTS.load(recipe.pilot.name)
     baseline = load_baseline(folder.baseline)
     data = load_data(recipe.data, make_task(recipe.task), check=False)
     return Context(folder, recipe, baseline, answered(data, baseline.network))

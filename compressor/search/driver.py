@@ -1,6 +1,6 @@
 """One entry for a fresh run and for one that goes on: everything it needs is in the run folder.
 
-prepare → probe → propose and run trials → final measurement → control arms → result.json, best/
+prepare → pilot study → propose and run trials → final measurement → control arms → result.json, best/
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from compressor.search.ledger import Ledger
 from compressor.search.local import LocalExecutor
 from compressor.search.loop import Loop
 from compressor.search.observer import Event, Finished, FrontChanged, Note, Observer, Silent, Stage, Started
+from compressor.search.piloting import run_pilot
 from compressor.search.prepare import Prepared, prepare, with_sensitivities
-from compressor.search.probing import run_probe
 from compressor.search.result import Calibration, Result
 from compressor.search.run_folder import RunFolder
 from compressor.search.seeds import seeds_of
@@ -91,10 +91,10 @@ def _carry_on(
         stack.callback(executor.close)
         stack.callback(executor.cancel_all)
         prepared = prepare(run, recipe, observer)
-        probe = run_probe(prepared, executor, observer)
-        if probe is not None and not probe.applies:
-            return not_applicable(prepared, probe), False
-        prepared = with_sensitivities(replace(prepared, probe=probe), executor, observer, clock.allows_measuring)
+        pilot = run_pilot(prepared, executor, observer)
+        if pilot is not None and not pilot.applies:
+            return not_applicable(prepared, pilot), False
+        prepared = with_sensitivities(replace(prepared, pilot=pilot), executor, observer, clock.allows_measuring)
         study = Study(run.study, recipe, prepared.space)
         stack.callback(study.close)
         stack.enter_context(study.errors())
@@ -182,9 +182,9 @@ def _finish(
 
 
 def _stages(prepared: Prepared) -> str:
-    """Behind a probe the phases are its next stages: ``stages 2 and 3 of 3: mask, student``."""
+    """Behind a pilot study the phases are its next stages: ``stages 2 and 3 of 3: mask, student``."""
     names = [phase.name for phase in prepared.space.phases]
-    if prepared.probe is None or not names:
+    if prepared.pilot is None or not names:
         return ""
     last = len(names) + 1
     numbers = "stage 2" if last == 2 else f"stages 2 to {last}" if last > 3 else "stages 2 and 3"

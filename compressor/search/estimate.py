@@ -16,6 +16,7 @@ from compressor.graph.device import working_device
 from compressor.graph.nested import samples, to_device
 from compressor.graph.network import Network
 from compressor.recipe.model import Recipe
+from compressor.search.arms import outline
 from compressor.search.clock import FINALIST, MOST_KEPT
 from compressor.train.spec import TrainingSpec
 
@@ -47,17 +48,16 @@ def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     search = recipe.search
     jobs = max(min(search.jobs, search.trials or search.jobs, (os.cpu_count() or 1) // search.threads), 1)
     arms = sum(asdict(recipe.controls).values())
-    probe = recipe.probe
-    probed = 0.0
-    if probe is not None:
-        images = min(probe.limit, len(data.train)) if probe.limit else len(data.train)
-        probed = len(probe.tilings) * probe.sets * probe.repeats * probe.epochs * images * pace
+    piloted = 0.0
+    if recipe.pilot is not None:
+        study = outline(recipe, recipe.pilot, data)
+        piloted = len(study.arms) * study.samples * pace
     own = any(spec.function for _, spec in trainings)
     end = (recipe.measure.finalists + 1) * FINALIST
     if not search.budget:
-        return Estimate(trial, search.trials, (search.trials * trial + arms * trial + probed) / jobs + end, own)
+        return Estimate(trial, search.trials, (search.trials * trial + arms * trial + piloted) / jobs + end, own)
     end = min(end, MOST_KEPT * search.budget)
-    fitting = max(int((search.budget - end - probed / jobs) * jobs / trial), 0)
+    fitting = max(int((search.budget - end - piloted / jobs) * jobs / trial), 0)
     return Estimate(trial, min(fitting, search.trials or fitting), search.budget, own)
 
 

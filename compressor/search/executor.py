@@ -33,10 +33,10 @@ class TrialSpec:
     plan: Plan
     number: int
     seed: int
-    kind: Literal["trial", "control", "scratch", "probe"] = "trial"
+    kind: Literal["trial", "control", "scratch", "arm"] = "trial"
     """``control``: a trial without limits; ``scratch``: train the architecture of the candidate with the digest
-    ``source`` anew; ``probe``: the arm of the probe that ``source`` holds as JSON, whose score is left as
-    ``score.json``."""
+    ``source`` anew; ``arm``: the arm of the pilot study that is called ``source``, whose result is left as
+    ``arm.json``."""
     source: str = ""
     threads: int = 1
     timeout: float = 0.0

@@ -1,7 +1,8 @@
 """Trials under way, each under a key of its owner's: handed to an executor, run again when their process was lost, and
 what they bring kept in a folder of the run.
 
-The search, the probe and the controls share this: what differs is what a key is, and what is done with an outcome.
+The search, the pilot study and the controls share this. What differs is what a key is, and what is done with an
+outcome.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from compressor.engine.candidate import Metrics, Outcome
-from compressor.probe.result import ProbeResult
-from compressor.search.result import Candidate, Result
+from compressor.search.result import Candidate, PilotResult, Result
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stage:
-    """Something else than trials goes on: ``baseline``, ``sensitivity``, ``probe``, ``search``, ``final``,
+    """Something else than trials goes on: ``baseline``, ``sensitivity``, ``pilot``, ``search``, ``final``,
     ``control``."""
 
     name: str
@@ -55,9 +54,10 @@ class BaselineMeasured:
 
 
 @dataclass(frozen=True)
-class ProbeStarted:
-    """The probe begins, or goes on: so many trainings ("arms"), so many of them finished already."""
+class PilotStarted:
+    """The pilot study begins, or goes on: so many trainings ("arms"), so many of them finished already."""
 
+    name: str
     arms: int
     finished: int
     trials: int
@@ -88,10 +88,10 @@ class ArmEnded:
 
 
 @dataclass(frozen=True)
-class ProbeEnded:
-    """The probe is over, now or in an earlier session."""
+class PilotEnded:
+    """The pilot study is over, now or in an earlier session."""
 
-    result: ProbeResult
+    result: PilotResult
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,10 @@ Event = (
     | Stage
     | Note
     | BaselineMeasured
-    | ProbeStarted
+    | PilotStarted
     | ArmProgress
     | ArmEnded
-    | ProbeEnded
+    | PilotEnded
     | TrialStarted
     | TrialProgress
     | TrialEnded

@@ -17,11 +17,11 @@ from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
 from compressor.evidence import Evidence
 from compressor.graph.network import Network
-from compressor.probe.result import ProbeResult
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor
 from compressor.search.kept import kept
 from compressor.search.observer import BaselineMeasured, Note, Observer, Stage
+from compressor.search.result import PilotResult
 from compressor.search.run_folder import RunFolder
 from compressor.search.sensitivities import sensitivities_of
 from compressor.stored import is_there
@@ -38,8 +38,8 @@ class Prepared:
     baseline: Baseline
     sensitivities: Sensitivities
     space: SearchSpace
-    probe: ProbeResult | None = None
-    """Set once the probe is over, where the recipe asks for one."""
+    pilot: PilotResult | None = None
+    """Set once the pilot study is over, where the recipe asks for one."""
 
     @cached_property
     def evidence(self) -> Evidence:

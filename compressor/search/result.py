@@ -10,7 +10,6 @@ from typing import Any
 from compressor.engine.candidate import Latency, Metrics, StageFigures
 from compressor.engine.plan import Plan
 from compressor.graph.normalisation import Normalisation
-from compressor.probe.result import ProbeResult
 from compressor.stored import Figure, Stored
 from compressor.task import Quality
 
@@ -138,6 +137,24 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class PilotResult:
+    """What a pilot study found before the search."""
+
+    name: str
+    applies: bool
+    """False: the search was not begun."""
+    reason: str
+    data: str
+    """What the arms were trained on, in words."""
+    arms: int
+    """Trainings behind the verdict."""
+    seconds: Figure
+    """Of training, all arms together."""
+    found: Mapping[str, Any]
+    """The study's own figures."""
+
+
+@dataclass(frozen=True)
 class Result:
     """All of ``result.json``."""
 
@@ -157,8 +174,8 @@ class Result:
     """Wall-clock time of the last session of the run."""
     normalisation: Normalisation | None = None
     """How pixels become the input of the network, and whether the files do that themselves."""
-    probe: ProbeResult | None = None
-    """What the probe found before the search; None where the recipe asks for none."""
+    pilot: PilotResult | None = None
+    """What the pilot study found before the search; None where the recipe asks for none."""
     notes: tuple[str, ...] = ()
     """What the network that was compressed is not that its source was, in plain sentences."""
     calibration: Calibration | None = None
@@ -166,7 +183,7 @@ class Result:
 
 
 class _ResultFile(Stored[Result]):
-    """Quality stands there under the metric's own name as well: programs read ``accuracy``."""
+    """Some of it stands there under a second name as well, by which programs read it."""
 
     def plain(self, value: Result) -> Any:
         return _with_aliases(super().plain(value))
@@ -179,8 +196,16 @@ class _ResultFile(Stored[Result]):
 
 
 def _with_aliases(plain: Any) -> Any:
-    return _each_table(
+    """Quality under the metric's own name; the pilot study as ``probe``, its own figures beside the others."""
+    tables = _each_table(
         plain, lambda table, quality: {**table, quality["metric"]: quality} if quality["metric"] else table
+    )
+    return {**tables, "probe": _probe(tables["pilot"])}
+
+
+def _probe(pilot: dict[str, Any] | None) -> dict[str, Any] | None:
+    return (
+        None if pilot is None else {key: value for key, value in {**pilot, **pilot["found"]}.items() if key != "found"}
     )
 
 
@@ -188,7 +213,16 @@ def _without_aliases(plain: Any) -> Any:
     def bare(table: dict[str, Any], quality: Any) -> dict[str, Any]:
         return {key: value for key, value in table.items() if key == "quality" or value != quality}
 
-    return _each_table(plain, bare)
+    found = _each_table(plain, bare)
+    if isinstance(found, dict) and "probe" in found and _is_alias(found):
+        del found["probe"]
+    return found
+
+
+def _is_alias(found: dict[str, Any]) -> bool:
+    pilot = found.get("pilot")
+    held = pilot is None or (isinstance(pilot, dict) and isinstance(pilot.get("found"), dict))
+    return held and found["probe"] == _probe(pilot)
 
 
 def _each_table(plain: Any, change: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Any:
@@ -201,5 +235,6 @@ def _each_table(plain: Any, change: Callable[[dict[str, Any], Any], dict[str, An
     return change(table, table["quality"]) if isinstance(table.get("quality"), dict) else table
 
 
+PILOT: Stored[PilotResult] = Stored(PilotResult)
 _BARE: Stored[Result] = Stored(Result)
 RESULT: Stored[Result] = _ResultFile(Result)

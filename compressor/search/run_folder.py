@@ -8,8 +8,8 @@
     sensitivities.json   evidence measured once; until all of it is, sensitivities.part.jsonl
     clock.json           seconds spent and allowed, all sessions together
     looks.jsonl          plans that were looked at untrained, where a model of the answers proposes
-    probe/<arm>/         trial.json, log.txt, score.json, outcome.json
-    probe.json           what the probe found, once it is over
+    pilot/<arm>/         trial.json, log.txt, arm.json, outcome.json
+    pilot.json           what the pilot study found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
     controls/            control arms, like candidates
     layers.json          time per layer, of the baseline and of the best candidate
@@ -128,11 +128,11 @@ class RunFolder:
         return self.path / "layers.json"
 
     @property
-    def probe(self) -> Path:
-        return self.path / "probe.json"
+    def pilot(self) -> Path:
+        return self.path / "pilot.json"
 
     def arm(self, name: str) -> Path:
-        return self.path / "probe" / name
+        return self.path / "pilot" / name
 
     @property
     def best(self) -> Path:

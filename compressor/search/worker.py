@@ -37,9 +37,8 @@ from compressor.engine.control import from_scratch
 from compressor.engine.trial import TrialSettings, load_candidate, read_candidate, run_trial
 from compressor.files import is_machine_s
 from compressor.foreign import described, one_line
-from compressor.probe.arms import ARM, SCORE, run_arm
-from compressor.probe.spec import ProbeSpec
 from compressor.processes import FORKS, Guard, die_with_parent, kill_session
+from compressor.search.arms import ARM, run_arm
 from compressor.search.context import Context, context
 from compressor.search.executor import MACHINE_FAILED, SPEC, TRIAL, Question, TrialSpec
 from compressor.search.keeping import job_of, keep
@@ -75,8 +74,8 @@ def run_job(place: Place, spec: TrialSpec, progress: Callable[[str, float], None
         match spec.kind:
             case "scratch":
                 return _scratch(place, spec)
-            case "probe":
-                return _probe(place, spec, progress)
+            case "arm":
+                return _arm(place, spec, progress)
             case _:
                 return _trial(place, spec, progress)
     except (Exception, SystemExit) as error:  # a training function of the user's may raise anything
@@ -115,19 +114,13 @@ def _scratch(place: Place, spec: TrialSpec) -> Outcome:
     return outcome
 
 
-def _probe(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+def _arm(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     shared = context(place.run)
-    score = run_arm(
-        shared.baseline.network,
-        shared.data,
-        shared.recipe.probe or ProbeSpec(),
-        shared.recipe.training,
-        ARM.validate_json(spec.source),
-        seed=spec.seed,
-        progress=progress,
-    )
-    SCORE.write(place.folder / "score.json", score)
-    outcome = Outcome("complete", seconds={"train": score.seconds})
+    recipe, network = shared.recipe, shared.baseline.network
+    assert recipe.pilot is not None  # who else hands out arms
+    result = run_arm(recipe, recipe.pilot, spec.source, network, shared.data, seed=spec.seed, progress=progress)
+    ARM.write(place.folder / "arm.json", result)
+    outcome = Outcome("complete", seconds={"train": result.seconds})
     OUTCOME.write(place.folder / "outcome.json", outcome)
     return outcome
 

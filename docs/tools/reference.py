@@ -193,6 +193,20 @@ def plugins() -> Iterator[str]:
         options = TypeAdapter(commented(plugin)).json_schema().get("properties", {})
         if options:
             yield from keys(list(options.items()), set())
+    yield from pilots()
+
+
+def pilots() -> Iterator[str]:
+    yield from (
+        "## Pilot studies",
+        "",
+        "For the table `[pilot.options]` of a recipe; see [recipes](../recipes.md#pilot).",
+        "",
+    )
+    studies = [entry for entry in registry.PILOTS.status() if isinstance(entry, registry.Working) and entry.found.own]
+    for entry in studies:
+        options = TypeAdapter(commented(entry.plugin)).json_schema().get("properties", {})
+        yield from (f"### {entry.found.name}", "", entry.plugin.summary(), "", *keys(list(options.items()), set()))
 
 
 def commented(plugin: type) -> type:

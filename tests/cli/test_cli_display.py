@@ -16,9 +16,6 @@ from compressor.cli.output import plain_console
 from compressor.cli.watch import Watch
 from compressor.engine.candidate import Latency, Metrics, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.probe.arms import Arm, ArmScore
-from compressor.probe.result import judge_probe
-from compressor.probe.spec import ProbeSpec
 from compressor.search.observer import (
     ArmEnded,
     ArmProgress,
@@ -27,15 +24,15 @@ from compressor.search.observer import (
     Finished,
     FrontChanged,
     Note,
-    ProbeEnded,
-    ProbeStarted,
+    PilotEnded,
+    PilotStarted,
     Stage,
     Started,
     TrialEnded,
     TrialProgress,
     TrialStarted,
 )
-from compressor.search.result import Candidate
+from compressor.search.result import Candidate, PilotResult
 
 BASE = Metrics(107_786, 432_422, 692_968, accuracy_of(0.9), Latency(23.4))
 SMALL = Metrics(107_000, 52_000, 692_968, accuracy_of(0.895), Latency(20.0, 1.17, 1.15, 1.19))
@@ -190,38 +187,35 @@ def test_off_a_terminal_long_silence_is_broken() -> None:
     assert "trial 0: epoch 2/9, 20%" in text
 
 
-# --- a probe -----------------------------------------------------------------------------------------------------
+# --- a pilot study ---------------------------------------------------------------------------------------------------
 
-PROBE = judge_probe(
-    ProbeSpec(tilings=("DN", "GRI0"), sets=1),
-    [ArmScore(Arm("DN", 1, 1), 0.3, 1.0, 5.0), ArmScore(Arm("GRI0", 1, 1), 0.3, 1.0, 5.0)],
-)
-IN_PROBE: list[Event] = [
+PILOT = PilotResult("tiles", True, "a quarter is not needed", "a, a stand-in for b", 2, 10.0, {})
+IN_PILOT: list[Event] = [
     BaselineMeasured(BASE),
-    ProbeStarted(arms=6, finished=2, trials=4, data="a, a stand-in for b", trial_cost=3.0),
-    Stage("probe", "stage 1 of 3"),
+    PilotStarted(name="tiles", arms=6, finished=2, trials=4, data="a, a stand-in for b", trial_cost=3.0),
+    Stage("pilot", "stage 1 of 3"),
     ArmProgress("GRI0-set1-repeat1", "epoch 1/4", 0.25),
 ]
 
 
-def test_the_time_left_in_a_probe_counts_the_trials_to_come() -> None:
+def test_the_time_left_in_a_pilot_study_counts_the_trials_to_come() -> None:
     clock = Clock()
     watch = Watch(clock)
-    for event in IN_PROBE:
+    for event in IN_PILOT:
         watch.update(event)
     clock.now += 5
     assert watch.left() is None
     clock.now += 5
     watch.update(ArmEnded("GRI0-set1-repeat1", "error 30.0 %, loss 1.00", 3, 6))
     assert watch.left() == pytest.approx(10 * (3 + 4 * 3.0))
-    watch.update(ProbeEnded(PROBE))
+    watch.update(PilotEnded(PILOT))
     assert watch.left() is None
 
 
 @pytest.mark.parametrize("width", [80, 40])
-def test_the_picture_of_a_probe(width: int) -> None:
+def test_the_picture_of_a_pilot_study(width: int) -> None:
     watch = Watch(Clock())
-    for event in IN_PROBE:
+    for event in IN_PILOT:
         watch.update(event)
     text = shown(watch, width)
     for part in ("2/6 arms", "stage 1 of 3", "25% epoch 1/4" if width == 80 else "arm GRI0-set1"):
@@ -229,19 +223,19 @@ def test_the_picture_of_a_probe(width: int) -> None:
     assert max(len(line) for line in text.splitlines()) <= width
 
 
-def test_a_probe_in_plain_lines_says_where_it_is_and_how_long_it_takes() -> None:
+def test_a_pilot_study_in_plain_lines_says_where_it_is_and_how_long_it_takes() -> None:
     clock = Clock()
     console = Console(file=io.StringIO(), width=80)
     lines = _Lines(console, Watch(clock), clock)
-    for event in IN_PROBE:
+    for event in IN_PILOT:
         lines.notify(event)
     clock.now += 10
     lines.notify(ArmEnded("GRI0-set1-repeat1", "error 30.0 %, loss 1.00", 3, 6))
-    lines.notify(ProbeEnded(PROBE))
+    lines.notify(PilotEnded(PILOT))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert "probe: 6 trainings, 2 finished already; data: a, a stand-in for b" in text
+    assert "pilot study tiles: 6 trainings, 2 finished already; data: a, a stand-in for b" in text
     assert "stage 1 of 3" in text
     assert "arm GRI0-set1-repeat1: error 30.0 %, loss 1.00 [3/6], about 2:30 left" in text
-    assert "probe: 75% of the pixels are not needed: GRI0" in text
+    assert "pilot study: a quarter is not needed" in text
     assert "epoch 1/4" not in text

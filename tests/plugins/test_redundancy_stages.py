@@ -6,29 +6,36 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compressor_plugins.input_mask.stages import pixels_dropped, sections
+import torch
+from compressor_plugins.redundancy import Redundancy
+from compressor_plugins.redundancy.arms import Arm, ArmScore, arms_of
+from compressor_plugins.redundancy.judging import judged
+from compressor_plugins.redundancy.stages import pixels_dropped, sections
 from qualities import accuracy_of
 from sample_run import sample_run
 
+from compressor.data.dataset import Data
+from compressor.data.held import HeldSplit
 from compressor.engine.candidate import Outcome, StageFigures
 from compressor.engine.plan import Edit, Phase, Plan
-from compressor.engine.space import PhaseSpec, PluginUse
-from compressor.probe.arms import Arm, ArmScore, arms_of
-from compressor.probe.result import ProbeResult, judge_probe
-from compressor.probe.spec import ProbeSpec
+from compressor.recipe.model import PilotSpec
 from compressor.recipe.read import write_recipe
 from compressor.report.gather import Facts, Trial, gather
 from compressor.report.page.render import page
-from compressor.search.result import Verdict
+from compressor.search.result import PilotResult, Verdict
 
-SPEC = ProbeSpec(tilings=("DN", "MH", "CHB0", "GRI1"), sets=2, stand_in_for="Caltech-256")
+SPEC = Redundancy(tilings=("DN", "MH", "CHB0", "GRI1"), sets=2, stand_in_for="Caltech-256")
+DATA = Data(
+    "cifar-10", "", *(HeldSplit(torch.zeros(2, 1, 2, 2), torch.arange(2)),) * 2, ("a", "b"), (0.0,), (1.0,), list
+)  # type: ignore[arg-type]
 ERRORS = {"DN": 0.30, "MH": 0.29, "CHB0": 0.305, "GRI1": 0.40}
 
 
-def probed(**errors: float) -> ProbeResult:
+def piloted(**errors: float) -> PilotResult:
     known = {**ERRORS, **errors}
     scores = [ArmScore(arm, known[arm.tiling] + 0.01 * arm.set, 1.0, 2.0) for arm in arms_of(SPEC)]
-    return judge_probe(SPEC, scores, data="cifar-10")
+    verdict = judged(SPEC, scores)
+    return PilotResult("redundancy", verdict.applies, verdict.reason, SPEC.describe(DATA), 8, 16.0, verdict.found)
 
 
 def masked(number: int, mask: str, accuracy: float) -> Trial:
@@ -53,7 +60,7 @@ def facts(plain: Facts) -> Facts:
     trials = (masked(0, "010111010", 0.93), masked(1, "000101000", 0.94), masked(2, "000101000", 0.90))
     return replace(
         plain,
-        result=replace(plain.result, probe=probed(), controls=controls),
+        result=replace(plain.result, pilot=piloted(), controls=controls),
         trials=trials,
         controls={"unchanged": Outcome("complete", stages=(stage("mask", 0.955), stage("student", 0.96)))},
     )
@@ -73,13 +80,13 @@ def test_a_mask_says_which_share_of_the_pixels_it_drops(mask: str, share: float)
     assert pixels_dropped(mask) == share
 
 
-def test_a_run_without_a_probe_has_no_stages(plain: Facts) -> None:
-    assert sections(plain) == []
+def test_a_run_without_a_pilot_study_has_no_stages(plain: Facts) -> None:
+    assert sections(SPEC, plain) == []
     assert "By the plugins" not in page(plain)
 
 
 def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts) -> None:
-    (first, *_) = sections(facts)
+    (first, *_) = sections(SPEC, facts)
     rows = {row[0]: row[1:] for row in first.content.rows}
     assert rows["DN"] == ("0 %", "–", "31.5 %", "–", "1.000", "–", "reference")
     assert rows["GRI1"][:4] == ("75 %", "white", "41.5 %", "+10.00 ±0.0") or rows["GRI1"][3].startswith("+10.00")
@@ -89,15 +96,15 @@ def test_the_first_stage_shows_every_tiling_against_the_whole_image(facts: Facts
 
 
 def test_a_stand_in_is_called_one(facts: Facts) -> None:
-    (first, *_) = sections(facts)
+    (first, *_) = sections(SPEC, facts)
     assert "cifar-10, a stand-in for Caltech-256: the figures say nothing about Caltech-256" in first.lines[0]
     assert page(replace(facts, told=(first,))).count("a stand-in for Caltech-256") >= 2
-    assert ProbeSpec().origin("cifar-10") == "cifar-10"
-    assert ProbeSpec().origin("digits", stand_in=True) == "digits, itself a stand-in"
+    assert Redundancy().describe(DATA) == "cifar-10"
+    assert Redundancy().describe(replace(DATA, stand_in=True)) == "cifar-10, itself a stand-in"
 
 
 def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> None:
-    second = sections(facts)[1]
+    second = sections(SPEC, facts)[1]
     rows = {row[0]: row[1:] for row in second.content.rows}
     assert list(rows) == ["none, baseline", "none, trained on", "010111010", "000101000"]
     assert rows["none, trained on"][1] == "95.50 %"
@@ -109,7 +116,7 @@ def test_the_second_stage_shows_every_mask_after_its_own_phase(facts: Facts) -> 
 
 
 def test_the_third_stage_sets_the_student_beside_its_controls(facts: Facts) -> None:
-    third = sections(facts)[2]
+    third = sections(SPEC, facts)[2]
     rows = {row[0]: row[1:] for row in third.content.rows}
     assert list(rows) == ["teacher", "student", "student, scratch", "teacher, longer"]
     assert rows["teacher, longer"][2] == rows["teacher"][2]
@@ -119,7 +126,7 @@ def test_the_third_stage_sets_the_student_beside_its_controls(facts: Facts) -> N
 
 def test_students_beyond_the_limits_are_shown_too(facts: Facts, plain: Facts) -> None:
     result = replace(facts.result, best=None, front=(), controls={})
-    third = sections(replace(facts, result=result, trials=plain.trials))[-1]
+    third = sections(SPEC, replace(facts, result=result, trials=plain.trials))[-1]
     assert third.title.startswith("Stage 3")
     assert "No student keeps within the limits" in third.lines[0]
     assert third.content.rows[0][0] == "teacher"
@@ -129,19 +136,19 @@ def test_students_beyond_the_limits_are_shown_too(facts: Facts, plain: Facts) ->
 
 
 def test_all_three_are_in_the_page_in_order(facts: Facts) -> None:
-    html = page(replace(facts, told=tuple(sections(facts))))
+    html = page(replace(facts, told=tuple(sections(SPEC, facts))))
     places = [html.index(f"<h3>Stage {number}") for number in (1, 2, 3)]
     assert places == sorted(places)
 
 
 def test_where_the_method_does_not_apply_the_report_shows_why(tmp_path: Path) -> None:
-    """Read back from a run whose recipe uses the plugin."""
-    probe = probed(MH=0.5, CHB0=0.5)
+    """Read back from a run whose recipe asks for the study."""
+    pilot = piloted(MH=0.5, CHB0=0.5)
     run = sample_run(tmp_path / "run", helped=False, best=False)
     write_recipe(
-        replace(run.recipe(), phases=(PhaseSpec("mask", (PluginUse("input-mask"),)),)), run.path / "recipe.toml"
+        replace(run.recipe(), pilot=PilotSpec("redundancy", {"stand_in_for": "Caltech-256"})), run.path / "recipe.toml"
     )
-    result = replace(run.result(), verdict=Verdict(False, (probe.reason,)), probe=probe)
+    result = replace(run.result(), verdict=Verdict(False, (pilot.reason,)), pilot=pilot)
     run.write_result(replace(result, samples={"validation": 1000}))
     facts = gather(run)
     assert [section.title[:7] for section in facts.told] == ["Stage 1"]
@@ -152,4 +159,4 @@ def test_where_the_method_does_not_apply_the_report_shows_why(tmp_path: Path) ->
 
 def test_a_tiling_that_could_not_be_trained_is_not_in_the_table() -> None:
     scores = [ArmScore(Arm("DN", number, 1), 0.3, 1.0, 1.0) for number in (1, 2)]
-    assert not judge_probe(SPEC, scores).applies
+    assert not judged(SPEC, scores).applies

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from compressor_plugins.input_mask.stages import pixels_dropped
+from compressor_plugins.redundancy import Redundancy
+from compressor_plugins.redundancy.arms import arms_of
+from compressor_plugins.redundancy.stages import pixels_dropped
+from compressor_plugins.redundancy.tilings import NAMES
 from PIL import Image
 
 from compressor.engine.plan import Edit
@@ -19,16 +22,16 @@ from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import surveyor
+from compressor.errors import RecipeError
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
 from compressor.graph.pt2 import write_pt2
 from compressor.models import find
-from compressor.probe.arms import arms_of
-from compressor.probe.tilings import NAMES
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
+from compressor.registry import PILOTS
 from compressor.search.seeds import seeds_of
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "vgg_redundancy.toml"
@@ -53,11 +56,36 @@ def space(recipe: Recipe, network: Network) -> SearchSpace:
 
 
 def test_all_ten_tilings_are_probed_on_three_sets(recipe: Recipe) -> None:
-    assert recipe.probe is not None
-    arms = list(arms_of(recipe.probe))
+    assert recipe.pilot is not None
+    study = PILOTS.make(recipe.pilot.name, recipe.pilot.options)
+    assert isinstance(study, Redundancy)
+    arms = list(arms_of(study))
     assert {arm.tiling for arm in arms} == set(NAMES)
     assert {arm.set for arm in arms} == {1, 2, 3}
-    assert len(arms) == 30 * recipe.probe.repeats
+    assert len(arms) == 30 * study.repeats
+
+
+def test_the_table_that_was_called_probe_is_still_read(recipe: Recipe, tmp_path: Path) -> None:
+    older = RECIPE.read_text().replace('[pilot]\nname = "redundancy"\n\n[pilot.options]', "[probe]")
+    (tmp_path / "older.toml").write_text(older)
+    assert "[probe]" in older
+    assert read_recipe(tmp_path / "older.toml") == recipe
+    changed = read_recipe(tmp_path / "older.toml", ["probe.sets=2"]).pilot
+    assert changed is not None
+    assert changed.options["sets"] == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("pilot.name=redundance", "there is no pilot study 'redundance'; did you mean 'redundancy'?"),
+        ("pilot.options.set=2", "unknown option 'set'; did you mean 'sets'?"),
+        ("probe.sets=0", "sets: expected 1 to 1000000; found 0"),
+    ],
+)
+def test_a_study_that_cannot_be_is_said_in_one_line(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        read_recipe(RECIPE, [override])
 
 
 def test_all_ten_masks_of_the_document_are_tried(recipe: Recipe, space: SearchSpace) -> None:
@@ -104,7 +132,7 @@ def test_a_folder_of_ones_own_takes_three_lines(network: Network, tmp_path: Path
     write_pt2(network, tmp_path / "model.pt")
     small = {
         "data.validation": 9, "data.test": 9, "data.calibration": 8, "training.steps_per_epoch": 1,
-        "training.batch": 8, "probe.tilings": '["DN", "GRI0"]', "probe.sets": 1, "probe.epochs": 1,
+        "training.batch": 8, "probe.tilings": '["DN", "GRI0"]', "pilot.options.sets": 1, "pilot.options.epochs": 1,
         "probe.error_tolerance": 1.0, "probe.loss_tolerance": 99.0, "phases.mask.training.epochs": 1,
         "phases.student.training.epochs": 1, "constraints.max_drop": 0.99, "search.trials": 1,
         "phases.student.plugins.layer-removal.policy": "each",
@@ -121,7 +149,7 @@ def test_a_folder_of_ones_own_takes_three_lines(network: Network, tmp_path: Path
     assert ran.returncode in (0, 1), ran.stderr
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["probe"]["applies"] is True
-    assert result["probe"]["stand_in"] is False
+    assert result["pilot"]["found"]["stand_in"] is result["probe"]["stand_in"] is False
     assert [stage["phase"] for stage in result["best"]["stages"]] == ["mask", "student"]
     assert result["best"]["params"] < 0.71 * result["baseline"]["params"]
     assert set(result["controls"]) == {"unchanged"}

@@ -62,7 +62,7 @@ trials = 2
 finalists = 1
 [controls]
 unchanged = true
-[probe]
+[pilot.options]
 tilings = ["DN", "GRI"]
 sets = 1
 epochs = 1

@@ -66,5 +66,5 @@ def about_weights(graph: onnx.GraphProto) -> tuple[str, ...]:
     count = sum(held[name] for name in weights)
     return (
         f"the file holds {count:,} weights as integers; here they are floats of the same values, and are written as "
-        "floats, in several times the bytes, until quantize or quantize-weights makes integers of them again",
+        "floats, in several times the bytes, until a plugin that quantizes makes integers of them again",
     )

@@ -193,7 +193,7 @@ def _sites(facts: Facts) -> Iterator[Block]:
 
 def _search(facts: Facts) -> Iterator[Block]:
     drawn = course(facts)
-    if drawn is not None:  # None where a probe ended the run
+    if drawn is not None:  # None where a pilot study ended the run
         yield Block("course", drawn)
         yield Block("heading", "Trials")
         yield Block("table", trials_table(facts.trials, facts.result.baseline.metrics), "Trials", sortable=True)

@@ -73,13 +73,13 @@ def title_of(facts: Facts) -> str:
 
 
 def _subtitle(facts: Facts) -> str:
-    environment, probe = facts.environment, facts.result.probe
+    environment, pilot = facts.environment, facts.result.pilot
     counts = asdict(facts.result.trials)
     ended = ", ".join(f"{number} {_ENDINGS[name]}" for name, number in counts.items() if number)
     return (
         f"compressor {environment.get('compressor', __version__)}, begun {environment.get('started', '')}, "
         f"{text.duration(facts.result.seconds)} of work. Trials: {ended or 'none'}."
-        f"{'' if probe is None else f' Data: {probe.origin}.'}"
+        f"{'' if pilot is None else f' Data: {pilot.data}.'}"
     )
 
 

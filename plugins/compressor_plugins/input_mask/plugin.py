@@ -24,9 +24,9 @@ Source: S0, stages 1 and 2. The layers: ``masked_conv``; what becomes of them in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,10 +41,6 @@ from compressor_plugins.input_mask.masked_conv import MaskedConv2d
 from compressor_plugins.input_mask.parity_masks import Tile, tile_name, tiles, useful_masks
 from compressor_plugins.input_mask.stems import REPAIRS, Stem, put, repaired_by, stems
 from compressor_plugins.input_mask.tiled_conv import TiledConv2d, TileImage
-
-if TYPE_CHECKING:
-    from compressor.report.gather import Facts
-    from compressor.report.section import Section
 
 KNOB = "mask"
 ZERO = "masked pixels are zeros of the network's input: the data set's mean where images are normalised by it"
@@ -64,12 +60,6 @@ class InputMask(Plugin):
     """Offer also the four tiles of whole rows or columns, which the document leaves out."""
     repair: Literal["auto", "drop-pool", "shrink"] = "auto"
     """Behind a stem whose stride became 2: drop the first pool, work at half the size, or the first that fits."""
-
-    def tell(self, run: Facts) -> Iterable[Section]:
-        """The three stages of the paper, where the recipe asked for its probe."""
-        from compressor_plugins.input_mask.stages import sections  # needed only when a report is written
-
-        return sections(run)
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
         for path, stem in stems(network):

@@ -1,4 +1,4 @@
-"""One arm of the probe: one tiling, one set, one repeat, trained and scored.
+"""One arm of the study: one tiling, one set, one repeat, trained and scored.
 
 Tilings that share set and repeat share seed, samples and order of batches, so that they differ in nothing but pixels.
 Training and validation images are tiled alike; the test split is not touched. The images are normalised after the
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from compressor.data.dataset import Data, Split
@@ -21,16 +21,15 @@ from compressor.data.stratify import stratified
 from compressor.engine.control import reinitialise
 from compressor.errors import DataError
 from compressor.graph.network import Network
-from compressor.probe.spec import ProbeSpec
-from compressor.probe.tilings import Tiling, TilingName, tile
 from compressor.stored import Figure, Stored
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
 from compressor.train.history import EpochReport
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
+from compressor_plugins.redundancy.tilings import NAMES, Tiling, TilingName, tile
 
-Progress = Callable[[str, float], None]
-"""Told the stage, and how far the arm is (0…1)."""
+if TYPE_CHECKING:
+    from compressor_plugins.redundancy.study import Redundancy
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,13 @@ class Arm:
         """``GRI0-set2-repeat1``: also the name of its folder."""
         return f"{self.tiling}-set{self.set}-repeat{self.repeat}"
 
+    @staticmethod
+    def called(name: str) -> Arm:
+        """The arm of this name."""
+        tiling, number, repeat = name.split("-")
+        (known,) = (found for found in NAMES if found == tiling)
+        return Arm(known, int(number.removeprefix("set")), int(repeat.removeprefix("repeat")))
+
 
 @dataclass(frozen=True)
 class ArmScore:
@@ -58,7 +64,7 @@ class ArmScore:
     """Of training."""
 
 
-def arms_of(spec: ProbeSpec) -> Iterator[Arm]:
+def arms_of(spec: Redundancy) -> Iterator[Arm]:
     """Every arm, set by set: after the first set every tiling was tried once."""
     for repeat in range(1, spec.repeats + 1):
         for number in range(1, spec.sets + 1):
@@ -69,12 +75,12 @@ def arms_of(spec: ProbeSpec) -> Iterator[Arm]:
 def run_arm(
     network: Network,
     data: Data,
-    spec: ProbeSpec,
+    spec: Redundancy,
     training: TrainingSpec,
     arm: Arm,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> ArmScore:
     """Train a fork of ``network`` on the arm's data and score it. Raises what training raises."""
     report = progress or (lambda stage, share: None)
@@ -92,8 +98,8 @@ def run_arm(
     return ArmScore(arm, data.task.metric.regret(score.quality), score.loss, round(history.seconds, 2))
 
 
-def training_of(spec: ProbeSpec, training: TrainingSpec) -> TrainingSpec:
-    """The recipe's training within the probe's own budget, on labels alone."""
+def training_of(spec: Redundancy, training: TrainingSpec) -> TrainingSpec:
+    """The recipe's training within the study's own budget, on labels alone."""
     return replace(
         training,
         epochs=spec.epochs,
@@ -104,7 +110,7 @@ def training_of(spec: ProbeSpec, training: TrainingSpec) -> TrainingSpec:
     )
 
 
-def data_of(data: Data, spec: ProbeSpec, arm: Arm) -> Data:
+def data_of(data: Data, spec: Redundancy, arm: Arm) -> Data:
     """The arm's set, tiled. Raises ``DataError`` where the data do not suffice for the sets asked for."""
     train, validation = _set_of(data, spec, arm.set - 1)
     tiling = Tiling.of(arm.tiling)
@@ -116,13 +122,13 @@ def data_of(data: Data, spec: ProbeSpec, arm: Arm) -> Data:
     )
 
 
-def _set_of(data: Data, spec: ProbeSpec, index: int) -> tuple[Split, Split]:
+def _set_of(data: Data, spec: Redundancy, index: int) -> tuple[Split, Split]:
     if spec.draw == "classes":
         return _of_classes(data, spec, index)
     return _of_samples(data, spec, index), data.validation
 
 
-def _of_samples(data: Data, spec: ProbeSpec, index: int) -> Split:
+def _of_samples(data: Data, spec: Redundancy, index: int) -> Split:
     """Disjoint training samples, every class with its share; all sets are scored on the same validation images."""
     each = len(data.train) // spec.sets
     if each < 2:
@@ -135,7 +141,7 @@ def _of_samples(data: Data, spec: ProbeSpec, index: int) -> Split:
     return data.train.take(chosen)
 
 
-def _of_classes(data: Data, spec: ProbeSpec, index: int) -> tuple[Split, Split]:
+def _of_classes(data: Data, spec: Redundancy, index: int) -> tuple[Split, Split]:
     """Every ``sets``-th class, counted from ``index``. Labels stay what they are, and so do the network's outputs."""
     if len(data.classes) < 2 * spec.sets:
         raise DataError(f"{data.name}: {len(data.classes)} classes are too few for {spec.sets} sets of classes")
@@ -150,8 +156,7 @@ def _members(labels: Tensor, sets: int, index: int) -> Tensor:
 
 
 def _sealed() -> Split:
-    raise DataError("the probe looks at training and validation images only")
+    raise DataError("the study looks at training and validation images only")
 
 
-ARM: TypeAdapter[Arm] = TypeAdapter(Arm)
 SCORE: Stored[ArmScore] = Stored(ArmScore)

@@ -1,23 +1,27 @@
 """The three stages of document S0 as tables: what the pixels are worth, what a mask costs, what the student keeps.
 
-Stage 1 is the probe, stage 2 the trials after their first phase, by the mask of their stem, stage 3 the best candidate
-beside its control arms. The masks are marked by what the probe found; it does not forbid any.
+Stage 1 is the pilot study, stage 2 the trials after their first phase, by the mask of their stem, stage 3 the best
+candidate beside its control arms. The masks are marked by what stage 1 found; it does not forbid any.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from compressor.engine.candidate import StageFigures
 from compressor.engine.plan import Edit
-from compressor.probe.result import ProbeResult, Variant
-from compressor.probe.tilings import REFERENCE
 from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.section import Section
 from compressor.report.table import Table, table
-from compressor.search.result import Candidate
+from compressor.search.result import Candidate, PilotResult
 from compressor.task import Quality
+from compressor_plugins.redundancy.judging import FOUND, Tilings, Variant
+from compressor_plugins.redundancy.tilings import REFERENCE
+
+if TYPE_CHECKING:
+    from compressor_plugins.redundancy.study import Redundancy
 
 MASKING, MASK = "input-mask", "mask"
 """The plugin whose edits stage 2 is about, and the knob that names the mask."""
@@ -30,18 +34,20 @@ _ARMS = {
 }
 
 
-def sections(facts: Facts) -> list[Section]:
-    """The stages a run with a probe went through; empty for a run without one."""
-    probe = facts.result.probe
-    if probe is None:
+def sections(spec: Redundancy, facts: Facts) -> list[Section]:
+    """The stages that a run went through."""
+    pilot = facts.result.pilot
+    if pilot is None:
         return []
-    found = [Section("Stage 1: are there pixels to spare?", tuple(_probe_lines(probe)), probe_table(probe))]
-    masks = masks_table(facts, probe)
+    tilings = FOUND.from_plain(pilot.found)
+    lines = tuple(_tiling_lines(spec, pilot, tilings))
+    found = [Section("Stage 1: are there pixels to spare?", lines, tilings_table(tilings))]
+    masks = masks_table(facts, tilings)
     if masks is not None:
-        found.append(Section("Stage 2: masks", tuple(_mask_lines(facts, probe)), masks))
+        found.append(Section("Stage 2: masks", tuple(_mask_lines(facts, tilings)), masks))
     if facts.result.best is not None:
         found.append(Section("Stage 3: the student", tuple(_student_lines(facts)), student_table(facts)))
-    elif probe.applies and (students := _beyond_limits(facts)):
+    elif pilot.applies and (students := _beyond_limits(facts)):
         line = "No student keeps within the limits. The nearest, by validation quality:"
         found.append(Section("Stage 3: the student", (line,), _table_of_students(facts, students)))
     return found
@@ -50,11 +56,11 @@ def sections(facts: Facts) -> list[Section]:
 # --- stage 1 -----------------------------------------------------------------------------------------------------
 
 
-def probe_table(probe: ProbeResult) -> Table:
+def tilings_table(tilings: Tilings) -> Table:
     """A row per tiling, the whole image first; changes against it, with their standard error."""
-    rows = [_tiling_row(variant) for variant in probe.variants]
+    rows = [_tiling_row(variant) for variant in tilings.variants]
     marked = next(
-        (n for n, v in enumerate(probe.variants) if v.redundant and v.dropped == probe.dropped and v.dropped), None
+        (n for n, v in enumerate(tilings.variants) if v.redundant and v.dropped == tilings.dropped and v.dropped), None
     )
     return table("tiling, >dropped, fill, >error, >change, >loss, >change of loss, verdict", rows, marked=marked)
 
@@ -74,24 +80,23 @@ def _tiling_row(variant: Variant) -> tuple[str, ...]:
     )
 
 
-def _probe_lines(probe: ProbeResult) -> Iterator[str]:
-    spec = probe.spec
-    yield f"Data: {probe.origin}."
+def _tiling_lines(spec: Redundancy, pilot: PilotResult, tilings: Tilings) -> Iterator[str]:
+    yield f"Data: {pilot.data}."
     yield (
-        f"{text.plural(probe.arms, 'training')}: {text.plural(len(probe.variants), 'tiling')} × "
+        f"{text.plural(pilot.arms, 'training')}: {text.plural(len(tilings.variants), 'tiling')} × "
         f"{text.plural(spec.sets, 'set')} of {spec.draw} × {text.plural(spec.repeats, 'repeat')}, "
         f"{text.plural(spec.epochs, 'epoch')} each, from "
         f"{'new weights' if spec.start == 'scratch' else 'the trained weights'}; validation images, tiled alike. "
         "Changes are in points of error and nats of loss, each against the whole image with the same set and seed; "
         "± is one standard error."
     )
-    yield f"{probe.reason[:1].upper()}{probe.reason[1:]}."
+    yield f"{pilot.reason[:1].upper()}{pilot.reason[1:]}."
 
 
 # --- stage 2 -----------------------------------------------------------------------------------------------------
 
 
-def masks_table(facts: Facts, probe: ProbeResult) -> Table | None:
+def masks_table(facts: Facts, tilings: Tilings) -> Table | None:
     """Every mask that was tried, after the phase that put it in; None where none was."""
     base = facts.result.baseline
     tried = sorted(_masks(facts), key=lambda entry: (pixels_dropped(entry[0]), -entry[1].quality))
@@ -103,11 +108,11 @@ def masks_table(facts: Facts, probe: ProbeResult) -> Table | None:
         rows.append(_mask_row("none, trained on", 0.0, reference.quality, reference.macs, base, "reference"))
     for mask, figures in tried:
         dropped = pixels_dropped(mask)
-        verdict = "within" if dropped <= probe.dropped else "beyond"
+        verdict = "within" if dropped <= tilings.dropped else "beyond"
         rows.append(_mask_row(mask, dropped, figures.quality, figures.macs, base, verdict))
     best = max(range(len(tried)), key=lambda number: tried[number][1].quality)
     return table(
-        "mask, >dropped, >validation, >error, >change, >MACs, probe", rows, marked=len(rows) - len(tried) + best
+        "mask, >dropped, >validation, >error, >change, >MACs, stage 1", rows, marked=len(rows) - len(tried) + best
     )
 
 
@@ -123,13 +128,13 @@ def _mask_row(name: str, dropped: float, quality: float, macs: int, base: Candid
     )
 
 
-def _mask_lines(facts: Facts, probe: ProbeResult) -> Iterator[str]:
+def _mask_lines(facts: Facts, tilings: Tilings) -> Iterator[str]:
     tried = list(_masks(facts))
     best, figures = max(tried, key=lambda entry: entry[1].quality)
     yield (
         f"Each mask after the phase that put it in ({text.plural(figures.epochs, 'epoch')}), on validation images. "
         f"The lowest error has {best}, which drops {pixels_dropped(best):.0%} of the pixels; "
-        f"the probe found {probe.dropped:.0%} to spare. One training each: the order of close ones is chance."
+        f"stage 1 found {tilings.dropped:.0%} to spare. One training each: the order of close ones is chance."
     )
 
 

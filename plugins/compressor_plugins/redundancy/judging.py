@@ -1,15 +1,20 @@
-"""What the probe found: a row per tiling, the largest share of pixels that was not needed, and whether to go on."""
+"""What the study found: a row per tiling, the largest share of pixels that was not needed, and whether to go on."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from compressor.probe.arms import Arm, ArmScore, arms_of
-from compressor.probe.spec import ProbeSpec
-from compressor.probe.tilings import REFERENCE, Fill, Tiling, TilingName
+from compressor.errors import TrialError
+from compressor.pilot import Judgement
 from compressor.stored import Figure, Stored
+from compressor_plugins.redundancy.arms import Arm, ArmScore, arms_of
+from compressor_plugins.redundancy.tilings import REFERENCE, Fill, Tiling, TilingName
+
+if TYPE_CHECKING:
+    from compressor_plugins.redundancy.study import Redundancy
 
 NOT_APPLICABLE = "the method does not apply to this data"
 
@@ -34,29 +39,16 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class ProbeResult:
-    """The verdict of stage 1."""
+class Tilings:
+    """The figures behind the verdict."""
 
-    applies: bool
-    """The gate: False ends the run."""
     dropped: Figure
     """Largest share of pixels that a redundant tiling drops; 0 where none is redundant."""
-    reason: str
-    """The verdict in a sentence."""
     variants: tuple[Variant, ...]
-    arms: int
-    """Trainings behind the table."""
-    seconds: Figure
-    """Of training, all arms together."""
-    spec: ProbeSpec
-    data: str = ""
+    spec: Mapping[str, Any]
+    """The options of the study, all of them."""
     stand_in: bool = False
-    """The data stand in for others: those of ``spec.stand_in_for``, or a set that could not be had."""
-
-    @property
-    def origin(self) -> str:
-        """The data, and what they stand in for."""
-        return self.spec.origin(self.data, self.stand_in)
+    """The data stand in for others: those of ``stand_in_for``, or a set that could not be had."""
 
     @property
     def redundant(self) -> tuple[TilingName, ...]:
@@ -64,10 +56,15 @@ class ProbeResult:
         return tuple(variant.name for variant in self.variants if variant.redundant)
 
 
-def judge_probe(spec: ProbeSpec, scores: Iterable[ArmScore], *, data: str = "", stand_in: bool = False) -> ProbeResult:
-    """Average, compare with ``DN``, decide. A tiling of which an arm is missing is left out; ``DN`` must be whole."""
+def judged(spec: Redundancy, scores: Iterable[ArmScore], stand_in: bool = False) -> Judgement:
+    """Average, compare with ``DN``, decide. A tiling of which an arm is missing is left out.
+
+    Raises ``TrialError`` where ``DN`` is not whole.
+    """
     by_arm = {score.arm: score for score in scores}
     pairs = [(arm.set, arm.repeat) for arm in arms_of(spec) if arm.tiling == REFERENCE]
+    if any(Arm(REFERENCE, number, repeat) not in by_arm for number, repeat in pairs):
+        raise TrialError(f"the reference {REFERENCE} could not be trained")
     rows: dict[TilingName, list[ArmScore]] = {}
     for name in spec.tilings:
         found = [by_arm.get(Arm(name, number, repeat)) for number, repeat in pairs]
@@ -76,20 +73,11 @@ def judge_probe(spec: ProbeSpec, scores: Iterable[ArmScore], *, data: str = "", 
     variants = tuple(_variant(name, rows, spec) for name in spec.tilings if name in rows)
     passed = [variant for variant in variants if variant.redundant and variant.name != REFERENCE]
     dropped = max((variant.dropped for variant in passed), default=0.0)
-    return ProbeResult(
-        applies=bool(passed),
-        dropped=dropped,
-        reason=_reason(spec, variants, dropped),
-        variants=variants,
-        arms=len(by_arm),
-        seconds=round(sum(score.seconds for score in by_arm.values()), 1),
-        spec=spec,
-        data=data,
-        stand_in=stand_in or bool(spec.stand_in_for),
-    )
+    behind = Tilings(dropped, variants, asdict(spec), stand_in or bool(spec.stand_in_for))
+    return Judgement(bool(passed), _reason(spec, variants, dropped), FOUND.plain(behind))
 
 
-def _variant(name: TilingName, rows: Mapping[TilingName, Sequence[ArmScore]], spec: ProbeSpec) -> Variant:
+def _variant(name: TilingName, rows: Mapping[TilingName, Sequence[ArmScore]], spec: Redundancy) -> Variant:
     own, reference = rows[name], rows[REFERENCE]
     errors = [a.error - b.error for a, b in zip(own, reference, strict=True)]
     losses = [a.loss - b.loss for a, b in zip(own, reference, strict=True)]
@@ -114,7 +102,7 @@ def _by_set(scores: Sequence[ArmScore]) -> Iterable[float]:
         yield statistics.fmean(score.error for score in scores if score.arm.set == number)
 
 
-def _reason(spec: ProbeSpec, variants: Sequence[Variant], dropped: float) -> str:
+def _reason(spec: Redundancy, variants: Sequence[Variant], dropped: float) -> str:
     within = f"within {100 * spec.error_tolerance:g} points of error and {spec.loss_tolerance:g} of loss"
     if dropped:
         names = ", ".join(v.name for v in variants if v.redundant and v.dropped == dropped)
@@ -129,4 +117,4 @@ def _reason(spec: ProbeSpec, variants: Sequence[Variant], dropped: float) -> str
     )
 
 
-PROBE_RESULT: Stored[ProbeResult] = Stored(ProbeResult)
+FOUND: Stored[Tilings] = Stored(Tilings)

@@ -1,4 +1,4 @@
-"""Arms of the probe: what they train on, and that they see what is in the pixels they keep."""
+"""Arms of the pilot study: what they train on, and that they see what is in the pixels they keep."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from compressor_plugins.redundancy import Redundancy
+from compressor_plugins.redundancy.arms import Arm, arms_of, data_of, run_arm, training_of
+from compressor_plugins.redundancy.judging import judged
+from compressor_plugins.redundancy.tilings import TilingName
 from torch import nn
 
 from compressor.data.dataset import Data, Split
@@ -13,13 +17,9 @@ from compressor.data.held import HeldSplit
 from compressor.errors import DataError
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
-from compressor.probe.arms import Arm, arms_of, data_of, run_arm, training_of
-from compressor.probe.result import judge_probe
-from compressor.probe.spec import ProbeSpec
-from compressor.probe.tilings import TilingName
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
 
-SPEC = ProbeSpec(tilings=("DN", "GRI0"), sets=2, limit=0, epochs=3, error_tolerance=0.05, loss_tolerance=0.2)
+SPEC = Redundancy(tilings=("DN", "GRI0"), sets=2, limit=0, epochs=3, error_tolerance=0.05, loss_tolerance=0.2)
 TRAINING = TrainingSpec(
     batch=16, lr=0.05, augmentation=Augmentation(flip=True), distillation=Distillation(logits=0.5), patience=1
 )
@@ -36,7 +36,7 @@ def written_in(row: int) -> Data:
         return HeldSplit(images, labels)
 
     def test() -> Split:
-        raise AssertionError("the probe must not open the test split")
+        raise AssertionError("the study must not open the test split")
 
     return Data("cells", "made", split(128, 0), split(64, 1), ("dark", "light"), (0.5,), (0.3,), test)
 
@@ -47,17 +47,17 @@ def network() -> Network:
     return capture(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8), "a test")
 
 
-def probed(network: Network, data: Data) -> bool:
+def spared(network: Network, data: Data) -> bool:
     scores = [run_arm(network, data, SPEC, TRAINING, arm) for arm in arms_of(SPEC)]
-    return judge_probe(SPEC, scores).applies
+    return judged(SPEC, scores).applies
 
 
 def test_pixels_that_say_nothing_are_found_redundant(network: Network) -> None:
-    assert probed(network, written_in(row=0))
+    assert spared(network, written_in(row=0))
 
 
 def test_pixels_that_say_everything_are_not(network: Network) -> None:
-    assert not probed(network, written_in(row=1))
+    assert not spared(network, written_in(row=1))
 
 
 def test_the_network_itself_is_left_alone(network: Network) -> None:
@@ -111,7 +111,7 @@ def test_sets_of_classes_are_disjoint() -> None:
         (replace(SPEC, draw="classes"), "too few for 2 sets of classes"),
     ],
 )
-def test_too_little_data_is_said(spec: ProbeSpec, message: str) -> None:
+def test_too_little_data_is_said(spec: Redundancy, message: str) -> None:
     with pytest.raises(DataError, match=message):
         data_of(written_in(0), spec, Arm("DN", 1, 1))
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from compressor.probe.tilings import NAMES, Tiling, kept, tile
+from compressor_plugins.redundancy.tilings import NAMES, Tiling, kept, tile
 
 IMAGE = torch.arange(2 * 3 * 5 * 6, dtype=torch.uint8).view(2, 3, 5, 6)
 
