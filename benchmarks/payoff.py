@@ -1,8 +1,9 @@
-"""What every plugin saves, in bytes and in time, beside what it has to save: regenerates ``docs/results/payoff.md``.
+"""What every plugin saves, in bytes and in time, beside what it has to save: regenerates ``docs/results/payoff.md``
+and, line by line, ``payoff_lines.md``.
 
     python benchmarks/payoff.py                                 # every plugin
     python benchmarks/payoff.py --plugin conv3d                 # one (may be repeated), the others from what is kept
-    python benchmarks/payoff.py --render                        # the page anew from the figures kept
+    python benchmarks/payoff.py --render                        # the pages anew from the figures kept
 
 Each line is one rewrite of a small network made for it: both ONNX files, and their times side by side in ONNX Runtime.
 The lines of a plugin are kept in ``docs/results/data/payoff.json`` once all of them are measured.
@@ -22,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _report import RESULTS, surroundings, write_report
-from payoffs._rows import SAME_SPEED, PayoffRow
+from _opening import with_opening
+from _report import RESULTS, surroundings
+from payoffs._page import by_plugin, line_by_line
+from payoffs._rows import PayoffRow
 
-from compressor.measure.latency import FULL, Comparison
+from compressor.measure.latency import Comparison
 
 PLUGINS = (
     "input-mask", "meta-head", "conv3d", "layer-removal", "binarize", "magnitude-prune", "self-grow",
@@ -46,12 +49,18 @@ def main() -> None:
             print(f"{plugin}: nobody has written benchmarks/{module.replace('.', '/')}.py")
             continue
         keep(plugin, shown(importlib.import_module(module).rows()))
-    table = kept()
-    rows = [row for plugin in PLUGINS for row in table.get(plugin, ())]
-    command = "python benchmarks/payoff.py"
+    write(kept())
+
+
+def write(table: Mapping[str, Sequence[PayoffRow]]) -> None:
+    """Both pages: by plugin, and line by line."""
+    found = {plugin: table[plugin] for plugin in PLUGINS if plugin in table}
     missing = [plugin for plugin in PLUGINS if plugin not in table]
-    lines = [*notes(rows), *machines(), *([f"Not measured: {', '.join(missing)}."] if missing else [])]
-    write_report("payoff", "What every plugin saves", command, [row.cells() for row in rows], lines)
+    lines = [*machines(), *([f"Not measured: {', '.join(missing)}."] if missing else [])]
+    for name, page in (("payoff", by_plugin(found, lines)), ("payoff_lines", line_by_line(found))):
+        path = RESULTS / f"{name}.md"
+        path.write_text(with_opening(name, page), encoding="utf-8")
+        print(path)
 
 
 def shown(rows: Iterable[PayoffRow]) -> list[PayoffRow]:
@@ -66,33 +75,10 @@ def shown(rows: Iterable[PayoffRow]) -> list[PayoffRow]:
     return found
 
 
-def notes(rows: Sequence[PayoffRow]) -> list[str]:
-    required = [row for row in rows if row.wanted]
-    missed = [row.name for row in required if not row.met]
-    loads = [row.speed.load for row in rows]
-    return [
-        f"{len(required) - len(missed)} of {len(required)} requirements met"
-        + (f"; missed: {'; '.join(missed)}." if missed else "."),
-        f"n = {FULL.sessions} fresh pairs of ONNX Runtime sessions of {FULL.min_rounds} to {FULL.max_rounds} rounds "
-        "per line, one thread, thread CPU times paired; in brackets the 95 % interval.",
-        f"A requirement is met when the estimate reaches it; {SAME_SPEED}× stands for 1.00× and for “never slower”, as "
-        "far as a measurement can tell. On a busy machine shares of a shared cache move ratios by some percent.",
-        "÷: bytes of the ONNX file, before and after; layer ÷: of the one layer's stored values alone, without "
-        "the file's header and nodes. A required ratio is the layer's where there is one.",
-        "Nothing is required of a line without a requirement: a form that is measured but not chosen by itself "
-        "(`allow_slower`, `tile as a product`, *not offered*), a small PReLU head or a binary convolution for many "
-        "images, and what makes a network larger.",
-        "Weights are seeded and untrained: what a rewrite does to accuracy is on the plugins' own pages.",
-        f"Load average over one minute while measuring: {min(loads):.1f} to {max(loads):.1f}.",
-    ]
-
-
-def machines(path: Path = KEPT) -> Sequence[str]:
-    """Where the lines of each plugin were measured, if not all of them here."""
+def machines(path: Path = KEPT) -> list[str]:
+    """Where the lines of each plugin were measured."""
     entries = json.loads(path.read_text())
     found = {plugin: entry.get("where", "") for plugin, entry in entries.items()}
-    if set(found.values()) == {surroundings()}:
-        return ()
     places = sorted(set(found.values()))
     return [f"{', '.join(p for p in PLUGINS if found.get(p) == place)}: {place or 'elsewhere'}" for place in places]
 

@@ -50,7 +50,9 @@ def test_lines_are_kept_by_plugin_and_counted(load, tmp_path: Path) -> None:
     payoff.keep("conv3d", [row(load, 1.3, required=1.15), row(load)], path)
     found = payoff.kept(path)
     assert found == {"conv3d": [row(load, 1.3, required=1.15), row(load)], "meta-head": [row(load, 0.9, required=0.98)]}
-    assert payoff.notes([line for lines in found.values() for line in lines])[0].startswith("1 of 2 requirements met")
+    page = load("payoffs._page").by_plugin(found, ["here"])
+    assert "What was missed: 1 of 2" in page
+    assert [line.split("|")[6].strip() for line in page.splitlines()[4:6]] == ["1 of 1", "0 of 1"]
 
 
 def test_every_plugin_has_its_lines(load) -> None:
