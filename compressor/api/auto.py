@@ -3,7 +3,8 @@
 what the plugins can do    those that offer sites take part, in the order: structure, then widths, then integers
 where time and bytes go    a network whose call takes microseconds gains nothing from integers; its bytes do
 time                       as many epochs as let ``TRIALS`` trials fit the budget
-limits                     a usual loss of the metric (one point of a share), smaller, and not slower
+limits                     a usual loss of the metric (one point of a share), or its standard error on the validation
+                           samples where that is larger and a point could not be told; smaller, and not slower
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.data.dataset import Data
+from compressor.engine.trained import Glance
 from compressor.graph.network import Network
 from compressor.plugin import Suggestion
 from compressor.recipe.toml import to_toml, to_value
-from compressor.task import Metric, Task
+from compressor.task import Task
 
 BUDGET = 30 * 60.0
 """Seconds, where nobody says."""
@@ -33,14 +35,15 @@ def auto_recipe(
     chosen: Mapping[str, Suggestion],
     *,
     source: Mapping[str, Any],
-    value: float,
+    seen: Glance,
     pace: float,
     budget: float = 0.0,
 ) -> str:
     """A recipe as TOML, with comments that say why.
 
-    ``chosen``: what plugins suggest, by name. ``source``: the tables ``data`` and ``task`` as they stand. ``value``:
-    the metric now. ``pace``: seconds a sample takes to train on here. ``budget``: seconds; 0 leaves the choice here.
+    ``chosen``: what plugins suggest, by name. ``source``: the tables ``data`` and ``task`` as they stand. ``seen``:
+    the metric now, with its standard error. ``pace``: seconds a sample takes to train on here. ``budget``: seconds; 0
+    leaves the choice here.
     """
     seconds = budget or BUDGET
     epochs, steps = _training(len(data.train), _batch(len(data.train)), pace, seconds)
@@ -64,9 +67,9 @@ def auto_recipe(
         *_phase("structure", "what is not needed goes, and the rest learns to do without it", chosen),
         *_phase("bits", "the weights, and where it pays the arithmetic, in fewer bits", chosen, _SHORT),
         "[constraints]",
-        f"max_drop = {_limit(data.task.metric, value)}  # of {data.task.metric.name}, on validation data",
+        _limit(data, seen),
         "max_size = 0.95  # smaller…",
-        "max_latency = 1.0  # …and not slower",
+        "max_latency = 1.02  # …and not slower, as far as two files of the same speed can be told apart",
         "",
         "[search]",
         'sampler = "surrogate"',
@@ -109,8 +112,16 @@ def _batch(samples: int) -> int:
     return 64 if samples >= 2000 else 16
 
 
-def _limit(metric: Metric, value: float) -> str:
-    return f"{metric.usual_drop(value):.3g}"
+def _limit(data: Data, seen: Glance) -> str:
+    """What the metric may lose: the usual, or its standard error where so few samples tell no more; said which."""
+    metric = data.task.metric
+    usual, error = metric.usual_drop(seen.value), seen.error or 0.0
+    if not error > usual:
+        return f"max_drop = {usual:.3g}  # of {metric.name}, on validation data"
+    return (
+        f"max_drop = {error:.3g}  # of {metric.name}: one standard error of {len(data.validation):,} validation "
+        f"samples, by which {metric.difference(usual)} cannot be told"
+    )
 
 
 def _tables(source: Mapping[str, Any]) -> list[str]:

@@ -101,7 +101,7 @@ def prepare(
     found = choose_normalisation(network, loaded, spec, untrained=untrained)
     network.know(replace(found.normalisation, folded=read.export.fold_normalisation))
     used = answered(found.data, network)
-    seen = glance(network, used)
+    seen = glance(network, used, error=chosen)
     if not untrained:
         fresh = weights is None and isinstance(model, str) and not Path(model).is_file()
         refuse_untrained(seen, used, weights=_FRESH if fresh else "its weights")
@@ -111,7 +111,7 @@ def prepare(
         source = {"data": _said(as_data(read)["data"], DataSpec), "task": _said(as_data(read)["task"], TaskSpec)}
         pace = seconds_per_sample(network, used, batch=64)
         able = suggestions(network, [found.name for found in discover()], read.limits.plugin_seconds)
-        text = auto_recipe(network, used, able, source=source, value=seen.value, pace=pace, budget=budget or 0.0)
+        text = auto_recipe(network, used, able, source=source, seen=seen, pace=pace, budget=budget or 0.0)
         read = read_text(text, AUTO, [*said, *limits])
     settled = replace(read, data=replace(spec, normalise="auto", mean=used.mean, std=used.std))
     space = build_space(read.phases, ask, read.training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from compressor.data.dataset import Data
@@ -28,9 +29,11 @@ class Glance:
     suspicion: str
     """What the answers look as if they suffered from; empty where nothing is odd."""
     count: int
+    error: float | None = None
+    """Standard error of ``value`` over all validation samples, where it was asked for and can be told."""
 
 
-def glance(network: Network, data: Data) -> Glance:
+def glance(network: Network, data: Data, *, error: bool = False) -> Glance:
     """How the network answers up to ``LOOKED_AT`` validation samples, always the same ones."""
     part = data.validation.some(LOOKED_AT)
     task = data.task.fitted(network)
@@ -44,7 +47,9 @@ def glance(network: Network, data: Data) -> Glance:
     if kept:
         outputs, target = (joined(parts) for parts in zip(*kept, strict=True))
         suspicion = task.suspicion(outputs, target, data)
-    return Glance(meter.value(), task.guess(data, part), suspicion, len(part))
+    told = meter.error() if error else None
+    whole = None if told is None else told * math.sqrt(len(part) / max(len(data.validation), 1))
+    return Glance(meter.value(), task.guess(data, part), suspicion, len(part), whole)
 
 
 def refuse_untrained(seen: Glance, data: Data, *, weights: str = "its weights") -> None:

@@ -158,8 +158,9 @@ def why_nothing(outcomes: Iterable[Outcome]) -> str:
         if not over and outcome.status in ("failed", "stopped"):
             failures[outcome.reason] += 1
     if limits:
-        name, count = limits.most_common(1)[0]
-        return f"no candidate keeps within the limits: {name} ruled out {count} of {total} trials"
+        (name, count), *others = limits.most_common()
+        more = "".join(f", {other} {number}" for other, number in others)
+        return f"no candidate keeps within the limits: {name} ruled out {count} of {total} trials{more}"
     if failures:
         reason, count = failures.most_common(1)[0]
         return f"no candidate: {count} of {total} trials ended early, most often with: {reason}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from qualities import accuracy_of
 
@@ -22,8 +24,14 @@ def test_each_limit_in_its_own_unit() -> None:
     limits = Constraints(max_drop=0.01, max_size=0.25, max_latency=1.0, max_macs=0.5, max_params=0.4)
     excess = limits.excess(candidate(), BASELINE)
     assert excess == pytest.approx(
-        {"max_drop": 0.01, "max_size": 0.25, "max_latency": -0.2, "max_macs": 0.0, "max_params": 0.1}
+        {"max_drop": 0.01, "max_size": 0.25, "max_latency": 1 / 1.26 - 1, "max_macs": 0.0, "max_params": 0.1}
     )
+
+
+@pytest.mark.parametrize(("high", "over"), [(1.02, False), (0.99, True)])
+def test_a_limit_on_time_is_overstepped_where_the_whole_interval_lies_beyond_it(high: float, over: bool) -> None:
+    timed = replace(candidate(), latency=Latency(20.0, 0.98, 0.95, high))
+    assert (Constraints(max_latency=1.0).excess(timed, BASELINE)["max_latency"] > 0) == over
 
 
 def test_a_limit_just_met_is_met() -> None:

