@@ -106,7 +106,7 @@ def time_files(files: Sequence[Path], job: Job, say: Callable[[str], None] = lam
 def _facts(file: Path, job: Job) -> Facts:
     """Known before anything is timed: that the file runs, and what it takes."""
     from compressor.graph.onnx_in.file import stored_bytes
-    from compressor.measure.bound import bound, fed, load, settle
+    from compressor.measure.bound import bound, fed, load, warm_runtime
     from compressor.measure.memory import with_peak
     from compressor.runtime import placement
 
@@ -116,7 +116,7 @@ def _facts(file: Path, job: Job) -> Facts:
         bound(loaded, arrays)()
         return tuple((entry.name, entry.kind, arrays[entry.name].shape) for entry in loaded.entries)
 
-    settle(job.setting)
+    warm_runtime(job.setting)
     inputs, memory = with_peak(run)
     return Facts(stored_bytes(file), memory, inputs, placement(file, job.setting))
 

@@ -33,7 +33,7 @@ from compressor.load.isolated import LOAD_SECONDS
 from compressor.options import default_of
 from compressor.present import LIVE
 from compressor.recipe.model import Recipe
-from compressor.recipe.read import as_data, read_recipe, read_text
+from compressor.recipe.read import read_recipe, read_text, recipe_data
 from compressor.registry import discover
 from compressor.search.clock import Clock
 from compressor.search.estimate import estimate, seconds_per_sample
@@ -108,7 +108,10 @@ def prepare(
     ask = surveyor(network, read.limits.plugin_seconds)
     text = ""
     if chosen:
-        source = {"data": _said(as_data(read)["data"], DataSpec), "task": _said(as_data(read)["task"], TaskSpec)}
+        source = {
+            "data": _said(recipe_data(read)["data"], DataSpec),
+            "task": _said(recipe_data(read)["task"], TaskSpec),
+        }
         pace = seconds_per_sample(network, used, batch=64)
         able = suggestions(network, [found.name for found in discover()], read.limits.plugin_seconds)
         text = auto_recipe(network, used, able, source=source, seen=seen, pace=pace, budget=budget or 0.0)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from compressor.cli.options import Json
+from compressor.cli.options import JsonFlag
 from compressor.cli.output import output
 
 
@@ -16,13 +16,13 @@ def compare(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a page, with the fronts as plots.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Set the best of several runs side by side, and say what their recipes differ in."""
     with output(as_json) as out:
         from compressor.cli.summary import tell
         from compressor.files import write_atomic
-        from compressor.report.compare import compare as compared
+        from compressor.report.compare import compare_runs as compared
         from compressor.report.compare import named
         from compressor.report.gather import gather
         from compressor.report.page.comparison import comparison_page

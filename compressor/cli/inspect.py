@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from compressor.cli.draw import draw
-from compressor.cli.options import RECIPE_OPTION, Input, Json, Model, Trust, Weights, parse_inputs
-from compressor.cli.output import Output, output
+from compressor.cli.options import RECIPE_OPTION, Input, JsonFlag, Model, Trust, Weights, parse_inputs
+from compressor.cli.output import CommandOutput, output
 from compressor.report import text
 from compressor.report.table import Table, table
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
     from compressor.recipe.model import Recipe
-    from compressor.report.anatomy import Anatomy, Layer
+    from compressor.report.anatomy import Anatomy, LayerShare
 
 
 def inspect(
@@ -39,7 +39,7 @@ def inspect(
         ),
     ] = "",
     trust: Trust = False,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Show the cost of every layer, the sites of every plugin with their knobs, and why others were refused."""
     with output(as_json) as out:
@@ -114,7 +114,7 @@ def _knob(knob: Knob) -> dict[str, Any]:
 # --- for people --------------------------------------------------------------------------------------------------
 
 
-def _show(anatomy: Anatomy, out: Output) -> None:
+def _show(anatomy: Anatomy, out: CommandOutput) -> None:
     file = "no ONNX form" if anatomy.size_bytes is None else f"ONNX file {text.size(anatomy.size_bytes)}"
     out.line(
         f"{text.clean(anatomy.source)}: {_signature(anatomy)}, {text.count(anatomy.params)} parameters, "
@@ -165,7 +165,7 @@ def _layers(anatomy: Anatomy) -> Table:
     return table("layer, kind, >output, >params, >MACs, >bytes, >time" + (", integers" if some else ""), rows)
 
 
-def _integers(layer: Layer) -> str:
+def _integers(layer: LayerShare) -> str:
     """``8 bits, region 1, enters``: values of 8 bits; here they come in from floats."""
     place = layer.integers
     if place is None:
@@ -185,7 +185,7 @@ def _knobs(knobs: Mapping[str, Knob]) -> str:
     return ", ".join(f"{name} {describe(knob)}" for name, knob in knobs.items())
 
 
-def _show_refusals(refused: Sequence[Refused], out: Output) -> None:
+def _show_refusals(refused: Sequence[Refused], out: CommandOutput) -> None:
     """Reasons with the places they hold for, each reason once."""
     by_reason: dict[str, list[str]] = {}
     for entry in refused:

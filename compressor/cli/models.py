@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from compressor.cli.draw import draw
-from compressor.cli.options import Json
+from compressor.cli.options import JsonFlag
 from compressor.cli.output import output
 from compressor.report import text
 from compressor.report.table import table
 
 
-def models(as_json: Json = False) -> None:
+def models(as_json: JsonFlag = False) -> None:
     """List the networks of the zoo."""
     with output(as_json) as out:
         from compressor.models import zoo

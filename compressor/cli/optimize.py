@@ -14,7 +14,7 @@ from compressor.cli.options import (
     Budget,
     DataOption,
     Input,
-    Json,
+    JsonFlag,
     Model,
     Set,
     TaskOption,
@@ -55,7 +55,7 @@ def optimize(
         bool, typer.Option("--dry-run", help="Read everything, show what the run would start from, start nothing.")
     ] = False,
     tracker: TrackerName = "",
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Search for a smaller, faster network, and prove it.
 

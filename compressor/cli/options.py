@@ -31,7 +31,7 @@ TrackerName = Annotated[
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.")]
 Weights = Annotated[
     Path | None,
     typer.Option("--weights", metavar="FILE", help="Weights for a factory or a zoo name.", show_default=False),

@@ -18,7 +18,7 @@ from rich.console import Console
 from compressor.report.text import clean
 
 
-class Output:
+class CommandOutput:
     """The two streams of a command."""
 
     def __init__(self, as_json: bool) -> None:
@@ -61,9 +61,9 @@ def to_json(data: object) -> str:
 
 
 @contextlib.contextmanager
-def output(as_json: bool) -> Iterator[Output]:
+def output(as_json: bool) -> Iterator[CommandOutput]:
     """The output of one command. The document is written at the end unless an error ends it."""
-    out = Output(as_json)
+    out = CommandOutput(as_json)
     if as_json:
         with _standard_output_elsewhere():
             yield out

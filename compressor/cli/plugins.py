@@ -12,8 +12,8 @@ import typer
 
 from compressor.cli.draw import draw
 from compressor.cli.failures import NO
-from compressor.cli.options import PLUGIN_ARGUMENT, Json
-from compressor.cli.output import Output, output
+from compressor.cli.options import PLUGIN_ARGUMENT, JsonFlag
+from compressor.cli.output import CommandOutput, output
 from compressor.errors import CompressorError, InputError, NoAnswer
 from compressor.report import text
 from compressor.report.table import table
@@ -25,14 +25,14 @@ app = typer.Typer(help="List the installed plugins, check one, or begin a new on
 
 
 @app.callback()
-def plugins(context: typer.Context, as_json: Json = False) -> None:
+def plugins(context: typer.Context, as_json: JsonFlag = False) -> None:
     """List the installed plugins, check one, or begin a new one."""
     if context.invoked_subcommand is None:
         with output(as_json) as out:
             _list(out)
 
 
-def _list(out: Output) -> None:
+def _list(out: CommandOutput) -> None:
     from compressor.registry import PILOTS, discover
 
     found = discover()
@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 
 @app.command("check")
-def check(name: Annotated[str, PLUGIN_ARGUMENT], as_json: Json = False) -> None:
+def check(name: Annotated[str, PLUGIN_ARGUMENT], as_json: JsonFlag = False) -> None:
     """Run the conformance kit on a plugin; exit code 1 when it finds something."""
     with output(as_json) as out:
         from compressor.testing import check_apart
@@ -116,7 +116,7 @@ def new(
         Path | None,
         typer.Option("--out", metavar="DIR", help="The folder to write; default compressor-NAME.", show_default=False),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Write a package with a plugin that works and a test that it passes, to be changed into what you want."""
     with output(as_json) as shown:

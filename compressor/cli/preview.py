@@ -7,22 +7,22 @@ from typing import Any
 
 from compressor.api.prepare import Prepared
 from compressor.cli.draw import draw
-from compressor.cli.output import Output
+from compressor.cli.output import CommandOutput
 from compressor.data.dataset import Data
 from compressor.engine.space import SearchSpace
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.knobs import describe as values_of
-from compressor.recipe.read import as_data
+from compressor.recipe.read import recipe_data
 from compressor.recipe.toml import to_toml
 from compressor.report import text
 from compressor.report.table import table
 from compressor.search.estimate import Estimate, estimate
 
 
-def preview(prepared: Prepared, out: Output) -> None:
+def preview(prepared: Prepared, out: CommandOutput) -> None:
     """Show it; nothing is started."""
-    space, recipe = prepared.space, as_data(prepared.recipe)
+    space, recipe = prepared.space, recipe_data(prepared.recipe)
     expected = estimate(prepared.recipe, prepared.network, prepared.data)
     if out.as_json:
         out.document(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compressor.cli.draw import draw
-from compressor.cli.options import RECIPE_ARGUMENT, Json, Set
+from compressor.cli.options import RECIPE_ARGUMENT, JsonFlag, Set
 from compressor.cli.output import output
 from compressor.report.table import table
 
@@ -15,7 +15,7 @@ app = typer.Typer(help="List the bundled recipes, show one as run, or print the 
 
 
 @app.command("list")
-def list_recipes(as_json: Json = False) -> None:
+def list_recipes(as_json: JsonFlag = False) -> None:
     """List the recipes that come with the package, and what each does."""
     with output(as_json) as out:
         from compressor.recipe.find import about, bundled_recipes
@@ -30,13 +30,13 @@ def list_recipes(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show(recipe: Annotated[str, RECIPE_ARGUMENT], overrides: Set = None, as_json: Json = False) -> None:
+def show(recipe: Annotated[str, RECIPE_ARGUMENT], overrides: Set = None, as_json: JsonFlag = False) -> None:
     """Show a recipe as it would run, with every default filled in."""
     with output(as_json) as out:
-        from compressor.recipe.read import as_data, read_recipe
+        from compressor.recipe.read import read_recipe, recipe_data
         from compressor.recipe.toml import to_toml
 
-        data = as_data(read_recipe(recipe, overrides or ()))
+        data = recipe_data(read_recipe(recipe, overrides or ()))
         if as_json:
             out.document(data)
         else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import typer
 
 from compressor.api.durations import seconds_of
-from compressor.cli.options import Budget, Json, RunDir, TrackerName
+from compressor.cli.options import Budget, JsonFlag, RunDir, TrackerName
 from compressor.cli.output import output
 
 
-def resume(folder: RunDir, budget: Budget = "", tracker: TrackerName = "", as_json: Json = False) -> None:
+def resume(folder: RunDir, budget: Budget = "", tracker: TrackerName = "", as_json: JsonFlag = False) -> None:
     """Go on with a run that was interrupted; no finished trial is run again. Exit codes are those of optimize.
 
     With --budget it goes on for that long, whatever its budget was before.

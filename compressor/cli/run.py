@@ -6,8 +6,8 @@ import contextlib
 
 from compressor.cli.display import observer
 from compressor.cli.failures import INTERRUPTED, NO, OK
-from compressor.cli.output import Output
-from compressor.cli.summary import conclude
+from compressor.cli.output import CommandOutput
+from compressor.cli.summary import tell_result
 from compressor.search.driver import optimize
 from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
@@ -17,7 +17,7 @@ from compressor.track.tracker import Tracker
 
 def carry_out(
     run: RunFolder,
-    out: Output,
+    out: CommandOutput,
     *,
     more: float | None = None,
     since: float | None = None,
@@ -34,7 +34,7 @@ def carry_out(
             watching = stack.enter_context(Tracked(watching, tracker, run))
         finished = optimize(run, observer=watching, more=more, since=since)
     if finished.result is not None:
-        conclude(run, finished.result, out)
+        tell_result(run, finished.result, out)
     if finished.interrupted:
         out.note(f"interrupted; go on with: compressor resume {run.path}")
         return INTERRUPTED

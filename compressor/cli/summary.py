@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compressor.cli.draw import draw
-from compressor.cli.output import Output
+from compressor.cli.output import CommandOutput
 from compressor.report import text
 from compressor.report.gather import Facts, gather
 from compressor.report.layers import changes_table
@@ -18,7 +18,7 @@ from compressor.search.result import RESULT, Result
 from compressor.search.run_folder import RunFolder
 
 
-def conclude(run: RunFolder, result: Result, out: Output) -> None:
+def tell_result(run: RunFolder, result: Result, out: CommandOutput) -> None:
     """Write the report, then tell what was found."""
     facts = gather(run)
     try:
@@ -32,7 +32,7 @@ def conclude(run: RunFolder, result: Result, out: Output) -> None:
         _show(facts, report, out)
 
 
-def tell(section: Section, out: Output) -> None:
+def tell(section: Section, out: CommandOutput) -> None:
     """A section in the terminal."""
     out.results.print(section.title, style="bold")
     for line in section.lines:
@@ -55,7 +55,7 @@ def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, o
     return {**found, **places}
 
 
-def _show(facts: Facts, report: Path | None, out: Output) -> None:
+def _show(facts: Facts, report: Path | None, out: CommandOutput) -> None:
     result = facts.result
     for section in facts.told:
         tell(section, out)
@@ -77,7 +77,7 @@ def _show(facts: Facts, report: Path | None, out: Output) -> None:
     _where(facts.folder, report, out, result)
 
 
-def _where(folder: Path, report: Path | None, out: Output, result: Result) -> None:
+def _where(folder: Path, report: Path | None, out: CommandOutput, result: Result) -> None:
     model = folder / "best" / "model.onnx"
     out.line()
     if model.is_file():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compressor.cli.options import Json
-from compressor.cli.output import Output, output
+from compressor.cli.options import JsonFlag
+from compressor.cli.output import CommandOutput, output
 from compressor.errors import InputError
 from compressor.report import text
 
@@ -30,7 +30,7 @@ class Optimizer(StrEnum):
     sgd = "sgd"
 
 
-class Precision(StrEnum):
+class PrecisionChoice(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
 
@@ -75,7 +75,7 @@ def train(
     shift: Annotated[int, typer.Option("--shift", min=0, help="Shift images by up to this many pixels.")] = 0,
     rotate: Annotated[float, typer.Option("--rotate", min=0.0, help="Turn images by up to this many degrees.")] = 0.0,
     flip: Annotated[bool, typer.Option("--flip", help="Mirror every other image.")] = False,
-    precision: Annotated[Precision, typer.Option("--precision")] = Precision.float32,
+    precision: Annotated[PrecisionChoice, typer.Option("--precision")] = PrecisionChoice.float32,
     seed: Annotated[int, typer.Option("--seed", help="Seeds the weights and the training.")] = 0,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Training samples used; 0 means all.")] = 0,
     fallback: Annotated[
@@ -86,7 +86,7 @@ def train(
     ] = False,
     test: Annotated[bool, typer.Option("--test", help="Also score on the test split, once, at the end.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Train a network of the zoo and keep it as a self-contained torch.export archive."""
     with output(as_json) as out:
@@ -146,7 +146,7 @@ def _check_place(file: Path, force: bool) -> None:
         raise InputError(f"--out {file}: nothing can be written to {folder}: {error.strerror}") from None
 
 
-def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out: Output) -> _Trained:
+def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out: CommandOutput) -> _Trained:
     import torch
 
     from compressor.data.load import load_data
@@ -196,7 +196,7 @@ def _as_data(trained: _Trained, name: str, file: Path) -> dict[str, Any]:
     }
 
 
-def _show(trained: _Trained, name: str, file: Path, out: Output) -> None:
+def _show(trained: _Trained, name: str, file: Path, out: CommandOutput) -> None:
     metric = trained.data.task.metric
     test = f", test {metric.text(trained.test)}" if trained.test is not None else ""
     out.line(

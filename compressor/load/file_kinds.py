@@ -11,7 +11,7 @@ from compressor.files import require_regular
 from compressor.graph.pt2_in.archive import Archive
 
 
-class Kind(enum.Enum):
+class FileKind(enum.Enum):
     """The kinds of files that people take for models."""
 
     EXPORT = "a torch.export archive"
@@ -32,7 +32,7 @@ _ONNX_TAGS: Final = b"\x12\x1a\x22\x28\x32\x3a\x42"
 """First bytes of the fields that may follow the version in an ONNX file."""
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """The kind of a file. Raises ``ModelFileError`` for a folder, and for what cannot be opened."""
     if path.is_dir():
         raise ModelFileError(f"{path}: a folder; name the model file in it")
@@ -47,34 +47,34 @@ def kind_of(path: Path) -> Kind:
     return _plain_kind(path, head)
 
 
-def _archive_kind(path: Path) -> Kind:
+def _archive_kind(path: Path) -> FileKind:
     with Archive(path) as archive:
         if archive.text("archive_format") == "pt2":
-            return Kind.EXPORT
+            return FileKind.EXPORT
         names = archive.entries.keys()
         if any(name.startswith("serialized_exported_program") for name in names):
-            return Kind.OLD_EXPORT
+            return FileKind.OLD_EXPORT
         if any(name.startswith("code/") for name in names):
-            return Kind.TORCHSCRIPT
+            return FileKind.TORCHSCRIPT
         if "data.pkl" not in names:
-            return Kind.OTHER
+            return FileKind.OTHER
         archive.refuse_compressed()
-        return Kind.TORCH_SAVE
+        return FileKind.TORCH_SAVE
 
 
-def _plain_kind(path: Path, head: bytes) -> Kind:
+def _plain_kind(path: Path, head: bytes) -> FileKind:
     if not head:
-        return Kind.EMPTY
+        return FileKind.EMPTY
     if head.startswith(_LEGACY_SAVE):
-        return Kind.TORCH_SAVE
+        return FileKind.TORCH_SAVE
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
-        return Kind.PICKLE
+        return FileKind.PICKLE
     if path.suffix == ".onnx" or (head[0] == 0x08 and head[1] < 0x20 and head[2:3] in [bytes([t]) for t in _ONNX_TAGS]):
-        return Kind.ONNX
+        return FileKind.ONNX
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
-        return Kind.SAFETENSORS
+        return FileKind.SAFETENSORS
     try:
         text = head[: _HEAD - 4].decode()
     except UnicodeDecodeError:
-        return Kind.OTHER
-    return Kind.TEXT if text.isprintable() or not any(ord(c) < 9 for c in text) else Kind.OTHER
+        return FileKind.OTHER
+    return FileKind.TEXT if text.isprintable() or not any(ord(c) < 9 for c in text) else FileKind.OTHER

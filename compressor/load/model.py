@@ -18,10 +18,17 @@ from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.owned import unwrapped
 from compressor.graph.pt2 import read_pt2
 from compressor.imported import call_function, import_function
-from compressor.load.file_kinds import Kind, kind_of
+from compressor.load.file_kinds import FileKind, kind_of
 from compressor.load.isolated import LOAD_SECONDS, load_apart
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
-from compressor.load.weights import PickledObjectsError, listed, put_weights, read_saved, read_weights, state_dict_in
+from compressor.load.weights import (
+    PickledObjectsError,
+    listed_names,
+    put_weights,
+    read_saved,
+    read_weights,
+    state_dict_in,
+)
 from compressor.models import find, zoo
 
 _FACTORY: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -57,7 +64,7 @@ def _is_own(model: str) -> bool:
     """Whether loading it only runs code of the toolkit and of torch."""
     path = Path(model)
     if path.is_file():
-        return kind_of(path) is Kind.EXPORT
+        return kind_of(path) is FileKind.EXPORT
     return path.exists() or not _FACTORY.fullmatch(model)
 
 
@@ -94,28 +101,28 @@ def _refuse_weights(path: Path) -> None:
 def _read_file(path: Path, trust: bool, shape: ShapeSource) -> Network:
     kind = kind_of(path)
     match kind:
-        case Kind.EXPORT:
+        case FileKind.EXPORT:
             return read_pt2(path)
-        case Kind.ONNX:
+        case FileKind.ONNX:
             return read_onnx(path, shape.given, shape.otherwise)
-        case Kind.TORCHSCRIPT if trust:
+        case FileKind.TORCHSCRIPT if trust:
             return read_torchscript(path, shape)
-        case Kind.PICKLE if trust:
+        case FileKind.PICKLE if trust:
             return read_pickled(path, shape)
-        case Kind.TORCH_SAVE:
+        case FileKind.TORCH_SAVE:
             return _read_saved(path, trust, shape)
     raise ModelFileError(f"{path}: {_refusal(kind)}")
 
 
-def _refusal(kind: Kind) -> str:
+def _refusal(kind: FileKind) -> str:
     match kind:
-        case Kind.TORCHSCRIPT:
+        case FileKind.TORCHSCRIPT:
             return f"{kind.value}; loading it can run code from the file: {_SAVE_INSTEAD}, or give --trust"
-        case Kind.PICKLE:
+        case FileKind.PICKLE:
             return f"{kind.value}; loading it runs code from the file: {_SAVE_INSTEAD}, or give --trust"
-        case Kind.SAFETENSORS:
+        case FileKind.SAFETENSORS:
             return f"{kind.value}: weights without their network; name package.module:function, and it as --weights"
-        case Kind.OLD_EXPORT:
+        case FileKind.OLD_EXPORT:
             return f"{kind.value}, which holds pickled parts; export and save it again with torch 2.9 or later"
     return f"{kind.value}; a model is a torch.export archive, an ONNX file, package.module:function or a known name"
 
@@ -128,7 +135,7 @@ def _read_saved(path: Path, trust: bool, shape: ShapeSource) -> Network:
         if trust:
             return read_pickled(path, shape)
         raise ModelFileError(
-            f"{path}: a pickled module (it needs {listed(error.needs)}); loading it runs code from the file: "
+            f"{path}: a pickled module (it needs {listed_names(error.needs)}); loading it runs code from the file: "
             f"{_SAVE_INSTEAD}, or give --trust"
         ) from None
     found = state_dict_in(content)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ModelFileError
-from compressor.load.file_kinds import Kind, kind_of
+from compressor.load.file_kinds import FileKind, kind_of
 
 _NESTED: Final = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "checkpoint",
@@ -30,7 +30,7 @@ class PickledObjectsError(ModelFileError):
     """A file of ``torch.save`` that holds objects, not only data: loading it would run code."""
 
     def __init__(self, path: Path, needs: list[str]) -> None:
-        super().__init__(f"{path}: pickled objects ({listed(needs)}); loading them would run code from the file")
+        super().__init__(f"{path}: pickled objects ({listed_names(needs)}); loading them would run code from the file")
         self.needs = needs
 
 
@@ -82,12 +82,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise ModelFileError(f"{path}: there is no such file of weights")
     kind = kind_of(path)
-    if kind is Kind.SAFETENSORS:
+    if kind is FileKind.SAFETENSORS:
         try:
             return safetensors.torch.load_file(path)
         except Exception as error:  # the library's own error type derives from nothing nearer
             raise ModelFileError(f"{path}: damaged or truncated ({_first_line(error)})") from None
-    if kind is not Kind.TORCH_SAVE:
+    if kind is not FileKind.TORCH_SAVE:
         raise ModelFileError(f"{path}: {kind.value}, not a file of weights; save model.state_dict() with torch.save")
     weights = state_dict_in(read_saved(path))
     if weights is None:
@@ -108,7 +108,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         if name in weights and weights[name].shape != wanted[name].shape
     ]
     complaints = [("lacks", sorted(missing)), ("has besides", sorted(unexpected)), ("has other sizes:", sizes)]
-    text = "; ".join(f"{verb} {listed(names)}" for verb, names in complaints if names)
+    text = "; ".join(f"{verb} {listed_names(names)}" for verb, names in complaints if names)
     if text:
         raise ModelFileError(f"{path}: these weights are of another network: it {text}")
     module.load_state_dict(dict(weights), strict=False)
@@ -144,7 +144,7 @@ def _unwrapped(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _WRAPPERS)
 
 
-def listed(names: Iterable[str], count: int = 3) -> str:
+def listed_names(names: Iterable[str], count: int = 3) -> str:
     """The first few names, and how many more there are."""
     names = list(names)
     more = f" and {len(names) - count} more" if len(names) > count else ""

@@ -13,7 +13,7 @@ from onnx import helper
 
 from compressor.apart import alive
 from compressor.errors import InputError
-from compressor.measure.inputs import Arrays, Entry, Feeding, entries_of, feeds, handed_on
+from compressor.measure.inputs import Feed, Feeding, SessionInput, feeds, handed_on, session_inputs
 from compressor.runtime import ONE_THREAD, Setting, open_session, running, session_options, title_of
 
 COPIES = "text cannot be kept in place: calls copy their inputs and outputs, and times include that"
@@ -25,7 +25,7 @@ class Loaded:
 
     title: str
     session: ort.InferenceSession
-    entries: tuple[Entry, ...]
+    entries: tuple[SessionInput, ...]
     setting: Setting
 
     @property
@@ -38,10 +38,10 @@ def load(model: bytes | Path, setting: Setting = ONE_THREAD) -> Loaded:
     """Raises ``InputError`` for what cannot be loaded, or takes what is not supported."""
     session = open_session(model, session_options(setting.threads), setting.provider)
     title = title_of(model)
-    return Loaded(title, session, entries_of(session, title), setting)
+    return Loaded(title, session, session_inputs(session, title), setting)
 
 
-def settle(setting: Setting) -> None:
+def warm_runtime(setting: Setting) -> None:
     """Run a file that does nothing, so that what ONNX Runtime itself takes is there already."""
     loaded = load(_nothing(), setting)
     bound(loaded, fed(loaded, Feeding()))()
@@ -61,7 +61,7 @@ def fed(first: Loaded, feeding: Feeding, *, seed: int = 0, turn: int = 0) -> dic
     return feeds(first.entries, feeding, first.title, seed=seed, turn=turn)
 
 
-def same_inputs(first: Loaded, given: Arrays, other: Loaded) -> dict[str, Any]:
+def same_inputs(first: Loaded, given: Feed, other: Loaded) -> dict[str, Any]:
     """What ``first`` is fed, for another file. Raises ``InputError`` where that takes something else."""
     handed = handed_on(given, other.entries)
     if handed is None:
@@ -71,7 +71,7 @@ def same_inputs(first: Loaded, given: Arrays, other: Loaded) -> dict[str, Any]:
     return handed
 
 
-def bound(loaded: Loaded, arrays: Arrays) -> Callable[[], None]:
+def bound(loaded: Loaded, arrays: Feed) -> Callable[[], None]:
     """A call of the file, which was called once already. Returns when the outputs are there."""
     alive()
     session, device = loaded.session, loaded.setting.device
@@ -92,7 +92,7 @@ def bound(loaded: Loaded, arrays: Arrays) -> Callable[[], None]:
     return lambda: session.run_with_iobinding(binding)
 
 
-def _value(array: Any, entry: Entry, device: str) -> ort.OrtValue:
+def _value(array: Any, entry: SessionInput, device: str) -> ort.OrtValue:
     if array.dtype.kind in "biuf":
         return ort.OrtValue.ortvalue_from_numpy(array, device)
     return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, entry.element)  # bfloat16 and smaller floats

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from compressor.errors import InputError
 
-Sizes = tuple[int, ...]
-Arrays = Mapping[str, NDArray[Any]]
+InputSizes = tuple[int, ...]
+Feed = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class SessionInput:
     """One input of a file. Sizes are numbers, or the names of open ones (empty where they have none)."""
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
         return int(onnx.TensorProto.DataType.Value(self.kind.upper()))
 
     def __str__(self) -> str:
-        return f"{self.name} {listed(self.sizes)} {self.kind}"
+        return f"{self.name} {sizes_in_words(self.sizes)} {self.kind}"
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class Feeding:
     """
 
     batch: int | None = None
-    shapes: Mapping[str, Sizes] = field(default_factory=dict)
-    arrays: Arrays = field(default_factory=dict)
+    shapes: Mapping[str, InputSizes] = field(default_factory=dict)
+    arrays: Feed = field(default_factory=dict)
 
 
-def entries_of(session: ort.InferenceSession, title: str) -> tuple[Entry, ...]:
+def session_inputs(session: ort.InferenceSession, title: str) -> tuple[SessionInput, ...]:
     """The inputs of a loaded file. Raises ``InputError`` for those that are no tensors, or hold nothing."""
     found = []
     for entry in session.get_inputs():
@@ -63,11 +63,13 @@ def entries_of(session: ort.InferenceSession, title: str) -> tuple[Entry, ...]:
         if 0 in entry.shape:
             raise InputError(f"{title}: input {entry.name!r} has a dimension of size 0, so there is nothing to run on")
         sizes = tuple(size if isinstance(size, int) else size or "" for size in entry.shape)
-        found.append(Entry(entry.name, entry.type.removeprefix("tensor(").removesuffix(")"), sizes))
+        found.append(SessionInput(entry.name, entry.type.removeprefix("tensor(").removesuffix(")"), sizes))
     return tuple(found)
 
 
-def feeds(entries: Sequence[Entry], feeding: Feeding, title: str, *, seed: int = 0, turn: int = 0) -> dict[str, Any]:
+def feeds(
+    entries: Sequence[SessionInput], feeding: Feeding, title: str, *, seed: int = 0, turn: int = 0
+) -> dict[str, Any]:
     """An array for every input. ``turn`` moves on in the rows of ``feeding.arrays``, ``seed`` draws the rest.
 
     Raises ``InputError`` where a size is open and not given, or what is given does not fit.
@@ -84,7 +86,7 @@ def feeds(entries: Sequence[Entry], feeding: Feeding, title: str, *, seed: int =
     return result
 
 
-def handed_on(given: Arrays, to: Sequence[Entry]) -> dict[str, NDArray[Any]] | None:
+def handed_on(given: Feed, to: Sequence[SessionInput]) -> dict[str, NDArray[Any]] | None:
     """The same arrays for another file, by name, or by order where the names are others; None where they do not fit."""
     names = [entry.name for entry in to]
     arrays = [given[name] for name in names] if set(names) == set(given) else list(given.values())
@@ -94,11 +96,11 @@ def handed_on(given: Arrays, to: Sequence[Entry]) -> dict[str, NDArray[Any]] | N
     return dict(zip(names, arrays, strict=True)) if fitting else None
 
 
-def sizes_of(entries: Sequence[Entry], feeding: Feeding, arrays: Arrays, title: str) -> dict[str, Sizes]:
+def sizes_of(entries: Sequence[SessionInput], feeding: Feeding, arrays: Feed, title: str) -> dict[str, InputSizes]:
     """Sizes of every input, none open any more. Raises ``InputError``."""
     _check_names(entries, feeding.shapes, title)
     known = {name: shape[0] for name, shape in feeding.shapes.items() if _is_open(entries, name)}
-    given: dict[str, Sizes] = {}
+    given: dict[str, InputSizes] = {}
     for entry in entries:
         if entry.name in feeding.shapes:
             given[entry.name] = feeding.shapes[entry.name]
@@ -117,7 +119,7 @@ def sizes_of(entries: Sequence[Entry], feeding: Feeding, arrays: Arrays, title: 
     return {entry.name: given.get(entry.name) or _completed(entry, known, feeding, title) for entry in entries}
 
 
-def listed(sizes: Sequence[int | str]) -> str:
+def sizes_in_words(sizes: Sequence[int | str]) -> str:
     """``1×3×224×height``; ``?`` for an open size without a name."""
     return "×".join(str(size) if size != "" else "?" for size in sizes) or "scalar"
 
@@ -125,7 +127,7 @@ def listed(sizes: Sequence[int | str]) -> str:
 # --- steps -----------------------------------------------------------------------------------------------------------
 
 
-def _completed(entry: Entry, known: Mapping[str, int], feeding: Feeding, title: str) -> Sizes:
+def _completed(entry: SessionInput, known: Mapping[str, int], feeding: Feeding, title: str) -> InputSizes:
     sizes = []
     for axis, size in enumerate(entry.sizes):
         if isinstance(size, int):
@@ -146,28 +148,30 @@ def _completed(entry: Entry, known: Mapping[str, int], feeding: Feeding, title: 
     return tuple(sizes)
 
 
-def _open(entry: Entry) -> set[str]:
+def _open(entry: SessionInput) -> set[str]:
     return {size for size in entry.sizes if isinstance(size, str) and size}
 
 
-def _is_open(entries: Sequence[Entry], name: str) -> bool:
+def _is_open(entries: Sequence[SessionInput], name: str) -> bool:
     """Whether it is the name of an open dimension (and not that of an input)."""
     return all(entry.name != name for entry in entries) and any(name in _open(entry) for entry in entries)
 
 
-def _check_names(entries: Sequence[Entry], shapes: Mapping[str, Sizes], title: str) -> None:
+def _check_names(entries: Sequence[SessionInput], shapes: Mapping[str, InputSizes], title: str) -> None:
     names = {entry.name for entry in entries}
     for name, shape in shapes.items():
         if name not in names and not _is_open(entries, name):
             inputs = ", ".join(map(str, entries)) or "none"
             raise InputError(f"{title}: has no input and no open dimension {name!r}; inputs: {inputs}")
         if name not in names and len(shape) != 1:
-            raise InputError(f"{title}: {name!r} is one dimension, not {listed(shape)}")
+            raise InputError(f"{title}: {name!r} is one dimension, not {sizes_in_words(shape)}")
 
 
-def _check_fits(entry: Entry, shape: Sizes, title: str) -> None:
+def _check_fits(entry: SessionInput, shape: InputSizes, title: str) -> None:
     if not _fits(entry.sizes, shape):
-        raise InputError(f"{title}: input {entry.name!r} takes {listed(entry.sizes)}, not {listed(shape)}")
+        raise InputError(
+            f"{title}: input {entry.name!r} takes {sizes_in_words(entry.sizes)}, not {sizes_in_words(shape)}"
+        )
 
 
 def _fits(sizes: Sequence[int | str], shape: Sequence[int]) -> bool:
@@ -176,7 +180,7 @@ def _fits(sizes: Sequence[int | str], shape: Sequence[int]) -> bool:
     )
 
 
-def _check_batch(entries: Sequence[Entry], feeding: Feeding, title: str) -> None:
+def _check_batch(entries: Sequence[SessionInput], feeding: Feeding, title: str) -> None:
     """A batch size that was asked for is taken by some input, or is what all are fixed to."""
     firsts = [entry.sizes[0] for entry in entries if entry.sizes and entry.name not in feeding.shapes]
     if feeding.batch is None or not firsts or feeding.batch in firsts or any(isinstance(size, str) for size in firsts):
@@ -184,7 +188,7 @@ def _check_batch(entries: Sequence[Entry], feeding: Feeding, title: str) -> None
     raise InputError(f"{title}: is fixed to batches of {firsts[0]}: measure with that batch size, not {feeding.batch}")
 
 
-def _by_input(entries: Sequence[Entry], arrays: Arrays, title: str) -> dict[str, NDArray[Any]]:
+def _by_input(entries: Sequence[SessionInput], arrays: Feed, title: str) -> dict[str, NDArray[Any]]:
     """The arrays that belong to inputs; a single array belongs to a single input, whatever its name."""
     names = [entry.name for entry in entries]
     if len(arrays) == len(names) == 1:
@@ -202,23 +206,23 @@ def _by_input(entries: Sequence[Entry], arrays: Arrays, title: str) -> dict[str,
     return chosen
 
 
-def _check_values(entry: Entry, array: NDArray[Any], title: str) -> None:
-    what = f"{title}: input {entry.name!r} takes {listed(entry.sizes)} {entry.kind}; the data hold"
+def _check_values(entry: SessionInput, array: NDArray[Any], title: str) -> None:
+    what = f"{title}: input {entry.name!r} takes {sizes_in_words(entry.sizes)} {entry.kind}; the data hold"
     if array.ndim != len(entry.sizes) or 0 in array.shape:
-        raise InputError(f"{what} {listed(array.shape)}")
+        raise InputError(f"{what} {sizes_in_words(array.shape)}")
     kept = array.dtype.kind in "biuf" and (is_float(entry.kind) or bool((array.astype(entry.dtype) == array).all()))
     if entry.kind != "string" and not kept:
         raise InputError(f"{what} {array.dtype}, some of which it cannot hold")
 
 
-def _rows(array: NDArray[Any], shape: Sizes, turn: int) -> NDArray[Any]:
+def _rows(array: NDArray[Any], shape: InputSizes, turn: int) -> NDArray[Any]:
     """So many rows of an array as ``shape`` has, further on at every turn, from the start again behind the last."""
     if not shape:
         return array
     return array[(turn * shape[0] + np.arange(shape[0])) % len(array)]
 
 
-def _random(entry: Entry, shape: Sizes, rng: np.random.Generator) -> NDArray[Any]:
+def _random(entry: SessionInput, shape: InputSizes, rng: np.random.Generator) -> NDArray[Any]:
     if entry.kind == "string":
         return rng.integers(0, 2, shape).astype(str).astype(object)
     if is_float(entry.kind):

@@ -30,7 +30,7 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True)
-class Event:
+class ProfiledNode:
     """One node of the optimised graph: its name there, its operator, its time in microseconds."""
 
     name: str
@@ -58,7 +58,7 @@ def layer_times(model: bytes, *, batch: int = 1, runs: int = 40) -> dict[str, fl
     return dict(times)
 
 
-def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[Event]:
+def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[ProfiledNode]:
     """Nodes of the optimised graph in order of execution, each with its mean over the faster half of the runs."""
     inputs = fed(load(model), Feeding(batch=batch))
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +72,7 @@ def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[Event]:
     return _events(records)
 
 
-def _events(records: Iterable[dict[str, object]]) -> list[Event]:
+def _events(records: Iterable[dict[str, object]]) -> list[ProfiledNode]:
     durations: dict[str, list[int]] = {}
     kinds: dict[str, str] = {}
     for record in records:
@@ -84,11 +84,11 @@ def _events(records: Iterable[dict[str, object]]) -> list[Event]:
     events = []
     for name, times in durations.items():
         faster = sorted(times[WARM_UP:] or times)[: max(1, (len(times) - WARM_UP) // 2)]
-        events.append(Event(name, kinds[name], sum(faster) / len(faster)))
+        events.append(ProfiledNode(name, kinds[name], sum(faster) / len(faster)))
     return events
 
 
-def _owners(model: bytes, events: list[Event]) -> list[str]:
+def _owners(model: bytes, events: list[ProfiledNode]) -> list[str]:
     """The leaf path of every event; empty where there is none."""
     graph = onnx.load_from_string(model).graph
     by_name = {node.name: node for node in graph.node}
@@ -125,7 +125,7 @@ def _origin(
     return node
 
 
-def _with_neighbours(events: list[Event], owners: list[str | None]) -> list[str]:
+def _with_neighbours(events: list[ProfiledNode], owners: list[str | None]) -> list[str]:
     """Changes of layout go with the node they follow (of an output) or precede (of an input)."""
     result = [owner or "" for owner in owners]
     for index, event in enumerate(events):

@@ -1,6 +1,6 @@
 """Networks by name."""
 
-from compressor.models.entry import Entry
+from compressor.models.entry import ModelEntry
 from compressor.models.zoo import build, find, zoo
 
-__all__ = ["Entry", "build", "find", "zoo"]
+__all__ = ["ModelEntry", "build", "find", "zoo"]

@@ -77,10 +77,10 @@ def t3(version: Version, classes: int = 10) -> nn.Module:
         unit(16, 32),
         nn.MaxPool2d(2),
         nn.Dropout(0.1),
-        *(Residual(32, version) for _ in range(16)),
+        *(ResidualUnits(32, version) for _ in range(16)),
         unit(32, 64),
         nn.MaxPool2d(2),
-        *(Residual(64, version) for _ in range(16)),
+        *(ResidualUnits(64, version) for _ in range(16)),
         nn.AdaptiveAvgPool2d((4, 4)),
         nn.Flatten(),
         *head,
@@ -88,7 +88,7 @@ def t3(version: Version, classes: int = 10) -> nn.Module:
     )
 
 
-class Residual(nn.Module):
+class ResidualUnits(nn.Module):
     """x + two units and dropout, no activation after the sum; the first unit is the one that is replaced."""
 
     def __init__(self, width: int, version: Version) -> None:

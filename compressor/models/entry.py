@@ -15,7 +15,7 @@ from compressor.graph.leaf import Shape
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A network that can be built by name, with fresh random weights."""
 
     name: str

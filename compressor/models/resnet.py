@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Block(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3×3 convolutions with BatchNorm, the shortcut added, ReLU."""
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
@@ -42,7 +42,7 @@ class ResNet(nn.Module):
         for index, width in enumerate(widths):
             strides = [1 if index == 0 else 2, *[1] * (blocks - 1)]
             inputs = [channels, *[width] * (blocks - 1)]
-            stages.append(nn.Sequential(*(Block(c, width, s) for c, s in zip(inputs, strides, strict=True))))
+            stages.append(nn.Sequential(*(BasicBlock(c, width, s) for c, s in zip(inputs, strides, strict=True))))
             channels = width
         self.stages = nn.Sequential(*stages)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -33,11 +33,11 @@ from compressor.train.spec import TrainingSpec
 _PERCENTAGES = 10, 100
 """A limit of so many times the baseline's figure will have been a percentage. What is higher lifts the limit."""
 
-Problem = tuple[tuple[str | int, ...], str]
+RecipeProblem = tuple[tuple[str | int, ...], str]
 """Where, and what is wrong there."""
 
 
-def problems(recipe: Recipe) -> Iterator[Problem]:
+def problems(recipe: Recipe) -> Iterator[RecipeProblem]:
     """Everything wrong with a recipe of the right form, in the order of the file."""
     yield from _training(recipe.training, ("training",))
     if not recipe.phases:
@@ -52,7 +52,7 @@ def problems(recipe: Recipe) -> Iterator[Problem]:
     yield from _pilot(recipe)
 
 
-def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[Problem]:
+def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[RecipeProblem]:
     for name, count in Counter(phase.name for phase in phases).items():
         if count > 1:
             yield at, f"{count} phases are called {name!r}; names must differ"
@@ -64,7 +64,7 @@ def _phases(phases: Sequence[PhaseSpec], at: tuple[str | int, ...]) -> Iterator[
             yield from _loop(phase, (*at, index))
 
 
-def _loop(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+def _loop(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[RecipeProblem]:
     for key, given in (
         ("plugins", bool(phase.plugins)),
         ("training", phase.training is not None),
@@ -77,7 +77,7 @@ def _loop(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
     yield from _phases(phase.phases, (*at, "phases"))
 
 
-def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[RecipeProblem]:
     if not phase.name or "." in phase.name:
         yield (*at, "name"), f"expected a name without dots; found {phase.name!r}"
     yield from outside(phase, at, PHASE)
@@ -99,7 +99,7 @@ def _phase(phase: PhaseSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
             yield (*at, "plugins", index), message
 
 
-def _plugins(recipe: Recipe) -> Iterator[Problem]:
+def _plugins(recipe: Recipe) -> Iterator[RecipeProblem]:
     """What is wrong with the plugins and their options."""
     places = list(_places(recipe.phases, ("phases",)))
 
@@ -113,7 +113,7 @@ def _plugins(recipe: Recipe) -> Iterator[Problem]:
             yield at, str(answer)
 
 
-def _pilot(recipe: Recipe) -> Iterator[Problem]:
+def _pilot(recipe: Recipe) -> Iterator[RecipeProblem]:
     """What is wrong with the pilot study and its options."""
     spec = recipe.pilot
     if spec is None:
@@ -139,13 +139,13 @@ def _places(
         yield from _places(phase.phases, (*at, index, "phases"))
 
 
-def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[Problem]:
+def _training(spec: TrainingSpec, at: tuple[str | int, ...]) -> Iterator[RecipeProblem]:
     yield from outside(spec, at, TRAINING)
     yield from outside(spec.augmentation, (*at, "augmentation"), AUGMENTATION)
     yield from outside(spec.distillation, (*at, "distillation"), DISTILLATION)
 
 
-def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterator[Problem]:
+def _constraints(constraints: Constraints, at: tuple[str | int, ...]) -> Iterator[RecipeProblem]:
     for field in fields(constraints):
         value = getattr(constraints, field.name)
         if value is None:
@@ -169,7 +169,7 @@ def _points(value: float) -> str:
     return f"expected a share of 1, at most 0.99 (0.01 is one point); found {value:g}{meant}"
 
 
-def _search(recipe: Recipe) -> Iterator[Problem]:
+def _search(recipe: Recipe) -> Iterator[RecipeProblem]:
     switches = [switch for switch, _ in uses_of(recipe.phases)]
     for index, seed in enumerate(recipe.search.seeds):
         for name in seed:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 
-def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flat_items(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """``phases[0].plugins[1].name`` and what is there, for every value that is no table."""
     parts: Iterable[tuple[str, Any]]
     if isinstance(value, dict):
@@ -17,4 +17,4 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
         return
     for name, inner in parts:
-        yield from flat(inner, name)
+        yield from flat_items(inner, name)

@@ -77,10 +77,10 @@ def _named(pilot: PilotSpec) -> PilotSpec:
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
     """Write a recipe with all its values; ``read_recipe`` gives an equal one."""
-    write_atomic(path, to_toml(as_data(recipe)))
+    write_atomic(path, to_toml(recipe_data(recipe)))
 
 
-def as_data(recipe: Recipe) -> dict[str, Any]:
+def recipe_data(recipe: Recipe) -> dict[str, Any]:
     """A recipe as plain data, all defaults filled in; what is None is left out."""
     data: dict[str, Any] = RECIPE.dump_python(recipe, exclude_none=True)
     for source in ("name", *_PATHS, "function"):

@@ -21,7 +21,7 @@ from compressor.registry import discover
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerShare:
     """One call of a leaf and what it costs for one sample. ``share``: of ONNX Runtime's time; None if unknown."""
 
     path: str
@@ -46,7 +46,7 @@ class Anatomy:
     params: int
     macs: int
     size_bytes: int | None
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerShare, ...]
     other_share: float
     """Share of the time that belongs to no leaf: sums, concatenations."""
     sites: Mapping[str, tuple[Site, ...]] = field(default_factory=dict)
@@ -97,10 +97,10 @@ def _in_onnx(network: Network) -> tuple[int | None, Mapping[str, float], tuple[s
         return None, {}, (f"no ONNX form, so neither its size nor shares of time: {error}",)
 
 
-def _layers(network: Network, shares: Mapping[str, float]) -> tuple[Layer, ...]:
+def _layers(network: Network, shares: Mapping[str, float]) -> tuple[LayerShare, ...]:
     left, places = dict(shares), dict(regions_of(network))
     return tuple(
-        Layer(
+        LayerShare(
             path=layer.path,
             kind=layer.kind,
             input=layer.input,

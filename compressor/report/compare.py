@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from compressor.recipe.flat import flat
+from compressor.recipe.flat import flat_items
 from compressor.report import text
 from compressor.report.gather import Facts
 from compressor.report.section import Section
@@ -15,7 +15,7 @@ from compressor.report.table import Column, Table, table
 from compressor.report.verdict import headline
 from compressor.search.result import Candidate
 
-Named = Mapping[str, Facts]
+NamedRuns = Mapping[str, Facts]
 """Runs by the names they are shown under."""
 
 
@@ -32,7 +32,7 @@ def named(runs: Sequence[Facts]) -> dict[str, Facts]:
     return found
 
 
-def compare(runs: Named) -> list[Section]:
+def compare_runs(runs: NamedRuns) -> list[Section]:
     """What to tell of several runs."""
     return [
         Section("The best of each", tuple(_lines(runs)), best_table(runs)),
@@ -40,7 +40,7 @@ def compare(runs: Named) -> list[Section]:
     ]
 
 
-def best_table(runs: Named) -> Table:
+def best_table(runs: NamedRuns) -> Table:
     """A row per run: whether it helped, and the figures of its best candidate against its own baseline."""
     rows = [(name, *_best(facts)) for name, facts in runs.items()]
     titles = "run, helped, >validation, >points, >size, >smaller, >speed, >95 %, >trials, >time, plan"
@@ -72,7 +72,7 @@ def _best(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def _lines(runs: Named) -> Iterator[str]:
+def _lines(runs: NamedRuns) -> Iterator[str]:
     helped = {name: facts.result for name, facts in runs.items() if facts.result.verdict.helped}
     found = {name: result.best for name, result in helped.items() if result.best is not None}
     if len(found) > 1:
@@ -89,7 +89,7 @@ def _first(found: Mapping[str, Candidate], figure: Callable[[Candidate], float])
     return min(found, key=lambda name: figure(found[name]))
 
 
-def cautions(runs: Named) -> Iterator[str]:
+def cautions(runs: NamedRuns) -> Iterator[str]:
     """Why figures of one run should not be held against those of another."""
     for of, words in _CAUTIONS:
         if len({repr(of(facts)) for facts in runs.values()}) > 1:
@@ -117,7 +117,7 @@ _CAUTIONS: tuple[tuple[Callable[[Facts], object], str], ...] = (
 )
 
 
-def recipes_table(runs: Named) -> Table:
+def recipes_table(runs: NamedRuns) -> Table:
     """A row per key of the recipe that is not the same in all runs."""
     flat = [_flat(_recipe(facts)) for facts in runs.values()]
     rows = [
@@ -137,4 +137,4 @@ def _recipe(facts: Facts) -> Mapping[str, Any]:
 
 
 def _flat(recipe: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in flat(recipe)}
+    return {name: str(value) for name, value in flat_items(recipe)}

@@ -26,7 +26,7 @@ SPOKEN = 12
 """Layers that are told of in sentences; of more than that the first ones, and how many are left."""
 
 
-def chosen(facts: Facts, name: str = "") -> Trial:
+def chosen_trial(facts: Facts, name: str = "") -> Trial:
     """The trial with this number or the beginning of this digest; without a name the best. Raises ``InputError``."""
     best = facts.result.best
     if not name and best is None:

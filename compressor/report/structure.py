@@ -51,7 +51,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Stage:
+class NetworkStage:
     """Blocks in a row with feature maps of one size."""
 
     size: tuple[int, ...]
@@ -59,7 +59,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Step:
+class HistoryStep:
     """One edit of a plan and what it added; negative where it took away."""
 
     phase: str
@@ -73,22 +73,24 @@ class Step:
 class Structure:
     """A baseline and a candidate, and the way from one to the other."""
 
-    before: tuple[Stage, ...]
-    after: tuple[Stage, ...]
-    history: tuple[Step, ...]
+    before: tuple[NetworkStage, ...]
+    after: tuple[NetworkStage, ...]
+    history: tuple[HistoryStep, ...]
 
 
-def stages(network: Network) -> tuple[Stage, ...]:
+def stages(network: Network) -> tuple[NetworkStage, ...]:
     """The blocks of a network, in order, by stage."""
-    return tuple(Stage(size, tuple(run)) for size, run in groupby(_blocks(network), key=lambda block: block.size))
+    return tuple(
+        NetworkStage(size, tuple(run)) for size, run in groupby(_blocks(network), key=lambda block: block.size)
+    )
 
 
-def replay(plan: Plan, network: Network, evidence: Evidence) -> tuple[Step, ...]:
+def replay(plan: Plan, network: Network, evidence: Evidence) -> tuple[HistoryStep, ...]:
     """Carry out the edits of a plan on ``network``, without its training; what each of them added.
 
     Raises ``Refusal`` where an edit does not apply.
     """
-    steps: list[Step] = []
+    steps: list[HistoryStep] = []
     before = network_cost(network)
     for phase in plan.parts:
         for edit in phase.steps:
@@ -97,7 +99,7 @@ def replay(plan: Plan, network: Network, evidence: Evidence) -> tuple[Step, ...]
             apply_edit(network, edit, evidence)
             after = network_cost(network)
             added = after.parameter_count - before.parameter_count, after.mac_count - before.mac_count
-            steps.append(Step(phase.name, edit.plugin, edit.site, *added))
+            steps.append(HistoryStep(phase.name, edit.plugin, edit.site, *added))
             before = after
     return tuple(steps)
 
@@ -139,7 +141,7 @@ def stages_table(structure: Structure) -> Table:
     return table("maps, >blocks, widths, mean |γ|, >blocks after, widths after, mean |γ| after", rows)
 
 
-def history_table(history: Sequence[Step]) -> Table:
+def history_table(history: Sequence[HistoryStep]) -> Table:
     """Every edit in order, with what it added or removed."""
     rows = [
         (step.phase, step.plugin, step.site, _kind(step), _signed(step.params), _signed(step.macs)) for step in history
@@ -184,7 +186,7 @@ def _noise(network: Network) -> Evidence:
     return Evidence([(torch.randn(8, *network.signature.input.shape, generator=generator), None)])
 
 
-def _by_size(found: Sequence[Stage]) -> dict[tuple[int, ...], list[Block]]:
+def _by_size(found: Sequence[NetworkStage]) -> dict[tuple[int, ...], list[Block]]:
     blocks: dict[tuple[int, ...], list[Block]] = {}
     for stage in found:
         blocks.setdefault(stage.size, []).extend(stage.blocks)
@@ -200,7 +202,7 @@ def _cells(blocks: Sequence[Block]) -> tuple[str, str, str]:
     return str(len(blocks)), shown or text.NONE, gammas if known else text.NONE
 
 
-def _kind(step: Step) -> str:
+def _kind(step: HistoryStep) -> str:
     total = step.params or step.macs
     return "added" if total > 0 else "removed" if total < 0 else "changed"
 

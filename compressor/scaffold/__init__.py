@@ -1,5 +1,5 @@
 """A new plugin as a package of its own: what ``compressor plugins new`` writes."""
 
-from compressor.scaffold.write import Names, names_of, write_plugin
+from compressor.scaffold.write import PluginNames, names_of, write_plugin
 
-__all__ = ["Names", "names_of", "write_plugin"]
+__all__ = ["PluginNames", "names_of", "write_plugin"]

@@ -21,7 +21,7 @@ _FILES = {
 
 
 @dataclass(frozen=True)
-class Names:
+class PluginNames:
     """What a plugin called ``halve-linear`` is called elsewhere."""
 
     name: str
@@ -34,15 +34,15 @@ class Names:
     """``HalveLinear``, the class"""
 
 
-def names_of(name: str) -> Names:
+def names_of(name: str) -> PluginNames:
     """Raises ``InputError`` for what cannot be the name of a plugin, a package and a module."""
     if not _NAME.fullmatch(name) or len(name) > 50:
         raise InputError(f"{name[:60]!r} is no name for a plugin: lower-case words and digits, joined by '-'")
     package = f"compressor-{name}"
-    return Names(name, package, package.replace("-", "_"), name.title().replace("-", ""))
+    return PluginNames(name, package, package.replace("-", "_"), name.title().replace("-", ""))
 
 
-def write_plugin(names: Names, folder: Path) -> list[Path]:
+def write_plugin(names: PluginNames, folder: Path) -> list[Path]:
     """Write the package into ``folder``; returns its files. Raises ``InputError`` where the folder holds something."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: is there already, and is not empty; name another folder with --out")

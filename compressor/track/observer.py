@@ -13,8 +13,8 @@ from compressor.engine.candidate import METRICS, Metrics
 from compressor.engine.plan import PLAN, Edit, Plan
 from compressor.errors import DamagedFileError
 from compressor.foreign import described
-from compressor.recipe.flat import flat
-from compressor.recipe.read import as_data
+from compressor.recipe.flat import flat_items
+from compressor.recipe.read import recipe_data
 from compressor.search.observer import Event, Finished, Note, Observer, Started, TrialEnded
 from compressor.search.run_folder import RunFolder
 from compressor.track.tracker import RunEnded, RunStarted, Tracker, TrialRecord
@@ -52,7 +52,7 @@ class Tracked:
         self._observer.notify(event)
         match event:
             case Started():
-                params = {name: str(value) for name, value in flat(as_data(self._run.recipe()))}
+                params = {name: str(value) for name, value in flat_items(recipe_data(self._run.recipe()))}
                 started = RunStarted(self._run.path, event.source, params)
                 self._waiting.put(lambda: self._tracker.begin(started))
             case TrialEnded(duplicate_of=None):
@@ -135,7 +135,7 @@ def _ended(event: Finished) -> RunEnded:
 
 
 def _figures(metrics: Metrics) -> dict[str, Any]:
-    return dict(flat(METRICS.plain(metrics)))
+    return dict(flat_items(METRICS.plain(metrics)))
 
 
 def _finite(figures: Mapping[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from compressor.api.bench import Facts, Timed
 from compressor.cli.bench.show import names_of, show
-from compressor.cli.output import Output
+from compressor.cli.output import CommandOutput
 from compressor.measure.latency import Comparison
 from compressor.runtime import Setting
 
@@ -43,7 +43,7 @@ def test_every_figure_is_there_at_any_width(
     facts = Facts(7_000, 5_000_000, (("image", "float", (8, 1, 8, 8)), ("ids", "int64", (8, 3))))
     timing = Comparison(1.31, 1.29, 1.34, 400.0, 300.0, 410.0, 305.0, 312.0, 270, 9, 0.5, ("an odd machine",))
     names = ("a_file_with_a_long_name.onnx", "another_of_that_length.onnx")
-    show([Timed(Path(name), facts, timing) for name in names], Setting(), None, Output(as_json=False))
+    show([Timed(Path(name), facts, timing) for name in names], Setting(), None, CommandOutput(as_json=False))
     shown = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in shown.splitlines()) <= width
     said = " ".join(shown.split())

@@ -12,7 +12,7 @@ from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
 from compressor.graph.signature import Signature
 from compressor.measure import layers
-from compressor.measure.layers import OTHER, Event, latency_shares, profile
+from compressor.measure.layers import OTHER, ProfiledNode, latency_shares, profile
 
 
 @pytest.mark.parametrize("name", ["resnet", "mobilenetv2", "densenet"])
@@ -58,7 +58,7 @@ def test_fused_sums_do_not_confuse_two_branches() -> None:
 def test_nothing_measurable_is_all_other(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(fx.symbolic_trace(nn.Sequential(nn.ReLU())), Signature.of("x", (4,)))
     propagate(network)
-    monkeypatch.setattr(layers, "profile", lambda *args, **kwargs: [Event("0", "Relu", 0.0)])
+    monkeypatch.setattr(layers, "profile", lambda *args, **kwargs: [ProfiledNode("0", "Relu", 0.0)])
     assert latency_shares(network) == {OTHER: 1.0}
 
 

@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 
 from compressor.recipe.find import bundled_recipes
-from compressor.recipe.read import as_data, read_recipe
+from compressor.recipe.read import read_recipe, recipe_data
 from compressor.recipe.schema import keys_at, recipe_schema, schema_text
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +37,7 @@ def test_it_catches_a_typing_error() -> None:
 
 
 def test_every_key_of_a_recipe_is_in_it() -> None:
-    data = as_data(read_recipe("quickstart"))
+    data = recipe_data(read_recipe("quickstart"))
     assert set(data) <= set(keys_at(()))
     assert set(data["phases"][0]["plugins"][0]) <= set(keys_at(("phases", 0, "plugins", 0)))
     assert keys_at(("phases", 0, "training", "augmentation")) == keys_at(("training", "augmentation"))

@@ -19,7 +19,7 @@ from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.models import build
-from compressor.models.resnet import Block
+from compressor.models.resnet import BasicBlock
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
 from compressor.search.seeds import seeds_of
@@ -46,7 +46,7 @@ def first_plan(recipe: Recipe, network: Network) -> tuple[SearchSpace, Plan]:
 
 def small_residual_network() -> nn.Module:
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)]
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), Block(8, 8, 1), *head)
+    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), BasicBlock(8, 8, 1), *head)
 
 
 def test_it_searches_the_loop_on_the_network_it_is_for() -> None:

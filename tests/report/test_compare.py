@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compressor.cli.main import main
-from compressor.report.compare import best_table, cautions, compare, named, recipes_table
+from compressor.report.compare import best_table, cautions, compare_runs, named, recipes_table
 from compressor.report.gather import Facts
 from compressor.report.page.comparison import comparison_page
 from compressor.search.run_folder import RunFolder
@@ -27,7 +27,7 @@ def test_a_row_per_run(runs: dict[str, Facts]) -> None:
     a, b = best_table(runs).rows
     assert a[:4] == ("a", "yes", "93.70 %", "−1.40 points")
     assert b[:3] == ("b", "no", "–")
-    (first, _) = compare(runs)
+    (first, _) = compare_runs(runs)
     assert "b: It did not help." in first.lines
 
 

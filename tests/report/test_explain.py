@@ -10,13 +10,15 @@ import pytest
 from compressor.cli.main import main
 from compressor.engine.sensitivity import Sensitivities, SiteSensitivity
 from compressor.errors import InputError
-from compressor.report.explain import chosen, explain
+from compressor.report.explain import chosen_trial, explain
 from compressor.report.gather import Facts, changes_of
 from compressor.search.run_folder import RunFolder
 
 
 def told(facts: Facts, name: str = "") -> dict[str, str]:
-    return {section.title: "\n".join(section.lines) for section in explain(facts, chosen(facts, name), facts.changes)}
+    return {
+        section.title: "\n".join(section.lines) for section in explain(facts, chosen_trial(facts, name), facts.changes)
+    }
 
 
 def measured(facts: Facts, **losses: float) -> Facts:
@@ -39,7 +41,7 @@ def test_sites_are_explained_by_what_was_measured_of_them(sample: Facts) -> None
     assert "Of the others site fc2 would have cost most: +0.500 of loss" in told(first, "2")["Why there"]
     other = measured(sample, conv1=0.01, conv2=0.02, fc1=0.3, fc2=0.05)
     assert "Site fc2 would have cost less loss for what it saves than fc1" in told(other, "2")["Why there"]
-    (why,) = (s for s in explain(first, chosen(first, "2"), ()) if s.title == "Why there")
+    (why,) = (s for s in explain(first, chosen_trial(first, "2"), ()) if s.title == "Why there")
     assert why.content is not None
     assert why.content.rows[0] == ("conv1", "binarize", "+0.010", "20.0 %", "–", "1 of 4")
 
@@ -56,13 +58,13 @@ def test_others_are_said_to_be_what_they_are(sample: Facts) -> None:
 )
 def test_a_name_that_nothing_has(sample: Facts, name: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        chosen(sample, name)
+        chosen_trial(sample, name)
 
 
 def test_where_nothing_is_best_one_must_be_named(sample: Facts) -> None:
     nothing = replace(sample, result=replace(sample.result, best=None, front=()))
     with pytest.raises(InputError, match="name the one to explain"):
-        chosen(nothing)
+        chosen_trial(nothing)
     assert "another candidate is at least as good" in told(nothing, "1")["What it is"]
 
 

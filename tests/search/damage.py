@@ -21,8 +21,8 @@ from search_support import run_here
 from torch import nn
 
 from compressor.cli.failures import exit_code
-from compressor.cli.output import Output
-from compressor.cli.summary import conclude
+from compressor.cli.output import CommandOutput
+from compressor.cli.summary import tell_result
 from compressor.engine import baseline as baseline_module
 from compressor.engine import figures as figures_module
 from compressor.engine import final as final_module
@@ -131,7 +131,7 @@ def resume(path: Path) -> tuple[int, str]:
         run = RunFolder.open(path)
         finished: Finished = optimize(run, executor=Inline)
         assert finished.result is not None
-        conclude(run, finished.result, Output(False))
+        tell_result(run, finished.result, CommandOutput(False))
         return 0 if finished.result.verdict.helped else 1
 
     return _told(work)
@@ -142,7 +142,7 @@ def report(path: Path) -> tuple[int, str]:
 
     def work() -> int:
         run = RunFolder.open(path)
-        conclude(run, run.result(), Output(False))
+        tell_result(run, run.result(), CommandOutput(False))
         return 0
 
     return _told(work)

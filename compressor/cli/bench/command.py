@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compressor.api.bench import Job, Timed, time_files
-from compressor.cli.bench.show import as_data, show
+from compressor.cli.bench.show import bench_data, show
 from compressor.cli.failures import NO
-from compressor.cli.options import Json, sizes
+from compressor.cli.options import JsonFlag, sizes
 from compressor.cli.output import output
 from compressor.errors import InputError
 from compressor.report import text
@@ -18,7 +18,7 @@ from compressor.report import text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from compressor.measure.inputs import Feeding, Sizes
+    from compressor.measure.inputs import Feeding, InputSizes
     from compressor.runtime import Setting
 
 MEMORY = 8.0
@@ -75,7 +75,7 @@ def bench(
     seconds: Annotated[
         float, typer.Option("--seconds", min=1.0, help="Seconds that loading a file, or one call of it, may take.")
     ] = SECONDS,
-    as_json: Json = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Time ONNX files in ONNX Runtime: time per call, memory, size, and the ratio to the first file (95 % interval)."""
     with output(as_json) as out:
@@ -85,7 +85,7 @@ def bench(
         most = memory if memory is not None else MEMORY if setting.device == "cpu" else 0.0  # a GPU maps far more
         timed = time_files(files, Job(feeding, setting, seed, most, seconds), out.note)
         if as_json:
-            out.document([as_data(entry, setting, limit, first=number == 0) for number, entry in enumerate(timed)])
+            out.document([bench_data(entry, setting, limit, first=number == 0) for number, entry in enumerate(timed)])
         else:
             show(timed, setting, inputs, out)
         slower = (
@@ -140,7 +140,7 @@ def _feeding(batch: int | None, shapes: Sequence[str], inputs: Path | None) -> F
     return Feeding(batch, dict(map(_named_sizes, shapes)), arrays)
 
 
-def _named_sizes(given: str) -> tuple[str, Sizes]:
+def _named_sizes(given: str) -> tuple[str, InputSizes]:
     name, equals, value = given.rpartition("=")
     if not equals or not name:
         raise InputError(f"--shape {text.clean(given)[:60]}: expected NAME=SIZES, such as x=1x3x224x224 or height=224")

@@ -12,11 +12,11 @@ from compressor.report.table import Table, table
 
 if TYPE_CHECKING:
     from compressor.api.bench import Timed
-    from compressor.cli.output import Output
+    from compressor.cli.output import CommandOutput
     from compressor.runtime import Setting
 
 
-def as_data(entry: Timed, setting: Setting, limit: float | None, *, first: bool) -> dict[str, Any]:
+def bench_data(entry: Timed, setting: Setting, limit: float | None, *, first: bool) -> dict[str, Any]:
     from compressor.measure.latency import WARM_UP_CALLS, clock_of
 
     timing, facts = entry.comparison, entry.facts
@@ -47,7 +47,7 @@ def as_data(entry: Timed, setting: Setting, limit: float | None, *, first: bool)
     }
 
 
-def show(timed: Sequence[Timed], setting: Setting, data: Path | None, out: Output) -> None:
+def show(timed: Sequence[Timed], setting: Setting, data: Path | None, out: CommandOutput) -> None:
     from compressor.measure.latency import WARM_UP_CALLS, clock_of
 
     by_thread = clock_of(setting) == "thread"
@@ -67,10 +67,10 @@ def show(timed: Sequence[Timed], setting: Setting, data: Path | None, out: Outpu
 
 
 def _inputs(first: Timed, data: Path | None) -> str:
-    from compressor.measure.inputs import is_float, listed
+    from compressor.measure.inputs import is_float, sizes_in_words
 
     kinds = [kind for _, kind, _ in first.facts.inputs]
-    shown = ", ".join(f"{name} {listed(shape)} {kind}" for name, kind, shape in first.facts.inputs) or "none"
+    shown = ", ".join(f"{name} {sizes_in_words(shape)} {kind}" for name, kind, shape in first.facts.inputs) or "none"
     drawn = ["normal floats"] if any(map(is_float, kinds)) else []
     drawn += ["whole numbers 0 and 1"] if not all(map(is_float, kinds)) else []
     values = f"values of {data}, what it lacks random" if data else f"random: {' and '.join(drawn) or 'nothing'}"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from compressor.report.compare import Named, best_table, compare
+from compressor.report.compare import NamedRuns, best_table, compare_runs
 from compressor.report.page.front import RUNS, comparison
-from compressor.report.page.parts import Block, Part
+from compressor.report.page.parts import PageBlock, PageSection
 from compressor.report.page.render import document
 
 
-def comparison_page(runs: Named) -> str:
+def comparison_page(runs: NamedRuns) -> str:
     """The whole page."""
-    best, *others = compare(runs)
+    best, *others = compare_runs(runs)
     drawn = comparison(runs)
     kinds = tuple((RUNS[number % len(RUNS)], name) for number, name in enumerate(runs))
-    plots = (Block("plots", drawn, key=kinds),) if drawn else ()
-    lines = tuple(Block("text", line) for line in best.lines)
-    made = [Part("best", best.title, (*lines, *plots, Block("table", best_table(runs), best.title, sortable=True)))]
-    made += [Part("recipes", other.title, (Block("table", other.content, other.title),)) for other in others]
+    plots = (PageBlock("plots", drawn, key=kinds),) if drawn else ()
+    lines = tuple(PageBlock("text", line) for line in best.lines)
+    made = [
+        PageSection(
+            "best", best.title, (*lines, *plots, PageBlock("table", best_table(runs), best.title, sortable=True))
+        )
+    ]
+    made += [PageSection("recipes", other.title, (PageBlock("table", other.content, other.title),)) for other in others]
     return document(title=f"{len(runs)} runs", subtitle=", ".join(runs), parts=made)

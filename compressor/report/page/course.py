@@ -21,7 +21,7 @@ STAGES = ("build", "screen", "train", "measure")
 
 
 @dataclass(frozen=True)
-class Step:
+class DrawnTrial:
     """A trial: where it lies, what it reached, where that had been predicted to lie."""
 
     x: float
@@ -53,10 +53,10 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Course:
+class CourseDrawing:
     """``best``: the best so far among those within the limits, as the path of a line."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[DrawnTrial, ...]
     rows: tuple[Mark, ...]
     best: str
     baseline: float
@@ -71,7 +71,7 @@ class Course:
     up: str
 
 
-def course(facts: Facts) -> Course | None:
+def course(facts: Facts) -> CourseDrawing | None:
     """None where no trial ended."""
     trials = facts.trials
     if not trials:
@@ -89,7 +89,7 @@ def course(facts: Facts) -> Course | None:
     longest = max((trial.seconds for trial in trials), default=0.0) or 1.0
     pitch = (FRAME.right - FRAME.left) / len(trials)
     steps = tuple(
-        Step(
+        DrawnTrial(
             x=round(FRAME.left + (number + 0.5) * pitch, 1),
             y=None if value is None else FRAME.up(y, value),
             outside=value is not None and not y.holds(value),
@@ -106,7 +106,7 @@ def course(facts: Facts) -> Course | None:
         )
         for number, (trial, value, expected) in enumerate(zip(trials, reached, predicted, strict=True))
     )
-    return Course(
+    return CourseDrawing(
         steps,
         tuple(Mark(FRAME.up(y, tick.value), tick.label) for tick in y.ticks),
         _best_so_far(steps, trials, metric),
@@ -163,7 +163,7 @@ def _figures(trial: Trial, reached: float | None, expected: _Expected | None, me
     return " · ".join([*filter(None, parts), text.duration(trial.seconds)])
 
 
-def _best_so_far(steps: Sequence[Step], trials: Sequence[Trial], metric: Metric) -> str:
+def _best_so_far(steps: Sequence[DrawnTrial], trials: Sequence[Trial], metric: Metric) -> str:
     path, best = "", None
     up = 1.0 if metric.direction == "higher" else -1.0
     for step, trial in zip(steps, trials, strict=True):

@@ -16,9 +16,9 @@ from compressor.report.trials import anchor
 from compressor.search.result import Candidate
 
 FRAME = Frame(width=440, height=320, left=62, right=428, top=14, bottom=274)
-Kind = Literal["baseline", "best", "finalist", "other", "run0", "run1", "run2", "run3", "run4"]
+PointKind = Literal["baseline", "best", "finalist", "other", "run0", "run1", "run2", "run3", "run4"]
 """The last ones are finalists of one of several runs."""
-RUNS: tuple[Kind, ...] = ("run0", "run1", "run2", "run3", "run4")
+RUNS: tuple[PointKind, ...] = ("run0", "run1", "run2", "run3", "run4")
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Point:
 
     x: float
     y: float
-    kind: Kind
+    kind: PointKind
     row: str
     name: str
     about: str
@@ -64,7 +64,7 @@ class Plot:
 class _Shown:
     """A candidate before it is placed."""
 
-    kind: Kind
+    kind: PointKind
     row: str
     name: str
     about: str
@@ -164,7 +164,7 @@ def _shown(facts: Facts) -> Iterator[_Shown]:
         if trial.outcome.status == "complete" and trial.digest not in finalists and metrics is not None:
             yield _Shown("other", anchor(trial), f"trial {trial.name}", trial.about, metrics)
     for candidate in sorted(result.front, key=lambda candidate: candidate.digest == best):
-        kind: Kind = "best" if candidate.digest == best else "finalist"
+        kind: PointKind = "best" if candidate.digest == best else "finalist"
         name = f"trial {_name(candidate)}"
         about, metrics = candidate.about, candidate.metrics
         yield _Shown(kind, finalist(candidate), f"{name}, the best" if kind == "best" else name, about, metrics)

@@ -24,7 +24,7 @@ MOST_LANES = 7
 """Ways drawn side by side; more share the last lane."""
 
 
-Kind = Literal["same", "changed", "removed", "new", "join"]
+ChangeKind = Literal["same", "changed", "removed", "new", "join"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Row:
     """A layer, or a join of several ways."""
 
     name: str
-    kind: Kind
+    kind: ChangeKind
     what: str
     bytes: Bar | None
     time: Bar | None
@@ -126,7 +126,7 @@ def _counts(change: LayerChange, facts: Facts) -> bool:
     return timed or change.kind != "same" or bool(change.before and change.before.bytes)
 
 
-def _kind(name: str, change: LayerChange, before: Wiring, after: Wiring) -> Kind:
+def _kind(name: str, change: LayerChange, before: Wiring, after: Wiring) -> ChangeKind:
     if change.before is None and change.after is None:  # a join, or another call of a layer
         return "removed" if name not in after.order else "new" if name not in before.order else "join"
     return change.kind

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from compressor.report.explain import FIGURES, chosen, explain
+from compressor.report.explain import FIGURES, chosen_trial, explain
 from compressor.report.gather import Facts
 from compressor.report.layers import changes_table
 from compressor.report.method import method
@@ -27,7 +27,7 @@ SENTENCES = 4
 
 
 @dataclass(frozen=True)
-class Block:
+class PageBlock:
     """Something that is shown: ``content`` is what its ``kind`` takes."""
 
     kind: Literal["text", "heading", "list", "table", "command", "link", "code", "plots", "network", "course"]
@@ -41,15 +41,15 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A section of the page, with the name that leads to it."""
 
     id: str
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[PageBlock, ...]
 
 
-def parts(facts: Facts) -> list[Part]:
+def parts(facts: Facts) -> list[PageSection]:
     """Those that have anything to show."""
     made = (
         ("told", "By the plugins", _by_plugins(facts)),
@@ -62,27 +62,27 @@ def parts(facts: Facts) -> list[Part]:
         ("sites", "Every site alone", _sites(facts)),
         ("search", "The search as it went", _search(facts)),
         ("controls", "Control arms", _controls(facts)),
-        ("method", "How it was measured", (Block("text", line) for line in method(facts))),
+        ("method", "How it was measured", (PageBlock("text", line) for line in method(facts))),
         ("again", "Do it again", _again(facts)),
-        ("environment", "Environment", (Block("table", _environment(facts), "Versions and machine"),)),
+        ("environment", "Environment", (PageBlock("table", _environment(facts), "Versions and machine"),)),
     )
-    return [Part(id, title, blocks) for id, title, content in made if (blocks := tuple(content))]
+    return [PageSection(id, title, blocks) for id, title, content in made if (blocks := tuple(content))]
 
 
-def _by_plugins(facts: Facts) -> Iterator[Block]:
+def _by_plugins(facts: Facts) -> Iterator[PageBlock]:
     """What the plugins of the run say about it."""
     for section in facts.told:
-        yield from told(section)
+        yield from told_blocks(section)
 
 
-def _best(facts: Facts) -> Iterator[Block]:
+def _best(facts: Facts) -> Iterator[PageBlock]:
     best = facts.result.best
     if best is None:
         return
-    yield Block("table", comparison_table(best, facts.result.baseline), "Before and after")
-    yield Block("text", f"The plan: {best.about}.")
-    yield Block("link", model_of(facts), "The model is")
-    yield Block("command", usage(facts, model_of(facts)))
+    yield PageBlock("table", comparison_table(best, facts.result.baseline), "Before and after")
+    yield PageBlock("text", f"The plan: {best.about}.")
+    yield PageBlock("link", model_of(facts), "The model is")
+    yield PageBlock("command", usage(facts, model_of(facts)))
     yield from _fed(facts)
 
 
@@ -109,20 +109,20 @@ def usage(facts: Facts, model: str) -> str:
     )
 
 
-def _fed(facts: Facts) -> Iterator[Block]:
+def _fed(facts: Facts) -> Iterator[PageBlock]:
     known = facts.result.normalisation
     if known is None:
         return
     inside = "The file does this itself and takes pixels: " if known.folded else "The file takes normalised images: "
     origin = f" ({known.origin})" if known.origin else ""
-    yield Block("text", f"{inside}{known.describe()}, layout {known.layout}{origin}.")
+    yield PageBlock("text", f"{inside}{known.describe()}, layout {known.layout}{origin}.")
 
 
-def _nearest(facts: Facts) -> Iterator[Block]:
+def _nearest(facts: Facts) -> Iterator[PageBlock]:
     nearest = nearest_table(facts)
     if nearest is not None:
-        yield Block("text", "No candidate keeps within the limits. These came nearest:")
-        yield Block("table", nearest, "The candidates that came nearest")
+        yield PageBlock("text", "No candidate keeps within the limits. These came nearest:")
+        yield PageBlock("table", nearest, "The candidates that came nearest")
 
 
 _KINDS = (
@@ -133,85 +133,85 @@ _KINDS = (
 )
 
 
-def _front(facts: Facts) -> Iterator[Block]:
+def _front(facts: Facts) -> Iterator[PageBlock]:
     drawn = plots(facts)
     if drawn:
-        yield Block("plots", drawn, key=_KINDS)
-        yield Block("table", finalists_table(facts.result), "The finalists beside the baseline", sortable=True)
+        yield PageBlock("plots", drawn, key=_KINDS)
+        yield PageBlock("table", finalists_table(facts.result), "The finalists beside the baseline", sortable=True)
 
 
-def _changes(facts: Facts) -> Iterator[Block]:
+def _changes(facts: Facts) -> Iterator[PageBlock]:
     if facts.result.best is None:
         return
     drawn = diagram(facts)
     if drawn is not None:
-        yield Block(
+        yield PageBlock(
             "text",
             "From the input to the output: the line is the way that values take now, dots are where they went before. "
             "Layers that hold nothing, take no time and are as they were are left out.",
         )
-        yield Block("network", drawn)
-    yield Block("table", edits_table(facts.result.best.plan), "The steps of the plan", folded=True)
+        yield PageBlock("network", drawn)
+    yield PageBlock("table", edits_table(facts.result.best.plan), "The steps of the plan", folded=True)
     if facts.changes:
         layers = changes_table(list(facts.changes))
-        yield Block("table", layers, "The layers before and after", sortable=True, folded=True)
+        yield PageBlock("table", layers, "The layers before and after", sortable=True, folded=True)
 
 
-def _why(facts: Facts) -> Iterator[Block]:
+def _why(facts: Facts) -> Iterator[PageBlock]:
     """What ``compressor explain`` tells of the best candidate, but for what is shown elsewhere."""
     if facts.result.best is not None and any(trial.digest == facts.result.best.digest for trial in facts.trials):
-        for section in explain(facts, chosen(facts), facts.changes):
-            yield from told(replace(section, content=None) if section.title == FIGURES else section)
+        for section in explain(facts, chosen_trial(facts), facts.changes):
+            yield from told_blocks(replace(section, content=None) if section.title == FIGURES else section)
 
 
-def _structure(facts: Facts) -> Iterator[Block]:
+def _structure(facts: Facts) -> Iterator[PageBlock]:
     structure = facts.structure
     if structure is None:
         return
-    yield Block(
+    yield PageBlock(
         "text",
         "Blocks by the size of their feature maps. |γ| is the mean of a block's weakest BatchNorm: near zero, little "
         "of the block gets through.",
     )
-    yield Block("table", stages_table(structure), "Blocks by the size of their feature maps")
+    yield PageBlock("table", stages_table(structure), "Blocks by the size of their feature maps")
     if structure.history:
-        yield Block("table", history_table(structure.history), "What each edit added or removed", folded=True)
+        yield PageBlock("table", history_table(structure.history), "What each edit added or removed", folded=True)
 
 
-def _sites(facts: Facts) -> Iterator[Block]:
+def _sites(facts: Facts) -> Iterator[PageBlock]:
     found = sites_tables(facts.sensitivities)
     if found:
-        yield Block(
+        yield PageBlock(
             "text",
             "Measured before the first trial, one site at a time and without training: what the loss on calibration "
             "images gains, what goes, and how fast the file is then.",
         )
     for each in found:
-        yield Block("heading", each.title)
-        yield Block("table", each, f"The sites of {each.title}", sortable=True)
+        yield PageBlock("heading", each.title)
+        yield PageBlock("table", each, f"The sites of {each.title}", sortable=True)
 
 
-def _search(facts: Facts) -> Iterator[Block]:
+def _search(facts: Facts) -> Iterator[PageBlock]:
     drawn = course(facts)
     if drawn is not None:  # None where a pilot study ended the run
-        yield Block("course", drawn)
-        yield Block("heading", "Trials")
-        yield Block("table", trials_table(facts.trials, facts.result.baseline.metrics), "Trials", sortable=True)
+        yield PageBlock("course", drawn)
+        yield PageBlock("heading", "Trials")
+        yield PageBlock("table", trials_table(facts.trials, facts.result.baseline.metrics), "Trials", sortable=True)
 
 
-def _controls(facts: Facts) -> Iterator[Block]:
+def _controls(facts: Facts) -> Iterator[PageBlock]:
     controls, best = facts.result.controls, facts.result.best
     if controls and best is not None:
-        yield Block(
+        yield PageBlock(
             "text", "The same budget without the method: if a control does as well, the method earned nothing there."
         )
-        yield Block("table", controls_table(controls, best), "The control arms beside the best candidate")
+        yield PageBlock("table", controls_table(controls, best), "The control arms beside the best candidate")
 
 
-def _again(facts: Facts) -> Iterator[Block]:
-    yield Block("text", "The whole run once more, from the model and the recipe that lie in its folder:")
-    yield Block("command", "\n".join(commands(facts)))
-    yield Block("code", facts.recipe, "recipe.toml, as run")
+def _again(facts: Facts) -> Iterator[PageBlock]:
+    yield PageBlock("text", "The whole run once more, from the model and the recipe that lie in its folder:")
+    yield PageBlock("command", "\n".join(commands(facts)))
+    yield PageBlock("code", facts.recipe, "recipe.toml, as run")
 
 
 def commands(facts: Facts) -> list[str]:
@@ -239,12 +239,12 @@ def _environment(facts: Facts) -> Table:
     return table("what, value", rows)
 
 
-def told(section: Section) -> Iterator[Block]:
+def told_blocks(section: Section) -> Iterator[PageBlock]:
     """A section as it is told."""
-    yield Block("heading", section.title)
+    yield PageBlock("heading", section.title)
     if len(section.lines) > SENTENCES:
-        yield Block("list", section.lines)
+        yield PageBlock("list", section.lines)
     else:
-        yield from (Block("text", line) for line in section.lines)
+        yield from (PageBlock("text", line) for line in section.lines)
     if section.content is not None:
-        yield Block("table", section.content, section.title)
+        yield PageBlock("table", section.content, section.title)

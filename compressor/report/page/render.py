@@ -20,7 +20,7 @@ from compressor import __version__
 from compressor.report import text
 from compressor.report.gather import Facts
 from compressor.report.page import course, front
-from compressor.report.page.parts import Part, parts
+from compressor.report.page.parts import PageSection, parts
 from compressor.report.verdict import headline, sentences
 
 _HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ def page(facts: Facts) -> str:
     )
 
 
-def document(*, title: str, subtitle: str, parts: Sequence[Part], verdict: dict[str, Any] | None = None) -> str:
+def document(*, title: str, subtitle: str, parts: Sequence[PageSection], verdict: dict[str, Any] | None = None) -> str:
     """A page of these parts, complete in itself."""
     style, script = (_own(f"report.{suffix}") for suffix in ("css", "js"))
     allowed = f"style-src {_digest(style)}; script-src {_digest(script)}"
