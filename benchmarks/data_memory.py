@@ -136,10 +136,10 @@ def prepare_here() -> None:
     with Peak() as before:
         time.sleep(0.2)
     with Peak() as peak:
-        from compressor.api.prepare import prepare
+        from compressor.api.prepare import set_up
 
         started = time.perf_counter()
-        found = prepare("network:network", "recipe.toml", input_shape=None)
+        found = set_up("network:network", "recipe.toml", input_shape=None)
         prepared = time.perf_counter() - started
         train = found.data.train
         order = torch.randperm(len(train))

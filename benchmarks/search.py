@@ -33,7 +33,7 @@ from compressor.engine.space import PhaseSpec
 from compressor.graph.pt2 import read_pt2
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
-from compressor.search.driver import optimize
+from compressor.search.driver import run_search
 from compressor.search.hypervolume import hypervolume
 from compressor.search.observer import Event, TrialEnded
 from compressor.search.run_folder import RunFolder
@@ -126,7 +126,7 @@ def search(arm: str, seed: int, trials: int, model: Path, folder: Path) -> Searc
     shutil.rmtree(folder, ignore_errors=True)
     run = RunFolder.create(folder, recipe_of(arm, seed, trials), read_pt2(model))
     watch = Clocked(run)
-    if optimize(run, observer=watch).interrupted:
+    if run_search(run, observer=watch).interrupted:
         raise SystemExit(130)
     return Search(arm, seed, tuple(watch.points))
 

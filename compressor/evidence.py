@@ -13,7 +13,7 @@ from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import Nested, joined, samples, tensors
 from compressor.graph.network import Network
-from compressor.task import Task, usual
+from compressor.task import Task, usual_task
 
 Batch = tuple[Nested, Any]
 """What one call of the network takes, ``(N, …)``, and what the task wants of the outputs."""
@@ -24,7 +24,7 @@ class Evidence:
     """Calibration data and what to measure on it. The batches come from the training split."""
 
     batches: Sequence[Batch]
-    task: Task = field(default_factory=usual)
+    task: Task = field(default_factory=usual_task)
     teacher: Network | None = None
 
     def loss(self, outputs: Any, target: Any) -> Tensor:

@@ -27,7 +27,7 @@ from compressor.plugin import sites_of
 from compressor.recipe.model import Recipe
 from compressor.registry import make
 from compressor.search.executor import TRIAL, TrialSpec
-from compressor.search.result import Candidate, Checks, Counts, Result, Verdict
+from compressor.search.result import Candidate, Checks, Counts, RunResult, Verdict
 from compressor.search.run_folder import RunFolder
 from compressor.stored import digests_of
 from compressor.task import Quality
@@ -65,7 +65,7 @@ def sample_run(path: Path, *, helped: bool = True, final: bool = True, best: boo
     _screened(run, len(front), baseline)
     _failed(run, len(front) + 1)
     verdict = Verdict(helped, ("8.0× smaller",) if helped else ("slower, or not shown to be as fast: 0.90×",))
-    result = Result(
+    result = RunResult(
         verdict=verdict,
         baseline=Candidate.of(baseline, Plan()),
         best=front[-1] if best else None,

@@ -13,7 +13,7 @@ from compressor.graph.editor import Editor
 from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Shape
 from compressor.testing import leaf_checks
 from compressor.testing.case import Case
-from compressor.testing.networks import probe_evidence, small_networks
+from compressor.testing.networks import random_evidence, small_networks
 
 
 class Scale(Leaf):
@@ -56,7 +56,7 @@ def findings(leaf: Callable[[int], Leaf]) -> list[tuple[str, str]]:
     editor.replace("features.1", leaf(12))
     editor.commit()
     done = SimpleNamespace(network=network, site=SimpleNamespace(path="here"))
-    case = SimpleNamespace(rewritten=[done], evidence=probe_evidence(network))
+    case = SimpleNamespace(rewritten=[done], evidence=random_evidence(network))
     return list(leaf_checks.channels_can_be_lost(cast(Case, case)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.recipe.read import read_recipe
-from compressor.search.result import RESULT, Candidate, Result
+from compressor.search.result import RESULT, Candidate, RunResult
 from papers.arms import Budget, Figure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def trained(words: Sequence[str], seed: int, budget: Budget, work: Path) -> Path
     return file
 
 
-def optimized(model: Path, recipe: str, seed: int, out: Path, *more: str) -> Result:
+def optimized(model: Path, recipe: str, seed: int, out: Path, *more: str) -> RunResult:
     """One run of a recipe, begun or gone on with."""
     if (out / "study.db").exists():
         command("resume", str(out))

@@ -17,7 +17,7 @@ from compressor.graph.network import Network
 from compressor.models import build
 from compressor.plugin import Site, sites_of
 from compressor.registry import make
-from compressor.testing.networks import probe_evidence
+from compressor.testing.networks import random_evidence
 from payoffs._rows import PayoffRow, measured
 
 Convolution = tuple[int, int, int, int]
@@ -60,7 +60,7 @@ def rows() -> Iterator[PayoffRow]:
 def removed(network: Network, site: Site) -> Network:
     """With this span alone cut out; what a fitted map weighs and takes does not depend on what it was fitted to."""
     shorter = network.fork()
-    apply_edit(shorter, Edit("layer-removal", site.path), probe_evidence(network, batches=1, size=16))
+    apply_edit(shorter, Edit("layer-removal", site.path), random_evidence(network, batches=1, size=16))
     return shorter
 
 

@@ -21,7 +21,7 @@ MARGIN = 1.02
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchJob:
     """What every file is measured with."""
 
     feeding: Feeding
@@ -34,7 +34,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Facts:
+class FileFacts:
     """What is known of a file before it is timed."""
 
     size_bytes: int
@@ -51,7 +51,7 @@ class Timed:
     """One file against the first one."""
 
     file: Path
-    facts: Facts
+    facts: FileFacts
     comparison: Comparison
 
     @property
@@ -85,11 +85,11 @@ def bench(
     if not files:
         raise InputError("bench: name at least one ONNX file")
     feeding = Feeding(batch, dict(shapes or {}), dict(arrays or {}))
-    job = Job(feeding, Setting(threads, provider_named(provider)), seed, memory, seconds)
+    job = BenchJob(feeding, Setting(threads, provider_named(provider)), seed, memory, seconds)
     return time_files([Path(file) for file in files], job)
 
 
-def time_files(files: Sequence[Path], job: Job, say: Callable[[str], None] = lambda line: None) -> list[Timed]:
+def time_files(files: Sequence[Path], job: BenchJob, say: Callable[[str], None] = lambda line: None) -> list[Timed]:
     """Every file against the first one; the first against itself, for its own times."""
     from compressor.measure.latency import compare
 
@@ -103,7 +103,7 @@ def time_files(files: Sequence[Path], job: Job, say: Callable[[str], None] = lam
     return timed
 
 
-def _facts(file: Path, job: Job) -> Facts:
+def _facts(file: Path, job: BenchJob) -> FileFacts:
     """Known before anything is timed: that the file runs, and what it takes."""
     from compressor.graph.onnx_in.file import stored_bytes
     from compressor.measure.bound import bound, fed, load, warm_runtime
@@ -118,10 +118,10 @@ def _facts(file: Path, job: Job) -> Facts:
 
     warm_runtime(job.setting)
     inputs, memory = with_peak(run)
-    return Facts(stored_bytes(file), memory, inputs, placement(file, job.setting))
+    return FileFacts(stored_bytes(file), memory, inputs, placement(file, job.setting))
 
 
-def _apart(file: Path, work: Callable[[], R], job: Job) -> R:
+def _apart(file: Path, work: Callable[[], R], job: BenchJob) -> R:
     """What ``work`` finds out about a file, which may be made to crash, to fill the memory, or never to end."""
     from compressor.apart import apart
 

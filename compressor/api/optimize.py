@@ -17,7 +17,7 @@ from torch import nn
 
 from compressor.api.durations import seconds_of
 from compressor.api.folders import free_folder
-from compressor.api.prepare import check_budget, prepare
+from compressor.api.prepare import check_budget, set_up
 from compressor.api.result import Result
 from compressor.data.open import from_loaders, open_data
 from compressor.errors import InputError
@@ -28,7 +28,7 @@ from compressor.recipe.model import Recipe
 from compressor.report.gather import gather
 from compressor.report.write import write_report
 from compressor.search.driver import ExecutorFactory, local_executor
-from compressor.search.driver import optimize as carry_out
+from compressor.search.driver import run_search as carry_out
 from compressor.search.executor import Executor
 from compressor.search.local import LocalExecutor
 from compressor.search.observer import Observer
@@ -79,7 +79,7 @@ def optimize(
     said = [f"{key}={value}" for key, value in settings.items() if value is not None]
     said += ["search.allow_untrained=true"] if allow_untrained else []
     with present(data=live, task=own):
-        prepared = prepare(
+        prepared = set_up(
             model,
             recipe,
             data=LIVE if live is not None else data,

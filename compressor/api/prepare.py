@@ -47,7 +47,7 @@ _OPEN = '[[phases]]\nname = "chosen"\n'
 
 
 @dataclass(frozen=True)
-class Prepared:
+class RunSetup:
     """What a run starts from."""
 
     recipe: Recipe
@@ -63,7 +63,7 @@ class Prepared:
     """The recipe as it was chosen, with comments; empty where one was given."""
 
 
-def prepare(
+def set_up(
     model: nn.Module | Network | str | Path,
     recipe: str | Path = AUTO,
     *,
@@ -75,7 +75,7 @@ def prepare(
     weights: Path | None = None,
     trust: bool = False,
     inputs: InputsGiven = None,
-) -> Prepared:
+) -> RunSetup:
     """Read recipe, model and data, and see that they go together. Raises ``InputError`` or ``ExportError``.
 
     The model comes first: a mistyped name costs no reading of images. Where a model does not say what it takes, it
@@ -120,7 +120,7 @@ def prepare(
     space = build_space(read.phases, ask, read.training)
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
     notes = (*network.notes, *used.notes, *found.notes, *counts)
-    return Prepared(settled, network, used, space, seen, found.normalisation, notes, text)
+    return RunSetup(settled, network, used, space, seen, found.normalisation, notes, text)
 
 
 def _said(table: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _network(
     )
 
 
-def check_budget(prepared: Prepared) -> None:
+def check_budget(prepared: RunSetup) -> None:
     """Raise ``InputError`` where not one trial fits into the budget, by far: a guess may be wrong by half."""
     search = prepared.recipe.search
     if not search.budget:

@@ -19,7 +19,7 @@ from compressor.report.page.render import page
 from compressor.report.tables import front_table
 from compressor.report.verdict import headline, sentences
 from compressor.search.result import Candidate, Verdict
-from compressor.search.result import Result as Found
+from compressor.search.result import RunResult as Found
 from compressor.search.run_folder import RunFolder
 from compressor.task import make_task
 

@@ -29,13 +29,13 @@ def init(
 ) -> None:
     """Write a recipe for this model and these data, with comments, to be edited and run with optimize --recipe."""
     with output(False) as out:
-        from compressor.api.prepare import AUTO, prepare
+        from compressor.api.prepare import AUTO, set_up
         from compressor.files import write_atomic
 
         file = out_file or Path("recipe.toml")
         if file.exists():
             raise InputError(f"--out {file}: exists already; choose another name")
-        prepared = prepare(
+        prepared = set_up(
             model,
             AUTO,
             data=data or None,

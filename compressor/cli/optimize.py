@@ -64,7 +64,7 @@ def optimize(
     code, began = 0, time.monotonic()
     with output(as_json) as out:
         from compressor.api.folders import free_folder
-        from compressor.api.prepare import check_budget, prepare
+        from compressor.api.prepare import check_budget, set_up
         from compressor.cli.preview import preview
         from compressor.cli.run import carry_out
         from compressor.search.run_folder import RunFolder
@@ -72,7 +72,7 @@ def optimize(
 
         tracking = tracker_named(tracker) if tracker else None
         folder = out_folder or free_folder(model, recipe)
-        prepared = prepare(
+        prepared = set_up(
             model,
             recipe,
             data=data or None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from compressor.api.prepare import Prepared
+from compressor.api.prepare import RunSetup
 from compressor.cli.draw import draw
 from compressor.cli.output import CommandOutput
 from compressor.data.dataset import Data
@@ -20,7 +20,7 @@ from compressor.report.table import table
 from compressor.search.estimate import Estimate, estimate
 
 
-def preview(prepared: Prepared, out: CommandOutput) -> None:
+def preview(prepared: RunSetup, out: CommandOutput) -> None:
     """Show it; nothing is started."""
     space, recipe = prepared.space, recipe_data(prepared.recipe)
     expected = estimate(prepared.recipe, prepared.network, prepared.data)
@@ -46,7 +46,7 @@ def preview(prepared: Prepared, out: CommandOutput) -> None:
     out.line(to_toml(recipe).rstrip())
 
 
-def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
+def _facts(prepared: RunSetup, expected: Estimate) -> list[tuple[str, str]]:
     data, seen, network, search = prepared.data, prepared.glance, prepared.network, prepared.recipe.search
     size = text.shape(network.signature.input.shape)
     base, named = _baseline(prepared), prepared.normalisation
@@ -68,7 +68,7 @@ def _facts(prepared: Prepared, expected: Estimate) -> list[tuple[str, str]]:
     ]
 
 
-def _baseline(prepared: Prepared) -> dict[str, Any]:
+def _baseline(prepared: RunSetup) -> dict[str, Any]:
     cost = network_cost(prepared.network)
     return {
         "validation": prepared.glance.value,

@@ -8,7 +8,7 @@ from compressor.cli.display import observer
 from compressor.cli.failures import INTERRUPTED, NO, OK
 from compressor.cli.output import CommandOutput
 from compressor.cli.summary import tell_result
-from compressor.search.driver import optimize
+from compressor.search.driver import run_search
 from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
 from compressor.track.observer import Tracked
@@ -23,7 +23,7 @@ def carry_out(
     since: float | None = None,
     tracker: Tracker | None = None,
 ) -> int:
-    """Search until the run is finished or interrupted; the exit code of ``optimize``.
+    """Search until the run is finished or interrupted; the exit code of ``run_search``.
 
     ``more``: a new budget, in seconds from now on; ``since``: when the command began, which counts.
     ``tracker``: told of every trial.
@@ -32,7 +32,7 @@ def carry_out(
         watching: Observer = stack.enter_context(observer(out.notes))
         if tracker is not None:
             watching = stack.enter_context(Tracked(watching, tracker, run))
-        finished = optimize(run, observer=watching, more=more, since=since)
+        finished = run_search(run, observer=watching, more=more, since=since)
     if finished.result is not None:
         tell_result(run, finished.result, out)
     if finished.interrupted:

@@ -14,11 +14,11 @@ from compressor.report.tables import comparison_table, front_table
 from compressor.report.trials import nearest_table
 from compressor.report.verdict import headline, sentences
 from compressor.report.write import write_report
-from compressor.search.result import RESULT, Result
+from compressor.search.result import RESULT, RunResult
 from compressor.search.run_folder import RunFolder
 
 
-def tell_result(run: RunFolder, result: Result, out: CommandOutput) -> None:
+def tell_result(run: RunFolder, result: RunResult, out: CommandOutput) -> None:
     """Write the report, then tell what was found."""
     facts = gather(run)
     try:
@@ -43,7 +43,7 @@ def tell(section: Section, out: CommandOutput) -> None:
         out.line()
 
 
-def document(run: RunFolder, result: Result, report: Path | None) -> dict[str, object]:
+def document(run: RunFolder, result: RunResult, report: Path | None) -> dict[str, object]:
     """``result.json``, and where the files are."""
     model = run.best / "model.onnx"
     places = {
@@ -77,7 +77,7 @@ def _show(facts: Facts, report: Path | None, out: CommandOutput) -> None:
     _where(facts.folder, report, out, result)
 
 
-def _where(folder: Path, report: Path | None, out: CommandOutput, result: Result) -> None:
+def _where(folder: Path, report: Path | None, out: CommandOutput, result: RunResult) -> None:
     model = folder / "best" / "model.onnx"
     out.line()
     if model.is_file():

@@ -24,7 +24,7 @@ from compressor.search.observer import (
     TrialProgress,
     TrialStarted,
 )
-from compressor.search.result import Candidate, Result
+from compressor.search.result import Candidate, RunResult
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Watch:
     piloting: Piloting | None = None
     """None before and after the pilot study."""
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=3))
-    result: Result | None = None
+    result: RunResult | None = None
     interrupted: bool = False
     began: float = field(init=False)
     _first_trial: float | None = None

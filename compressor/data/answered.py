@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.dataset import Data
-from compressor.data.split import Inputs, Pair, Split, Target
+from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
@@ -19,13 +19,13 @@ _MOST = 1 << 26
 """Numbers of answers that are kept rather than asked for again: 256 MiB."""
 _BATCH = 128
 
-Answer = Callable[[Inputs], Target]
+Answerer = Callable[[BatchInputs], Target]
 
 
 class AnsweredSplit(Split):
     """Another split's inputs, with what ``answer`` says of them as targets, asked for whenever they are read."""
 
-    def __init__(self, split: Split, answer: Answer) -> None:
+    def __init__(self, split: Split, answer: Answerer) -> None:
         self._split, self._answer = split, answer
         self.indexed, self.held = split.indexed, split.held
 
@@ -44,7 +44,7 @@ class AnsweredSplit(Split):
         inputs = self._split.read(indices)
         return inputs, self._answer(inputs)
 
-    def read(self, indices: Tensor) -> Inputs:
+    def read(self, indices: Tensor) -> BatchInputs:
         return self._split.read(indices)
 
     def batches(self, size: int, order: Tensor | None = None, seed: int = 0) -> Iterator[Pair]:
@@ -96,7 +96,7 @@ def answered(data: Data, network: Network) -> Data:
         return data
     teacher = network.fork().eval()
 
-    def answer(inputs: Inputs) -> Target:
+    def answer(inputs: BatchInputs) -> Target:
         with torch.inference_mode():
             said = teacher(data.normalised(nested.to_device(inputs, teacher.device)))
         return nested.map_tensors(lambda tensor: tensor.clone().cpu(), said)

@@ -21,7 +21,7 @@ _CHANNELS = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """How an array of samples is laid out, read from its shape and the ``rank`` of one sample that is wanted.
 
     Rank 3: images, whose channels may stand first or last, first where both could be. One dimension less than wanted
@@ -55,10 +55,10 @@ class Layout:
         elif self._wanted == 3 and self.shape[-1] in _CHANNELS and self.shape[1] not in _CHANNELS:
             array = array.transpose(0, 3, 1, 2)
         if self.dtype.kind == "f":
-            return tensor_of(np.ascontiguousarray(self._floats(array)))
+            return as_tensor(np.ascontiguousarray(self._floats(array)))
         if self._wanted < 2:
-            return tensor_of(np.ascontiguousarray(array, dtype=np.int64))
-        return tensor_of(np.ascontiguousarray(self._bytes(array)))
+            return as_tensor(np.ascontiguousarray(array, dtype=np.int64))
+        return as_tensor(np.ascontiguousarray(self._bytes(array)))
 
     def _bytes(self, array: NDArray[Any]) -> NDArray[np.uint8]:
         if self.dtype != np.uint8 and (array.min() < 0 or array.max() > 255):
@@ -91,7 +91,7 @@ def as_split(images: Any, labels: Any, where: str, *, ranks: tuple[int, ...] = (
             check_counts(len(pixels) if pixels.ndim else 0, next(iter(counts)), where)
         counts.add(len(pixels) if pixels.ndim else 0)
         rank = ranks[number] if number < len(ranks) else 0
-        inputs.append(Layout(pixels.shape, pixels.dtype, where, rank).images(pixels))
+        inputs.append(ArrayLayout(pixels.shape, pixels.dtype, where, rank).images(pixels))
     if len(counts) > 1:
         raise DataError(f"{where}: inputs of {' and '.join(map(str, sorted(counts)))} samples")
     return HeldSplit(tuple(inputs) if len(inputs) > 1 else inputs[0], target)
@@ -105,7 +105,7 @@ def check_counts(images: int, labels: int, where: str) -> None:
         raise DataError(f"{where}: no samples")
 
 
-def tensor_of(array: NDArray[Any]) -> torch.Tensor:
+def as_tensor(array: NDArray[Any]) -> torch.Tensor:
     """The array as a tensor that shares its memory."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # an array that may not be written to: nobody does
@@ -119,7 +119,7 @@ def _targets(labels: Any, where: str, kind: Targets) -> Target:
         return {str(name): _targets(value, f"{where} ({name})", kind) for name, value in labels.items()}
     if isinstance(labels, list | tuple) and labels and isinstance(labels[0], Mapping):
         return as_list(labels, where)
-    return tensor_of(as_target(_as_array(labels, f"{where}: the labels"), where, kind))
+    return as_tensor(as_target(_as_array(labels, f"{where}: the labels"), where, kind))
 
 
 def _length(target: Target) -> int:

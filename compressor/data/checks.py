@@ -17,7 +17,7 @@ from torch import Tensor
 from compressor.data.dataset import Data, check_alike, unit_scale
 from compressor.data.held import HeldSplit
 from compressor.data.labels import LARGEST
-from compressor.data.split import Split, described
+from compressor.data.split import Split, value_in_words
 from compressor.errors import DataError
 from compressor.graph import nested
 
@@ -46,7 +46,7 @@ class _Scale:
         return f"{self.low:.3g}…{self.high:.3g} (mean {self.mean:.3g}, deviation {self.spread:.3g})"
 
 
-def checked(data: Data, *, named: bool, separate: Collection[str]) -> Data:
+def checked_data(data: Data, *, named: bool, separate: Collection[str]) -> Data:
     """The same set with notes on what is odd about it; raises ``DataError`` where its splits do not go together.
 
     ``named``: someone gave the names of the classes, so that there are no others. ``separate``: the splits that may be
@@ -90,7 +90,9 @@ def check_targets(name: str, train: Split, other: Split, kind: str) -> None:
     one, two = (split.targets(torch.zeros(1, dtype=torch.int64)) for split in (train, other))
     forms = [str(nested.map_tensors(lambda part: (part.dtype, *part.shape[1:]), target)) for target in (one, two)]
     if not isinstance(one, list) and forms[0] != forms[1]:
-        raise DataError(f"{name}: {kind} targets are {described(two)} of one sample, training targets {described(one)}")
+        raise DataError(
+            f"{name}: {kind} targets are {value_in_words(two)} of one sample, training targets {value_in_words(one)}"
+        )
 
 
 def check_classes(name: str, classes: tuple[str, ...], splits: Mapping[str, Tensor]) -> None:

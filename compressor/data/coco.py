@@ -24,7 +24,7 @@ from torch import Tensor
 from compressor.data.decoded import Decoded, form_of
 from compressor.data.divide import divided
 from compressor.data.image_file import Format
-from compressor.data.listing import SPLITS, folders_in, visible
+from compressor.data.listing import SPLIT_FOLDERS, folders_in, visible
 from compressor.data.parts import Parts
 from compressor.data.pool import Pool
 from compressor.data.spec import DataSpec
@@ -34,7 +34,7 @@ from compressor.files import require_regular
 _NAMES: Final = ("_annotations.coco.json", "annotations.json", "instances.json", "coco.json")
 _LEAST: Final = 1e-3
 """Pixels of width and height below which a box is none."""
-Target = dict[str, Tensor]
+BoxTarget = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ def find_annotations(root: Path) -> dict[str, Path]:
     if below.is_dir():
         files = [path for path in visible(below) if path.suffix == ".json"]
         files = [path for path in files if path.name.startswith("instances")] or files
-        named = {split: path for path in files for word, split in SPLITS.items() if word in path.stem.lower()}
+        named = {split: path for path in files for word, split in SPLIT_FOLDERS.items() if word in path.stem.lower()}
         if "train" in named:
             return named
         if len(files) == 1:
             return {"": files[0]}
     inner = {
-        SPLITS[name]: found
+        SPLIT_FOLDERS[name]: found
         for folder in folders_in(root)
-        if (name := folder.name.casefold()) in SPLITS and (found := _annotations_in(folder))
+        if (name := folder.name.casefold()) in SPLIT_FOLDERS and (found := _annotations_in(folder))
     }
     if "train" in inner:
         return inner

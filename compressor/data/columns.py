@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.data.arrays import tensor_of
+from compressor.data.arrays import as_tensor
 from compressor.data.decoded import Decoded, form_of
 from compressor.data.divide import divided
 from compressor.data.image_file import Format
 from compressor.data.labels import as_target, refuse_counting_from_one
-from compressor.data.listing import SPLITS
+from compressor.data.listing import SPLIT_FOLDERS
 from compressor.data.parts import Parts
 from compressor.data.pool import Pool
 from compressor.data.spec import DataSpec
@@ -54,7 +54,7 @@ def read_table(spec: DataSpec) -> Parts:
 
     def pool(split: str, form: Format | Decoded) -> Decoded:
         chosen = rows[split]
-        target = None if known is None else tensor_of(known[chosen])
+        target = None if known is None else as_tensor(known[chosen])
         return Decoded([files[row] for row in chosen.tolist()], target, path, form)
 
     leader = pool("train", form_of(spec))
@@ -229,11 +229,11 @@ def _classes(
 
 
 def _are_splits(values: Sequence[Any]) -> bool:
-    return bool(values) and all(str(value).casefold() in SPLITS for value in values)
+    return bool(values) and all(str(value).casefold() in SPLIT_FOLDERS for value in values)
 
 
 def _rows(values: Sequence[Any] | None, count: int) -> dict[str, NDArray[np.int64]]:
     if values is None:
         return {"train": np.arange(count)}
-    splits = np.array([SPLITS[str(value).casefold()] for value in values])
+    splits = np.array([SPLIT_FOLDERS[str(value).casefold()] for value in values])
     return {str(split): np.flatnonzero(splits == split) for split in np.unique(splits)}

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from compressor.data.split import Inputs, Pair, Split
+from compressor.data.split import BatchInputs, Pair, Split
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
 from compressor.graph.normalisation import Normalisation
-from compressor.task import Task, usual
+from compressor.task import Task, usual_task
 
 __all__ = ["Data", "Split", "check_alike", "unit_scale"]
 
@@ -38,7 +38,7 @@ class Data:
     std: tuple[float, ...]
     test: Callable[[], Split] = field(repr=False)
     """Reads the test split. Call ``open_test`` instead."""
-    task: Task = field(default_factory=usual, kw_only=True)
+    task: Task = field(default_factory=usual_task, kw_only=True)
     """What is wanted of a network on these samples."""
     stand_in: bool = False
     """True where another set was loaded in place of the one asked for."""
@@ -70,11 +70,11 @@ class Data:
         scale = 255.0 if self.train.dtype == torch.uint8 else 1.0
         return Normalisation(tuple(self.mean), tuple(self.std), scale, origin)
 
-    def normalised(self, inputs: Inputs) -> Inputs:
+    def normalised(self, inputs: BatchInputs) -> BatchInputs:
         """Inputs of any split as the network expects them: float32, on the device they are on."""
         return self.standardised(unit_scale(inputs))
 
-    def standardised(self, inputs: Inputs) -> Inputs:
+    def standardised(self, inputs: BatchInputs) -> BatchInputs:
         """``(images − mean) / std`` per channel, for images already on the unit scale.
 
         With several inputs: the first, and each other one that holds whole-number pixels of as many channels.
@@ -99,7 +99,7 @@ class Data:
         return [(self.normalised(inputs), target) for inputs, target in some.batches(batch)]
 
 
-def unit_scale(inputs: Inputs) -> Inputs:
+def unit_scale(inputs: BatchInputs) -> BatchInputs:
     """uint8 0…255 as float32 0…1; everything else as it is."""
     return nested.map_tensors(_unit, inputs)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from compressor.data.blocks import rows_per_block
 from compressor.data.image_file import Format, header, largest_value, read_sized, white_of
-from compressor.data.pool import Block, Pool
-from compressor.data.reading import Reader
+from compressor.data.pool import Pool, SampleBlock
+from compressor.data.reading import BatchReader
 from compressor.data.spec import DataSpec
 from compressor.data.split import Target
 from compressor.data.streamed import StreamedSplit
@@ -84,7 +84,7 @@ class Decoded(Pool):
         """Find out what the form leaves open, from the samples that are read first."""
         self._form = completed(self._form, [self.files[row] for row in rows])
 
-    def blocks(self, rows: Tensor) -> Iterator[Block]:
+    def blocks(self, rows: Tensor) -> Iterator[SampleBlock]:
         wanted = rows.tolist()
         if not self._settled:
             self._settle(wanted)
@@ -102,7 +102,7 @@ class Decoded(Pool):
         if block:
             yield self._block(block)
 
-    def _block(self, samples: list[tuple[Tensor, ...]]) -> Block:
+    def _block(self, samples: list[tuple[Tensor, ...]]) -> SampleBlock:
         names = ["x0", *(f"y{number}" for number in range(len(samples[0]) - 1))]
         return {name: torch.stack([s[place] for s in samples]) for place, name in enumerate(names)}
 
@@ -117,7 +117,7 @@ class Decoded(Pool):
     def streamed(self, rows: Tensor, workers: int) -> StreamedSplit:
         """The samples of ``rows``, decoded anew each time."""
         samples = _Samples(self, int(rows[0]))
-        return StreamedSplit(Reader(samples, _together, self.where), rows=rows, known=self.known, workers=workers)
+        return StreamedSplit(BatchReader(samples, _together, self.where), rows=rows, known=self.known, workers=workers)
 
 
 class _Samples:

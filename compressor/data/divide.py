@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from compressor.data.pool import Part, Pool
+from compressor.data.pool import Pool, SubPool
 from compressor.data.spec import DataSpec
 from compressor.data.stratify import sample_count, stratified
 from compressor.errors import DataError
@@ -22,8 +22,8 @@ def divided(pool: Pool, spec: DataSpec, where: str, what: str) -> tuple[Pool, Ca
     if count >= len(pool):
         raise DataError(f"{where}: data.test = {spec.test} leaves nothing of {len(pool)} {what}")
     rest, held = drawn(len(pool), pool.strata, count, TEST_SEED)
-    test = Part(pool, held)
-    return Part(pool, rest), lambda: test
+    test = SubPool(pool, held)
+    return SubPool(pool, rest), lambda: test
 
 
 def drawn(total: int, strata: Tensor | None, count: int, seed: int) -> tuple[Tensor, Tensor]:

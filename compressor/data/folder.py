@@ -8,7 +8,7 @@ from pathlib import Path
 from compressor.data.class_folders import read_class_folders
 from compressor.data.coco import find_annotations, read_boxes
 from compressor.data.idx import IDX_FILES, find_idx, read_idx_split
-from compressor.data.listing import SPLITS, folders_in, is_sample, visible
+from compressor.data.listing import SPLIT_FOLDERS, folders_in, is_sample, visible
 from compressor.data.masks import find_masks, read_masks
 from compressor.data.parts import Parts
 from compressor.data.plain_images import read_plain_images
@@ -46,7 +46,9 @@ def _kind(root: Path) -> str:
     if find_masks(root):
         return "masks"
     folders = [folder for folder in folders_in(root) if _holds_anything(folder)]
-    only_splits = folders and all(folder.name.casefold() in SPLITS and not folders_in(folder) for folder in folders)
+    only_splits = folders and all(
+        folder.name.casefold() in SPLIT_FOLDERS and not folders_in(folder) for folder in folders
+    )
     if (not folders and _holds_images(root)) or (only_splits and len(folders) > 1):
         return "images"
     return "classes"

@@ -12,7 +12,7 @@ from compressor.data.live import is_live
 from compressor.data.live_parts import SPLITS, live_parts
 from compressor.data.parts import Parts
 from compressor.data.spec import DataSpec
-from compressor.data.tables import Arrays, parts_of
+from compressor.data.tables import InMemoryTable, parts_of
 from compressor.errors import DataError
 from compressor.imported import call_function, import_function
 from compressor.present import LIVE, living
@@ -32,7 +32,7 @@ def read_function(spec: DataSpec) -> Parts | Data:
         return data
     arrays = plain_arrays(lambda: _returned(spec.function), spec.function)
     if arrays is not None:
-        return parts_of(Arrays(arrays, spec.function), spec)
+        return parts_of(InMemoryTable(arrays, spec.function), spec)
     function = import_function(spec.function, _USE)
     if _takes_split(function):
         return live_parts(_per_split(function, spec.function), spec, spec.function, name=spec.title)
@@ -59,7 +59,7 @@ def parts_from(result: Any, spec: DataSpec, where: str) -> Parts | Data:
     if isinstance(result, Mapping) and any(map(is_live, result.values())):
         return live_parts(result, spec, where, name=spec.title)
     if isinstance(result, Mapping):
-        return parts_of(Arrays(result, where), spec)
+        return parts_of(InMemoryTable(result, where), spec)
     if isinstance(result, tuple | list) and 0 < len(result) <= len(SPLITS) and all(map(is_live, result)):
         return live_parts(_in_order(result), spec, where, name=spec.title)
     if is_live(result):

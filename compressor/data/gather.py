@@ -13,7 +13,7 @@ from torch import Tensor
 
 from compressor.data.cache import cache_folder, read_cached, write_cached
 from compressor.data.geometry import Geometry
-from compressor.data.pool import Block, Part, Pool
+from compressor.data.pool import Pool, SampleBlock, SubPool
 from compressor.data.split import Split
 from compressor.errors import DataError
 
@@ -21,14 +21,14 @@ _FORMAT = 2
 """Of what a pool puts into its blocks; another number makes older files of the cache unknown."""
 
 
-def gather(pool: Pool, rows: Tensor, geometry: Geometry, memory: int, workers: int = 0) -> Split:
+def gather_samples(pool: Pool, rows: Tensor, geometry: Geometry, memory: int, workers: int = 0) -> Split:
     """The samples of ``rows``, which ascend, in the wanted size.
 
     What lies in memory already stays there. What is read from files goes, once, into the cache and is mapped from
     there; where the cache cannot hold it, it is held in memory, at most ``memory`` bytes of it; where that is too
     little, it is read anew each time, by ``workers``. Raises ``DataError``.
     """
-    while isinstance(pool, Part):
+    while isinstance(pool, SubPool):
         rows = pool.rows[rows]
         pool = pool.whole
     geometry = Geometry() if pool.sized else geometry
@@ -72,7 +72,7 @@ def _read(pool: Pool, rows: Tensor, geometry: Geometry, memory: int, workers: in
     )
 
 
-def _in_memory(count: int, blocks: Iterator[Block]) -> Block:
+def _in_memory(count: int, blocks: Iterator[SampleBlock]) -> SampleBlock:
     whole: dict[str, Tensor] = {}
     filled = 0
     for block in blocks:
@@ -84,5 +84,5 @@ def _in_memory(count: int, blocks: Iterator[Block]) -> Block:
     return whole
 
 
-def _sized(pool: Pool, rows: Tensor, geometry: Geometry) -> Iterator[Block]:
+def _sized(pool: Pool, rows: Tensor, geometry: Geometry) -> Iterator[SampleBlock]:
     return (pool.resized(block, geometry) if geometry else block for block in pool.blocks(rows))

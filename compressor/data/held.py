@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.mapped import Touched
-from compressor.data.split import Inputs, Pair, Split, Target, described
+from compressor.data.split import BatchInputs, Pair, Split, Target, value_in_words
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
@@ -24,7 +24,7 @@ class HeldSplit(Split):
     Targets may be stored in any type: whole numbers are read as int64, floating point as float32.
     """
 
-    stored: Inputs
+    stored: BatchInputs
     target: Target = None
     rows: Tensor | None = None
     """Indices into what is stored; None for all of it as it lies."""
@@ -35,7 +35,7 @@ class HeldSplit(Split):
     def __post_init__(self) -> None:
         for tensor in self.tensors:
             if tensor.ndim < 1 or tensor.dtype not in _RAW:
-                raise DataError(f"images must be (N, …) of uint8, float32 or int64, not {described(tensor)}")
+                raise DataError(f"images must be (N, …) of uint8, float32 or int64, not {value_in_words(tensor)}")
         try:
             samples = nested.count(self.tensors)
         except ValueError as error:
@@ -95,7 +95,7 @@ class HeldSplit(Split):
         return replace(self, rows=torch.cat(rows))
 
     @property
-    def images(self) -> Inputs:
+    def images(self) -> BatchInputs:
         return self.stored if self.rows is None else nested.rows(self.stored, self.rows)
 
     def _at(self, rows: Tensor | slice) -> Pair:

@@ -29,7 +29,7 @@ _TEXTS: Final = frozenset({".txt", ".md", ".csv", ".json", ".xml", ".yaml", ".ym
 _NO_CLASSES: Final = frozenset(
     {"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 )
-SPLITS: Final = {
+SPLIT_FOLDERS: Final = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test",
@@ -47,7 +47,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """Where the class folders of each split are; None where the set has no such split."""
 
     train: Path
@@ -63,12 +63,12 @@ def stray_notes(strays: Sequence[Path]) -> tuple[str, ...]:
     return (f"{len(strays)} {what} left out, {strays[0]} first",)
 
 
-def layout_of(root: Path) -> Layout:
+def layout_of(root: Path) -> FolderLayout:
     """Class folders directly in ``root``, or below folders of splits. Raises ``DataError`` where it might be both."""
     folders = folders_in(root)
     found: dict[str, Path] = {}
     for folder in folders:
-        split = SPLITS.get(folder.name.casefold())
+        split = SPLIT_FOLDERS.get(folder.name.casefold())
         if split is None or not folders_in(folder):  # "train" may be a class too: its images lie directly in it
             continue
         if split in found:
@@ -77,16 +77,16 @@ def layout_of(root: Path) -> Layout:
             )
         found[split] = folder
     if not found:
-        return Layout(root)
+        return FolderLayout(root)
     if "train" not in found:
         names = ", ".join(f"{path.name}/" for path in found.values())
         raise DataError(f"{root}: {names} and no train/; put the training images into train/")
     for folder in folders:
         if folder not in found.values() and next(images_below(folder, root, []), None) is not None:
-            split = SPLITS.get(folder.name.casefold())
+            split = SPLIT_FOLDERS.get(folder.name.casefold())
             remedy = "sort its images into class folders" if split else "it is neither train, val nor test"
             raise DataError(f"{folder} holds images beside {found['train'].name}/: {remedy}, or move it away")
-    return Layout(found["train"], found.get("validation"), found.get("test"))
+    return FolderLayout(found["train"], found.get("validation"), found.get("test"))
 
 
 def class_names(folder: Path, order: tuple[str, ...] = ()) -> tuple[str, ...]:

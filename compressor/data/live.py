@@ -27,7 +27,7 @@ from compressor.data.arrays import as_split
 from compressor.data.held import HeldSplit
 from compressor.data.labels import Targets
 from compressor.data.passes import PassSplit
-from compressor.data.reading import Collate, Reader, repeatable, stacking
+from compressor.data.reading import BatchReader, Collate, repeatable, stacking
 from compressor.data.split import Split
 from compressor.data.streamed import StreamedSplit
 from compressor.errors import CompressorError, DataError
@@ -140,7 +140,7 @@ def _of_dataset(
         raise
     except Exception as error:  # the user's code runs in there
         raise DataError(f"{where}: reading a sample failed: {reason_of(error)}") from error
-    return StreamedSplit(Reader(dataset, collate, where, names), workers=workers, options=options)
+    return StreamedSplit(BatchReader(dataset, collate, where, names), workers=workers, options=options)
 
 
 def _of_loader(loader: DataLoader[Any], where: str, names: tuple[str, ...]) -> Split:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from compressor.data.divide import TEST_SEED, divided, drawn
 from compressor.data.live import as_live, classes_of, shared_samples, strata_of
 from compressor.data.parts import Parts
-from compressor.data.pool import Held, Part, Pool
+from compressor.data.pool import Held, Pool, SubPool
 from compressor.data.reading import Collate
 from compressor.data.spec import DataSpec
 from compressor.errors import DataError
@@ -117,5 +117,5 @@ def _halved(validation: Held) -> tuple[Pool, Any]:
     if not count:
         raise DataError(f"{validation.where}: one sample makes no validation and test split; give test data too")
     rest, held = drawn(len(validation), validation.strata, count, TEST_SEED)
-    test = Part(validation, held)
-    return Part(validation, rest), lambda: test
+    test = SubPool(validation, held)
+    return SubPool(validation, rest), lambda: test

@@ -8,13 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from compressor.data.checks import checked, class_indices_of, numbered
+from compressor.data.checks import checked_data, class_indices_of, numbered
 from compressor.data.columns import read_table
 from compressor.data.dataset import Data, check_alike
 from compressor.data.divide import drawn
 from compressor.data.folder import read_folder
 from compressor.data.function import read_function
-from compressor.data.gather import gather
+from compressor.data.gather import gather_samples
 from compressor.data.memory import budget
 from compressor.data.named import read_named
 from compressor.data.npz import read_npz
@@ -22,7 +22,7 @@ from compressor.data.parts import Parts
 from compressor.data.pool import Held, Pool
 from compressor.data.spec import DataSpec
 from compressor.data.split import Split
-from compressor.data.statistics import Statistics, channels_of, scaling, usual
+from compressor.data.statistics import Statistics, input_channels, scaling, usual_scaling
 from compressor.data.stratify import sample_count
 from compressor.errors import DataError
 from compressor.task import Task
@@ -57,14 +57,14 @@ def _finished(data: Data, spec: DataSpec, check: bool) -> Data:
     """A set that somebody made, with what ``spec`` says of its normalisation. Raises ``DataError``."""
     own = _given(spec, data.train)
     data = data if own is None else replace(data, mean=own[0], std=own[1])
-    return checked(data, named=True, separate=("validation", "test")) if check else data
+    return checked_data(data, named=True, separate=("validation", "test")) if check else data
 
 
 def _assembled(parts: Parts, spec: DataSpec, check: bool) -> Data:
     train, validation = _read_splits(parts, spec)
     check_alike(parts.name, train, validation, "validation")
     given = _given(spec, train)
-    mean, std = given or scaling(usual(train), train)
+    mean, std = given or scaling(usual_scaling(train), train)
     data = Data(
         name=parts.name,
         source=parts.source,
@@ -82,7 +82,7 @@ def _assembled(parts: Parts, spec: DataSpec, check: bool) -> Data:
     )
     if not check or parts.published:
         return data
-    return checked(data, named=bool(parts.classes), separate=parts.separate)
+    return checked_data(data, named=bool(parts.classes), separate=parts.separate)
 
 
 def _read(spec: DataSpec) -> Parts | Data:
@@ -109,7 +109,7 @@ def _read_splits(parts: Parts, spec: DataSpec) -> tuple[Split, Split]:
     rest, held = drawn(total, strata, count, spec.seed)
     rest = _limited(rest, strata, spec)
     used = torch.cat([rest, held]).sort().values
-    both = gather(parts.train, used, spec.geometry, budget(spec.memory), spec.processes)
+    both = gather_samples(parts.train, used, spec.geometry, budget(spec.memory), spec.processes)
     return both.take(torch.searchsorted(used, rest)), both.take(torch.searchsorted(used, held))
 
 
@@ -119,7 +119,7 @@ def _all(pool: Pool, spec: DataSpec, limit: int = 0) -> Split:
         return pool.first(limit, spec.geometry)
     rows = torch.arange(len(pool))
     chosen = _limited(rows, pool.strata, spec) if limit else rows
-    return gather(pool, chosen, spec.geometry, budget(spec.memory), spec.processes)
+    return gather_samples(pool, chosen, spec.geometry, budget(spec.memory), spec.processes)
 
 
 def _limited(rows: Tensor, strata: Tensor | None, spec: DataSpec) -> Tensor:
@@ -136,7 +136,7 @@ def _test(parts: Parts, spec: DataSpec) -> Split:
 def _given(spec: DataSpec, train: Split) -> Statistics | None:
     """What the recipe says itself about mean and deviation; None where it leaves that open."""
     if spec.mean:
-        if len(spec.mean) != channels_of(train):
-            raise DataError(f"data.mean: {len(spec.mean)} values for images of {channels_of(train)} channels")
+        if len(spec.mean) != input_channels(train):
+            raise DataError(f"data.mean: {len(spec.mean)} values for images of {input_channels(train)} channels")
         return spec.mean, spec.std
     return None if spec.normalise == "auto" else scaling(spec.normalise, train)

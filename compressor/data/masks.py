@@ -24,7 +24,7 @@ from torch import Tensor
 from compressor.data.decoded import Decoded, form_of
 from compressor.data.divide import divided
 from compressor.data.image_file import Format, read_values
-from compressor.data.listing import SPLITS, folders_in, images_below, stray_notes
+from compressor.data.listing import SPLIT_FOLDERS, folders_in, images_below, stray_notes
 from compressor.data.parts import Parts
 from compressor.data.pool import Pool
 from compressor.data.spec import DataSpec
@@ -47,13 +47,17 @@ def find_masks(root: Path) -> dict[str, _Pairs]:
     pair = _pair_in(root)
     if pair is None:
         inner = {
-            SPLITS[name]: found
+            SPLIT_FOLDERS[name]: found
             for folder in folders_in(root)
-            if (name := folder.name.casefold()) in SPLITS and (found := _pair_in(folder))
+            if (name := folder.name.casefold()) in SPLIT_FOLDERS and (found := _pair_in(folder))
         }
         return inner if "train" in inner else {}
     images, masks = (
-        {SPLITS[name]: folder for folder in folders_in(part) if (name := folder.name.casefold()) in SPLITS}
+        {
+            SPLIT_FOLDERS[name]: folder
+            for folder in folders_in(part)
+            if (name := folder.name.casefold()) in SPLIT_FOLDERS
+        }
         for part in (pair.images, pair.masks)
     )
     if "train" in images and "train" in masks:

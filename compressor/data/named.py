@@ -30,7 +30,7 @@ DOWNLOAD = "COMPRESSOR_DOWNLOAD"
 """Environment variable: anything but empty or 0 does what ``data.download = true`` does."""
 
 
-class Found(NamedTuple):
+class FoundSplit(NamedTuple):
     """A split, and where it had come from."""
 
     split: HeldSplit
@@ -75,7 +75,7 @@ def _parts(
     return Parts(name, source, classes, pool("train"), None, partial(pool, "test"), published=True, stand_in=stand_in)
 
 
-def find_split(entry: NamedSet, split: str, download: bool = False) -> Found:
+def find_split(entry: NamedSet, split: str, download: bool = False) -> FoundSplit:
     """``train`` or ``test`` of a set from the first place that has it. Raises ``DataError`` listing all that do not."""
     download = download or _is_set(DOWNLOAD)
     folder = cache_folder() / entry.name
@@ -83,11 +83,11 @@ def find_split(entry: NamedSet, split: str, download: bool = False) -> Found:
     if cached is not None and {"images", "labels"} == set(cached.tensors):
         found = HeldSplit(cached.tensors["images"], cached.tensors["labels"].clone(), touched=cached.touched)
         if len(found) == entry.sizes[split]:
-            return Found(found, cached.source)
+            return FoundSplit(found, cached.source)
     reasons: list[str] = []
     for source in (LocalFolder(folder), *entry.sources):
         try:
-            return Found(_take(entry, source, split, folder, download), source.about)
+            return FoundSplit(_take(entry, source, split, folder, download), source.about)
         except Unavailable as reason:
             reasons.append(f"{source.about}: {reason}")
         except MissingFile:

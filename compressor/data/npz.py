@@ -19,13 +19,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compressor.data.arrays import Layout, check_counts, tensor_of
+from compressor.data.arrays import ArrayLayout, as_tensor, check_counts
 from compressor.data.blocks import rows_per_block
 from compressor.data.labels import as_target, stored_type
 from compressor.data.parts import Parts
-from compressor.data.pool import Block, Pool
+from compressor.data.pool import Pool, SampleBlock
 from compressor.data.spec import DataSpec
-from compressor.data.tables import Named, Table, parts_of
+from compressor.data.tables import ArrayKeys, SourceTable, parts_of
 from compressor.errors import DataError
 from compressor.files import require_regular
 
@@ -47,7 +47,7 @@ class _Header:
         return prod(self.shape) * self.dtype.itemsize
 
 
-class _Archive(Table):
+class _Archive(SourceTable):
     """The arrays of an npz file, each read only when asked for."""
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class _Archive(Table):
     def keys(self) -> tuple[str, ...]:
         return self._keys
 
-    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+    def pool(self, x: ArrayKeys, y: ArrayKeys, spec: DataSpec) -> Pool:
         return _Samples(self, x, y, spec)
 
     def array(self, key: str) -> NDArray[Any]:
@@ -98,7 +98,7 @@ class _Archive(Table):
 class _Samples(Pool):
     """The samples of some arrays of an archive. Small targets are read at once, maps along with the images."""
 
-    def __init__(self, archive: _Archive, x: Named, y: Named, spec: DataSpec) -> None:
+    def __init__(self, archive: _Archive, x: ArrayKeys, y: ArrayKeys, spec: DataSpec) -> None:
         self._archive = archive
         self.where = f"{archive.path}: {', '.join((*x.values(), *y.values()))}"
         self._keys = tuple(x.values())
@@ -114,11 +114,11 @@ class _Samples(Pool):
         if len(counts) > 1:
             raise DataError(f"{self.where}: inputs of {' and '.join(map(str, sorted(counts)))} samples")
 
-    def _layout(self, key: str, rank: int) -> Layout:
+    def _layout(self, key: str, rank: int) -> ArrayLayout:
         with self._archive.opened(key) as (header, _):
-            return Layout(header.shape, header.dtype, self.where, rank)
+            return ArrayLayout(header.shape, header.dtype, self.where, rank)
 
-    def _learn(self, y: Named, spec: DataSpec) -> None:
+    def _learn(self, y: ArrayKeys, spec: DataSpec) -> None:
         headers = {}
         for name, key in y.items():
             with self._archive.opened(key) as (header, _):
@@ -130,7 +130,7 @@ class _Samples(Pool):
             self.read_target = examples if "" not in y else examples[""]
             return
         arrays = {name: self._archive.array(key) for name, key in y.items()}
-        known = {name: tensor_of(as_target(array, self.where, spec.targets)) for name, array in arrays.items()}
+        known = {name: as_tensor(as_target(array, self.where, spec.targets)) for name, array in arrays.items()}
         self.known = known if "" not in y else known[""]
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class _Samples(Pool):
         parts = [*self._keys, *self._maps]
         return json.dumps([str(self._archive.path.absolute()), found.st_size, found.st_mtime_ns, parts, ranks])
 
-    def blocks(self, rows: Tensor) -> Iterator[Block]:
+    def blocks(self, rows: Tensor) -> Iterator[SampleBlock]:
         with ExitStack() as stack:
             opened = [stack.enter_context(self._archive.opened(key)) for key in (*self._keys, *self._maps)]
             arrays = [_InOrder(header, stream, self.where) for header, stream in opened]
@@ -155,14 +155,14 @@ class _Samples(Pool):
                 if len(wanted):
                     yield self._block([part[wanted] for part in parts])
 
-    def _block(self, parts: list[NDArray[Any]]) -> Block:
+    def _block(self, parts: list[NDArray[Any]]) -> SampleBlock:
         block = {
             f"x{n}": layout.images(part) for n, (layout, part) in enumerate(zip(self._layouts, parts, strict=False))
         }
         for number, part in enumerate(parts[self.inputs :]):
             if part.dtype.kind not in "uifb":
                 raise DataError(f"{self.where}: targets must be numbers, not {part.dtype}")
-            block[f"y{number}"] = tensor_of(np.ascontiguousarray(part, dtype=stored_type(part.dtype)))
+            block[f"y{number}"] = as_tensor(np.ascontiguousarray(part, dtype=stored_type(part.dtype)))
         return block
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from compressor.data.reading import arranged, repeatable
-from compressor.data.split import Inputs, Pair, Split
+from compressor.data.split import BatchInputs, Pair, Split
 from compressor.errors import CompressorError, DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
@@ -117,7 +117,7 @@ class PassSplit(Split):
         except Exception as error:
             raise DataError(f"{self._where}: reading a batch failed: {reason_of(error)}") from error
 
-    def _first_inputs(self) -> Inputs:
+    def _first_inputs(self) -> BatchInputs:
         for inputs, _ in self._arranged(2, 0):
             return nested.map_tensors(lambda part: part[:1].clone(), inputs)
         raise DataError(f"{self._where}: no samples")

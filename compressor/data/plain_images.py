@@ -9,7 +9,7 @@ from typing import Any
 from compressor.data.decoded import Decoded, form_of
 from compressor.data.divide import divided
 from compressor.data.image_file import FORMATS, Format
-from compressor.data.listing import SPLITS, folders_in, images_below, stray_notes
+from compressor.data.listing import SPLIT_FOLDERS, folders_in, images_below, stray_notes
 from compressor.data.parts import Parts
 from compressor.data.pool import Pool
 from compressor.data.spec import DataSpec
@@ -19,7 +19,7 @@ from compressor.errors import DataError
 def read_plain_images(root: Path, spec: DataSpec) -> Parts:
     """Every image anywhere below ``root``, or below ``train``, ``val`` and ``test`` in it. Raises ``DataError``."""
     strays: list[Path] = []
-    splits = {SPLITS[name]: path for path in folders_in(root) if (name := path.name.casefold()) in SPLITS}
+    splits = {SPLIT_FOLDERS[name]: path for path in folders_in(root) if (name := path.name.casefold()) in SPLIT_FOLDERS}
     if "train" not in splits:
         splits = {"train": root}
     form = form_of(spec)

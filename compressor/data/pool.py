@@ -20,7 +20,7 @@ from compressor.data.split import Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
 
-Block = Mapping[str, Tensor]
+SampleBlock = Mapping[str, Tensor]
 """Some samples: tensors of equal length, by names that the pool chooses."""
 
 
@@ -54,7 +54,7 @@ class Pool(ABC):
         """The samples of ``rows``, which ascend, without any reading; None where they have to be read."""
         return None
 
-    def blocks(self, rows: Tensor) -> Iterator[Block]:
+    def blocks(self, rows: Tensor) -> Iterator[SampleBlock]:
         """``rows``, which ascend, a bounded number at a time: inputs ``x0``, ``x1``, … and, where targets are read,
         their tensors ``y0``, ``y1``, … in order.
         """
@@ -79,7 +79,7 @@ class Pool(ABC):
 
     # --- what follows from that ----------------------------------------------------------------------------------
 
-    def resized(self, block: Block, geometry: Geometry) -> Block:
+    def resized(self, block: SampleBlock, geometry: Geometry) -> SampleBlock:
         """A block in the wanted size: every image, and every map that is as large as the first of them."""
         sides = block["x0"].shape[2:]
         result = {}
@@ -95,7 +95,7 @@ class Pool(ABC):
                 result[name] = geometry.of_map(tensor) if tensor.ndim > 2 and tensor.shape[-2:] == sides else tensor
         return result
 
-    def together(self, stored: Block, rows: Tensor, touched: Touched | None = None) -> HeldSplit:
+    def together(self, stored: SampleBlock, rows: Tensor, touched: Touched | None = None) -> HeldSplit:
         """The samples of ``rows``, of which everything was read."""
         inputs = tuple(stored[f"x{number}"] for number in range(self.inputs))
         if self.read_target is None:
@@ -145,7 +145,7 @@ class Held(Pool):
                 "samples to their size in the Dataset"
             )
 
-    def blocks(self, rows: Tensor) -> Iterator[Block]:
+    def blocks(self, rows: Tensor) -> Iterator[SampleBlock]:
         assert isinstance(self._split, HeldSplit)
         each = self._split.nbytes // max(len(self._split), 1)
         stored = nested.tensors(self._split.stored), nested.tensors(self.read_target)
@@ -155,7 +155,7 @@ class Held(Pool):
             yield {name: tensor[part] for name, tensor in named.items()}
 
 
-class Part(Pool):
+class SubPool(Pool):
     """Some samples of another pool, in ascending order."""
 
     def __init__(self, pool: Pool, rows: Tensor) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from compressor.data.split import Inputs, Pair, Target
+from compressor.data.split import BatchInputs, Pair, Target
 from compressor.errors import CompressorError, DataError
 from compressor.graph import nested
 from compressor.imported import reason_of
@@ -30,7 +30,7 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Reader:
+class BatchReader:
     """Reads batches of a map-style dataset; ``names`` are the network's inputs, where they are known.
 
     Whatever the dataset or the collate function raises is a ``DataError`` that says where.
@@ -53,7 +53,7 @@ class Reader:
             return Failed(f"{self.where}: reading sample {_few(rows)} failed: {reason_of(error)}")
 
 
-def checked(batch: Pair | Failed) -> Pair:
+def checked_batch(batch: Pair | Failed) -> Pair:
     """``batch``; raises ``DataError`` where it could not be read."""
     if isinstance(batch, Failed):
         raise DataError(batch.reason)
@@ -152,7 +152,7 @@ def _from_mapping(batch: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[Any
     return inputs if len(inputs) > 1 else inputs[0], target
 
 
-def _inputs(value: Any, names: tuple[str, ...]) -> Inputs:
+def _inputs(value: Any, names: tuple[str, ...]) -> BatchInputs:
     if isinstance(value, Mapping):
         ordered = names if names and all(name in value for name in names) else tuple(value)
         value = tuple(value[name] for name in ordered)

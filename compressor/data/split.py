@@ -20,12 +20,11 @@ from compressor.data.blocks import rows_per_block
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
+from compressor.task.task import Target as Target
 
-Inputs = Any
+BatchInputs = Any
 """A tensor, or a tuple of tensors in the order of the network's inputs."""
-Target = Any
-"""A tensor, a tuple or dictionary of tensors, a list with one entry per sample, or None."""
-Pair = tuple[Inputs, Target]
+Pair = tuple[BatchInputs, Target]
 
 
 class Split(ABC):
@@ -91,7 +90,7 @@ class Split(ABC):
         """Of all inputs of one sample."""
         return sum(prod(shape) * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True))
 
-    def read(self, indices: Tensor) -> Inputs:
+    def read(self, indices: Tensor) -> BatchInputs:
         """The inputs at ``indices``, copied."""
         return self.fetch(indices)[0]
 
@@ -114,7 +113,7 @@ class Split(ABC):
         return JoinedSplit((self, other))
 
     @property
-    def images(self) -> Inputs:
+    def images(self) -> BatchInputs:
         """All inputs at once. A large set does not fit in memory: there, use ``read`` or ``batches``."""
         return nested.joined([inputs for inputs, _ in self.batches(rows_per_block(self.sample_bytes))])
 
@@ -217,11 +216,11 @@ class TakenSplit(Split):
 def class_indices(target: Target) -> Tensor:
     """``target`` itself where it is class indices ``(N,)``; else raises ``DataError``."""
     if not isinstance(target, Tensor) or target.ndim != 1 or target.dtype != torch.int64:
-        raise DataError(f"the targets are {described(target)}, and no class indices (N,)")
+        raise DataError(f"the targets are {value_in_words(target)}, and no class indices (N,)")
     return target
 
 
-def described(value: Any) -> str:
+def value_in_words(value: Any) -> str:
     """``(8, 3, 4) of float32``, ``dict of boxes, labels``: a value of a batch in a few words."""
     match value:
         case None:

@@ -24,7 +24,7 @@ _LOOKED_AT = 8192
 _MEASURED: WeakKeyDictionary[Split, Statistics] = WeakKeyDictionary()
 
 
-def usual(train: Split) -> Scaling:
+def usual_scaling(train: Split) -> Scaling:
     """What a network is trained with where nobody says otherwise: floats are what their owner made them."""
     return "dataset" if train.dtype == torch.uint8 else "none"
 
@@ -34,7 +34,7 @@ def scaling(name: Scaling, train: Split) -> Statistics:
 
     Raises ``DataError`` for ``imagenet`` where the images have no three channels.
     """
-    channels = channels_of(train)
+    channels = input_channels(train)
     match name:
         case "none":
             return (0.0,) * channels, (1.0,) * channels
@@ -54,20 +54,20 @@ def channel_statistics(split: Split) -> Statistics:
 
     A constant channel gets deviation 1, so that dividing by it changes nothing.
     """
-    if not channels_of(split):
+    if not input_channels(split):
         return (), ()
     if split not in _MEASURED:
         _MEASURED[split] = _measured(split)
     return _MEASURED[split]
 
 
-def channels_of(split: Split) -> int:
+def input_channels(split: Split) -> int:
     """Of the first input: its first dimension after the samples; 0 where a sample is one number or an index."""
     return split.shape[0] if split.shape and split.dtype != torch.int64 else 0
 
 
 def _measured(split: Split) -> Statistics:
-    channels = channels_of(split)
+    channels = input_channels(split)
     places = prod(split.shape[1:])
     total = torch.zeros(channels, dtype=torch.float64)
     squares = torch.zeros(channels, dtype=torch.float64)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from compressor.data.blocks import BLOCK
-from compressor.data.reading import Failed, Reader, checked, repeatable
-from compressor.data.split import Inputs, Pair, Split, Target
+from compressor.data.reading import BatchReader, Failed, checked_batch, repeatable
+from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
@@ -27,7 +27,7 @@ class StreamedSplit(Split):
 
     def __init__(
         self,
-        reader: Reader,
+        reader: BatchReader,
         *,
         rows: Tensor | None = None,
         known: Target = None,
@@ -91,10 +91,10 @@ class StreamedSplit(Split):
             return self._completed(self._reader.read(rows.tolist()), rows)
 
     def _completed(self, batch: Pair | Failed, rows: Tensor) -> Pair:
-        inputs, target = checked(batch)
+        inputs, target = checked_batch(batch)
         return self._alike(inputs), target if self._known is None else nested.rows(self._known, rows)
 
-    def _alike(self, inputs: Inputs) -> Inputs:
+    def _alike(self, inputs: BatchInputs) -> BatchInputs:
         """Raises ``DataError`` where samples have not the shape of the first one."""
         wanted = [tuple(part.shape[1:]) for part in nested.tensors(getattr(self, "_example", inputs))]
         found = [tuple(part.shape[1:]) for part in nested.tensors(inputs)]
@@ -127,7 +127,7 @@ class StreamedSplit(Split):
 class _Batches(Dataset[Any]):
     """Whole batches as the samples of a dataset, so that a worker's failure is told like any other."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
 
     def __getitem__(self, rows: Any) -> Pair | Failed:

@@ -27,11 +27,11 @@ from compressor.errors import DataError
 _NEEDED: Final = "it needs x_train, y_train[, x_val, y_val], x_test, y_test, or x, y"
 _SPLITS: Final = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 _KEY: Final = re.compile(r"(x|y)(?:_(train|validation|valid|val|test))?(?:_(.+))?")
-Named = Mapping[str, str]
+ArrayKeys = Mapping[str, str]
 """The name of an input or a target ("" where there is one alone) to the key of its array."""
 
 
-class Table(ABC):
+class SourceTable(ABC):
     """Named arrays. ``where`` names the table in messages."""
 
     where: str
@@ -41,7 +41,7 @@ class Table(ABC):
         """The names of the arrays."""
 
     @abstractmethod
-    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+    def pool(self, x: ArrayKeys, y: ArrayKeys, spec: DataSpec) -> Pool:
         """The samples with these inputs and targets. Raises ``DataError``."""
 
     @abstractmethod
@@ -49,7 +49,7 @@ class Table(ABC):
         """One array. Raises ``DataError``."""
 
 
-class Arrays(Table):
+class InMemoryTable(SourceTable):
     """A mapping of arrays in memory."""
 
     def __init__(self, arrays: Mapping[str, Any], where: str) -> None:
@@ -59,7 +59,7 @@ class Arrays(Table):
     def keys(self) -> tuple[str, ...]:
         return tuple(str(key) for key in self._arrays)
 
-    def pool(self, x: Named, y: Named, spec: DataSpec) -> Pool:
+    def pool(self, x: ArrayKeys, y: ArrayKeys, spec: DataSpec) -> Pool:
         where = f"{self.where}: {', '.join((*x.values(), *y.values()))}"
         inputs, targets = ({name: self._arrays[key] for name, key in part.items()} for part in (x, y))
         found = targets if "" not in targets and targets else targets.get("")
@@ -79,7 +79,7 @@ class _Columns:
     y: dict[str, str] = field(default_factory=dict)
 
 
-def parts_of(table: Table, spec: DataSpec) -> Parts:
+def parts_of(table: SourceTable, spec: DataSpec) -> Parts:
     """The parts of a table. Raises ``DataError``."""
     keys = table.keys()
     classes = _names(table) if "classes" in keys else spec.classes
@@ -109,7 +109,7 @@ def parts_of(table: Table, spec: DataSpec) -> Parts:
     )
 
 
-def _found(table: Table) -> dict[str, _Columns]:
+def _found(table: SourceTable) -> dict[str, _Columns]:
     """By split, "" where the names tell of none. Raises ``DataError`` for two validation splits."""
     found: dict[str, _Columns] = {}
     for key in table.keys():  # noqa: SIM118 - not a mapping
@@ -126,7 +126,7 @@ def _found(table: Table) -> dict[str, _Columns]:
     return found
 
 
-def _check_counterparts(table: Table, columns: _Columns, leader: _Columns) -> None:
+def _check_counterparts(table: SourceTable, columns: _Columns, leader: _Columns) -> None:
     """Raises ``DataError`` where a split has not the arrays that the training split has."""
     for kind, own, wanted in (("x", columns.x, leader.x), ("y", columns.y, leader.y)):
         for name in wanted:
@@ -139,7 +139,7 @@ def _check_counterparts(table: Table, columns: _Columns, leader: _Columns) -> No
                 )
 
 
-def _ordered(table: Table, columns: _Columns, spec: DataSpec) -> _Columns:
+def _ordered(table: SourceTable, columns: _Columns, spec: DataSpec) -> _Columns:
     """The inputs in the order of the network's. Raises ``DataError`` where their names leave that open."""
     for own in (columns.x, columns.y):
         if "" in own and len(own) > 1:
@@ -155,7 +155,7 @@ def _ordered(table: Table, columns: _Columns, spec: DataSpec) -> _Columns:
     return replace(columns, x={name: columns.x[name] for name in spec.inputs})
 
 
-def _own(x: Named) -> tuple[str, ...]:
+def _own(x: ArrayKeys) -> tuple[str, ...]:
     return tuple(name for name in x if name)
 
 
@@ -164,7 +164,7 @@ def _check_counting(train: Pool, classes: tuple[str, ...]) -> None:
         refuse_counting_from_one(train.strata.numpy(), train.where)
 
 
-def _names(table: Table) -> tuple[str, ...]:
+def _names(table: SourceTable) -> tuple[str, ...]:
     names = np.asarray(table.array("classes"))
     if names.ndim != 1 or not 0 < len(names) <= LARGEST:
         raise DataError(f"{table.where}: classes must be a list of names, one per class, not {names.shape}")

@@ -35,10 +35,10 @@ def emit_call(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     result = rule(builder, call)
     if isinstance(result, list):
         return [_item(node, index, value) for index, value in enumerate(result)]
-    return described(node, result)
+    return operand_of(node, result)
 
 
-def described(node: fx.Node, value: Any) -> Operand:
+def operand_of(node: fx.Node, value: Any) -> Operand:
     """The value of a node with all that is known of it."""
     return Operand(value, node.meta.get("shape"), node.meta.get("dtype"), node.meta.get("sizes"))
 
@@ -135,5 +135,5 @@ def _item(node: fx.Node, index: int, value: Any) -> Operand:
     """One of several results; what is known of it is known at the node that takes it out."""
     for user in node.users:
         if operation(user) == "getitem" and user.args[1] == index:
-            return described(user, value)
+            return operand_of(user, value)
     return Operand(value, None)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import ExportError, GraphError
-from compressor.export.calls import constant_operand, described, emit_call
+from compressor.export.calls import constant_operand, emit_call, operand_of
 from compressor.export.fold import standing_modules
 from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
@@ -87,7 +87,7 @@ def _emit(
             inputs = [_operand(builder, values[source]) for source in node.all_input_nodes]
             if len(inputs) != len(node.args) or node.kwargs:
                 raise ExportError("a layer takes tensors only")
-            return described(node, emit_module(builder, modules[node], inputs))
+            return operand_of(node, emit_module(builder, modules[node], inputs))
     except (ExportError, GraphError) as error:
         raise ExportError(f"{_title(node, modules)}: {error}") from error
 

@@ -8,10 +8,9 @@ from typing import Any
 from pydantic_core import ErrorDetails
 
 from compressor.errors import did_you_mean
+from compressor.recipe.overrides import Location
 from compressor.recipe.schema import keys_at
 from compressor.recipe.toml import to_value
-
-Location = tuple[str | int, ...]
 
 _EXPECTED = {
     "int_type": "a whole number",

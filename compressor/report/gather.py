@@ -21,7 +21,7 @@ from compressor.report.told import told
 from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
 from compressor.search.layer_times import LayerTimes, read_layer_times
-from compressor.search.result import Result
+from compressor.search.result import RunResult
 from compressor.search.run_folder import RunFolder
 from compressor.stored import content
 
@@ -56,7 +56,7 @@ class Facts:
     """A run, as plain data."""
 
     folder: Path
-    result: Result
+    result: RunResult
     environment: Mapping[str, Any]
     recipe: str
     """The recipe as run, TOML."""
@@ -129,7 +129,7 @@ def _or_nothing(read: Callable[[A], T | None], source: A) -> T | None:
         return None
 
 
-def _controls(run: RunFolder, result: Result) -> dict[str, Outcome]:
+def _controls(run: RunFolder, result: RunResult) -> dict[str, Outcome]:
     if result.best is None:
         return {}
     digest = result.best.digest

@@ -9,7 +9,7 @@ from compressor.engine.candidate import Metrics, overstepped
 from compressor.engine.plan import Edit, Plan
 from compressor.report import text
 from compressor.report.table import Table, table
-from compressor.search.result import Candidate, Result
+from compressor.search.result import Candidate, RunResult
 from compressor.task import Quality
 
 
@@ -40,7 +40,7 @@ def _front_row(
     )
 
 
-def finalists_table(result: Result) -> Table:
+def finalists_table(result: RunResult) -> Table:
     """Every finalist with all its figures, the baseline on top."""
     rows = [_full_row("baseline", result.baseline, result.baseline)]
     rows += [_full_row(_name(candidate), candidate, result.baseline) for candidate in result.front]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from compressor.engine.candidate import Latency
 from compressor.report import text
 from compressor.search.front import NOT_SLOWER
-from compressor.search.result import Candidate, Checks, Result
+from compressor.search.result import Candidate, Checks, RunResult
 from compressor.search.verdict import FASTER
 from compressor.task import Quality
 
 
-def headline(result: Result) -> str:
+def headline(result: RunResult) -> str:
     """``It helped``, ``It did not help``, or that nobody can say yet."""
     if not result.final:
         return "Not finished: these figures are preliminary"
     return "It helped" if result.verdict.helped else "It did not help"
 
 
-def sentences(result: Result) -> list[str]:
+def sentences(result: RunResult) -> list[str]:
     """The best candidate's figures against the baseline's, the reasons of the verdict, then what to know besides."""
     lines = [gains(result.best, result.baseline)] if result.best is not None else []
     told = bool(lines) and result.verdict.helped  # the reasons for a yes are the gains themselves

@@ -22,16 +22,16 @@ from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
-from compressor.search.result import Candidate, Checks, PilotResult, Result, Verdict
+from compressor.search.result import Candidate, Checks, PilotResult, RunResult, Verdict
 from compressor.search.verdict import cautions, idle, judge
 from compressor.stored import content
 from compressor.task import Quality
 
 
-def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
+def preliminary(prepared: Prepared, ledger: Ledger) -> RunResult:
     """The result of an interrupted search: figures of the trials, and a verdict that commits to nothing."""
     front = tuple(ledger.front())
-    return Result(
+    return RunResult(
         verdict=Verdict(False, (f"interrupted; go on with: compressor resume {prepared.run.path}",)),
         baseline=Candidate.of(prepared.baseline.metrics, Plan()),
         best=front[0] if front else None,
@@ -45,9 +45,9 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> Result:
     )
 
 
-def not_applicable(prepared: Prepared, pilot: PilotResult) -> Result:
+def not_applicable(prepared: Prepared, pilot: PilotResult) -> RunResult:
     """The result where the pilot study ended the run: the baseline as it is, and the test split left closed."""
-    result = Result(
+    result = RunResult(
         verdict=Verdict(False, (pilot.reason,)),
         baseline=Candidate.of(prepared.baseline.metrics, Plan()),
         best=None,
@@ -60,7 +60,7 @@ def not_applicable(prepared: Prepared, pilot: PilotResult) -> Result:
     return publish(prepared, result, {})
 
 
-def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> Result:
+def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> RunResult:
     """Open the test split, measure baseline and finalists for good, choose and judge.
 
     With a budget, as many finalists as there is time for, the best first and one at least.
@@ -90,7 +90,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
     best = ranked[0] if ranked else None
     nothing = Verdict(False, tuple(failed)) if best is None and failed else None
-    return Result(
+    return RunResult(
         verdict=replace(
             nothing or judge(best, baseline, recipe.constraints, ledger.outcomes()),
             cautions=(
@@ -109,7 +109,7 @@ def conclude(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Cloc
     )
 
 
-def publish(prepared: Prepared, result: Result, controls: Mapping[str, Quality]) -> Result:
+def publish(prepared: Prepared, result: RunResult, controls: Mapping[str, Quality]) -> RunResult:
     """Write ``best/`` and ``result.json``; returns the result as written."""
     result = replace(result, controls=dict(controls))
     if result.best is None:

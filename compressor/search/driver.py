@@ -14,7 +14,7 @@ from compressor.engine.candidate import Constraints
 from compressor.recipe.model import Recipe
 from compressor.search.calibration import calibration_of
 from compressor.search.clock import SPENT, Clock
-from compressor.search.conclude import conclude, not_applicable, preliminary, publish
+from compressor.search.conclude import judge_finalists, not_applicable, preliminary, publish
 from compressor.search.controls import run_controls
 from compressor.search.estimate import estimate
 from compressor.search.executor import Executor
@@ -23,11 +23,11 @@ from compressor.search.kept import kept
 from compressor.search.layer_times import record_layer_times
 from compressor.search.ledger import Ledger
 from compressor.search.local import LocalExecutor
-from compressor.search.loop import Loop
+from compressor.search.loop import SearchLoop
 from compressor.search.observer import Event, Finished, FrontChanged, Note, Observer, Silent, Stage, Started
 from compressor.search.piloting import run_pilot
-from compressor.search.prepare import Prepared, prepare, with_sensitivities
-from compressor.search.result import Calibration, Result
+from compressor.search.prepare import Prepared, prepare_search, with_sensitivities
+from compressor.search.result import Calibration, RunResult
 from compressor.search.run_folder import RunFolder
 from compressor.search.seeds import seeds_of
 from compressor.search.study import Study
@@ -43,7 +43,7 @@ def local_executor(run: RunFolder, recipe: Recipe) -> Executor:
     return executor
 
 
-def optimize(
+def run_search(
     run: RunFolder,
     *,
     observer: Observer | None = None,
@@ -81,7 +81,7 @@ def _carry_on(
     interrupts: Interrupts,
     more: float | None,
     since: float | None,
-) -> tuple[Result | None, bool]:
+) -> tuple[RunResult | None, bool]:
     recipe = run.recipe()
     spent = kept(lambda: SPENT.find(run.clock), observer, instead="the budget begins anew")
     clock = Clock(recipe, run.clock, spent, more, since=since)
@@ -90,7 +90,7 @@ def _carry_on(
         executor = make_executor(run, recipe)  # first: workers start up while the baseline is measured
         stack.callback(executor.close)
         stack.callback(executor.cancel_all)
-        prepared = prepare(run, recipe, observer)
+        prepared = prepare_search(run, recipe, observer)
         pilot = run_pilot(prepared, executor, observer)
         if pilot is not None and not pilot.applies:
             return not_applicable(prepared, pilot), False
@@ -104,7 +104,7 @@ def _carry_on(
             )
         ledger = _begin(prepared, study, observer, clock)
         with interrupts.gentle():
-            Loop(prepared, study, ledger, executor, _Keeping(prepared, ledger, observer), interrupts, clock).run()
+            SearchLoop(prepared, study, ledger, executor, _Keeping(prepared, ledger, observer), interrupts, clock).run()
         if interrupts.stop:
             return preliminary(prepared, ledger), True
         calibration = calibration_of(study.records(), ledger, prepared.baseline.metrics)
@@ -171,8 +171,8 @@ def _finish(
     observer: Observer,
     clock: Clock,
     calibration: Calibration | None,
-) -> Result:
-    result = replace(conclude(prepared, ledger, observer, clock), calibration=calibration)
+) -> RunResult:
+    result = replace(judge_finalists(prepared, ledger, observer, clock), calibration=calibration)
     result = publish(prepared, result, {})
     if result.best is None:
         return result

@@ -11,7 +11,7 @@ one job needs is given with it. The driver alone writes to the run folder.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -19,11 +19,9 @@ from typing import Any, Literal, Protocol
 from pydantic import TypeAdapter
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.engine.plan import Plan
 from compressor.stored import Stored
-
-Progress = Callable[[str, float], None]
-"""Told the stage and how far the trial is (0…1), on any thread."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from compressor.search.seeds import automatic_seeds
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
-from compressor.search.surrogate.proposer import PATIENCE_SECONDS, Proposer, Suggestion
+from compressor.search.surrogate.proposer import PATIENCE_SECONDS, Proposed, Proposer
 
 LOOKS, TRIALS = 0.1, 3.0
 """The first looks may take this share of what a budget leaves for trials, and no more than so many trials will."""
@@ -33,7 +33,7 @@ class Guide(Protocol):
     def plan(self, values: Values) -> Plan:
         """The plan that values come to, with its effective edits. Raises ``Refusal`` where nothing of it applies."""
 
-    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         """What to train next, given outcomes and running trials by digest; None: the study's sampler proposes."""
 
 
@@ -53,7 +53,7 @@ class Plain:
     def plan(self, values: Values) -> Plan:
         return cast(Plan, self._planner.answer(self._space.plan(values), Resolved))
 
-    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return None
 
 
@@ -83,7 +83,7 @@ class Modelled:
             raise TrialError(look.reason) if look.failed else Refusal(look.reason)
         return look.found.plan
 
-    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Suggestion | None:
+    def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return self._proposer.suggest(dict(ended), running)
 
     def _look(self, many: Sequence[Values]) -> Iterator[Look]:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from compressor.search.floats import Floats
 
 
 def hypervolume(points: Floats | Sequence[Sequence[float]], reference: Sequence[float]) -> float:

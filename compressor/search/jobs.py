@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.errors import DamagedFileError, MachineError, TrialError, WorkerLost
-from compressor.search.executor import Executor, Job, JobResult, Progress
+from compressor.search.executor import Executor, Job, JobResult
 from compressor.search.keeping import begin, keep, keep_log
 
 K = TypeVar("K", bound=Hashable)

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
 from compressor.processes import how_it_ended, kill_session
-from compressor.search.executor import MACHINE_FAILED, SPEC, Job, JobResult, Progress, Question, TrialSpec
+from compressor.search.executor import MACHINE_FAILED, SPEC, Job, JobResult, Question, TrialSpec
 from compressor.search.forked import Process, fork_worker
 from compressor.search.packing import GIVEN, log_of, pack, unpack
 

@@ -36,7 +36,7 @@ class _Running:
     started: float
 
 
-class Loop:
+class SearchLoop:
     """Runs trials until enough are finished, proposals in a row come to nothing, or the user interrupts."""
 
     def __init__(

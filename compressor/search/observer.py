@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from compressor.engine.candidate import Metrics, Outcome
-from compressor.search.result import Candidate, PilotResult, Result
+from compressor.search.result import Candidate, PilotResult, RunResult
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class FrontChanged:
 class Finished:
     """The run is over, or interrupted; ``result`` is what ``result.json`` holds (None: nothing was measured yet)."""
 
-    result: Result | None
+    result: RunResult | None
     interrupted: bool
 
 

@@ -18,7 +18,7 @@ ATTEMPTS = 3
 """How often a question is asked again after its worker was lost."""
 POLL_SECONDS = 0.2
 
-About = type[Resolved] | type[LookedAt]
+QuestionKind = type[Resolved] | type[LookedAt]
 
 
 class Planner:
@@ -36,20 +36,20 @@ class Planner:
         self._recipe, self._executor, self._observer = recipe, executor, observer
         self._cancelled = cancelled
         """Asked while an answer is waited for; once it says so, a lost worker is the user's doing."""
-        self._known: dict[tuple[About, str], Any] = {}
+        self._known: dict[tuple[QuestionKind, str], Any] = {}
         self._faulty: defaultdict[str, set[str]] = defaultdict(set)
         """By plugin: sites at which it fails, and which no plan may touch."""
         for plugin, sites in failed.items():
             self._faulty[plugin].update(sites)
 
-    def answer(self, plan: Plan, about: About) -> Any:
+    def answer(self, plan: Plan, about: QuestionKind) -> Any:
         """What ``about`` answers for the plan. Raises what answering raised; ``WorkerLost`` where there is none."""
         (found,) = self.answers([plan], about)
         if isinstance(found, CompressorError):
             raise found
         return found
 
-    def answers(self, plans: Sequence[Plan], about: About) -> list[Any]:
+    def answers(self, plans: Sequence[Plan], about: QuestionKind) -> list[Any]:
         """The answer, or the error there is instead, for each plan; as many at a time as can be worked on."""
         found: dict[int, Any] = {}
         waiting = deque((index, 0) for index in range(len(plans)))

@@ -46,7 +46,7 @@ class Prepared:
         return self.baseline.evidence(self.data, self.recipe.data.calibration)
 
 
-def prepare(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
+def prepare_search(run: RunFolder, recipe: Recipe, observer: Observer) -> Prepared:
     """Measure, or read back, what the search builds on, but for the sensitivities.
 
     Raises ``InputError`` where the parts do not fit.

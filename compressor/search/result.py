@@ -155,7 +155,7 @@ class PilotResult:
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """All of ``result.json``."""
 
     verdict: Verdict
@@ -182,16 +182,16 @@ class Result:
     """Where a surrogate proposed: what it had foretold."""
 
 
-class _ResultFile(Stored[Result]):
+class _ResultFile(Stored[RunResult]):
     """Some of it stands there under a second name as well, by which programs read it."""
 
-    def plain(self, value: Result) -> Any:
+    def plain(self, value: RunResult) -> Any:
         return _with_aliases(super().plain(value))
 
-    def to_json(self, value: Result) -> bytes:
+    def to_json(self, value: RunResult) -> bytes:
         return json.dumps(self.plain(value), indent=1).encode()
 
-    def from_json(self, text: str | bytes) -> Result:
+    def from_json(self, text: str | bytes) -> RunResult:
         return _BARE.from_json(json.dumps(_without_aliases(json.loads(text))))
 
 
@@ -236,5 +236,5 @@ def _each_table(plain: Any, change: Callable[[dict[str, Any], Any], dict[str, An
 
 
 PILOT: Stored[PilotResult] = Stored(PilotResult)
-_BARE: Stored[Result] = Stored(Result)
-RESULT: Stored[Result] = _ResultFile(Result)
+_BARE: Stored[RunResult] = Stored(RunResult)
+RESULT: Stored[RunResult] = _ResultFile(RunResult)

@@ -41,7 +41,7 @@ from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe, write_recipe
 from compressor.search.environment import environment_json
 from compressor.search.locks import exclusive
-from compressor.search.result import RESULT, Result
+from compressor.search.result import RESULT, RunResult
 from compressor.stored import Stored, check_digests, content, is_there
 
 T = TypeVar("T")
@@ -185,14 +185,14 @@ class RunFolder:
         """How what was run in ``folder`` ended; None where it has not. Raises ``DamagedFileError``."""
         return read_outcome(folder) if is_there(folder / "outcome.json") else None
 
-    def result(self) -> Result:
+    def result(self) -> RunResult:
         """What ``result.json`` holds. Raises ``RunFolderError`` when the run has none yet."""
         found = self._remedied(RESULT.find, self.path / "result.json")
         if found is None:
             raise RunFolderError(f"{self.path}: no result yet; go on with: compressor resume {self.path}")
         return found
 
-    def final_result(self) -> Result:
+    def final_result(self) -> RunResult:
         """``result``, once it is clear that ``best/`` holds the file that the result is about."""
         result = self.result()
         if result.final and result.best is not None:
@@ -206,7 +206,7 @@ class RunFolder:
         except DamagedFileError as error:
             raise DamagedFileError(f"{error}; made anew by: compressor resume {self.path}") from None
 
-    def write_result(self, result: Result) -> None:
+    def write_result(self, result: RunResult) -> None:
         RESULT.write(self.path / "result.json", result)
 
     def publish_best(self, digest: str) -> None:

@@ -46,11 +46,11 @@ from compressor.search.packing import GIVEN, LOG, pack, unpack
 from compressor.search.questions import respond
 from compressor.search.run_folder import RunFolder
 
-Answer = Callable[[dict[str, Any]], None]
+Reply = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Place:
+class Workplace:
     """Where a trial works, on the machine that it works on."""
 
     run: str
@@ -64,7 +64,7 @@ class Place:
         return self.folder / GIVEN
 
 
-def run_job(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+def run_job(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     """Run one trial; its ``outcome.json`` is whole afterwards, whatever the trial did.
 
     Raises ``OSError`` where the machine failed it: then there is no outcome.
@@ -87,7 +87,7 @@ def run_job(place: Place, spec: TrialSpec, progress: Callable[[str, float], None
         return outcome
 
 
-def _trial(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+def _trial(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     shared = context(place.run)
     limits = shared.recipe.constraints if spec.kind == "trial" else Constraints()
     settings = TrialSettings(limits, shared.recipe.measure.batch, shared.recipe.data.calibration)
@@ -102,7 +102,7 @@ def _trial(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]
     )
 
 
-def _scratch(place: Place, spec: TrialSpec) -> Outcome:
+def _scratch(place: Workplace, spec: TrialSpec) -> Outcome:
     shared = context(place.run)
     network = load_candidate(place.given, shared.baseline, shared.evidence)
     score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
@@ -114,7 +114,7 @@ def _scratch(place: Place, spec: TrialSpec) -> Outcome:
     return outcome
 
 
-def _arm(place: Place, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
+def _arm(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], None]) -> Outcome:
     shared = context(place.run)
     recipe, network = shared.recipe, shared.baseline.network
     assert recipe.pilot is not None  # who else hands out arms
@@ -140,7 +140,7 @@ def serve(parent: int) -> None:
         if "question" in message:
             _respond(message["run"], pickle.loads(base64.b64decode(message["question"])), answer)
             continue
-        spec, place = SPEC.validate_python(message["spec"]), Place(message["run"], Path(message["folder"]))
+        spec, place = SPEC.validate_python(message["spec"]), Workplace(message["run"], Path(message["folder"]))
         if guard is None:
             _carry_out(place, spec, answer)
             answer({"exit": 0})
@@ -151,7 +151,7 @@ def serve(parent: int) -> None:
             answer({"exit": _in_child(place, spec, answer, guard)})
 
 
-def _prepared(run: str, answer: Answer) -> Context | None:
+def _prepared(run: str, answer: Reply) -> Context | None:
     """What the run shares; None, and said so, where it cannot be read."""
     try:
         return context(run)
@@ -161,7 +161,7 @@ def _prepared(run: str, answer: Answer) -> Context | None:
         return None
 
 
-def _respond(run: str, question: Question, answer: Answer) -> None:
+def _respond(run: str, question: Question, answer: Reply) -> None:
     shared = _prepared(run, answer)
     if shared is None:
         return
@@ -184,7 +184,7 @@ def _import_late_parts() -> None:
     torch.optim.Adam([parameter]).step()
 
 
-def _answers() -> Answer:
+def _answers() -> Reply:
     """The way back to the driver; from now on nothing else can write to it by accident."""
     channel = os.dup(1)
     os.dup2(2, 1)
@@ -197,7 +197,7 @@ def _answers() -> Answer:
     return answer
 
 
-def _in_child(place: Place, spec: TrialSpec, answer: Answer, guard: Guard) -> int:
+def _in_child(place: Workplace, spec: TrialSpec, answer: Reply, guard: Guard) -> int:
     """Fork, run the trial there, and return its exit status; a signal's is negative. Nothing it started outlives it."""
     mother = os.getpid()
     child = os.fork()
@@ -226,7 +226,7 @@ def _in_child(place: Place, spec: TrialSpec, answer: Answer, guard: Guard) -> in
     return os.waitstatus_to_exitcode(status)
 
 
-def _carry_out(place: Place, spec: TrialSpec, answer: Answer) -> None:
+def _carry_out(place: Workplace, spec: TrialSpec, answer: Reply) -> None:
     answer({"pid": os.getpid()})
     log = os.open(place.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
@@ -240,7 +240,7 @@ def by_hand(file: Path) -> None:
     run = RunFolder.open(file.parents[2])
     job = job_of(run, TRIAL.read(file))
     with tempfile.TemporaryDirectory() as name:
-        place = Place(str(run.path), Path(name))
+        place = Workplace(str(run.path), Path(name))
         unpack(job.given, place.given)
         outcome = run_job(place, job.spec, lambda stage, share: print(stage, share))
         keep(file.parent, pack(place.folder, outcome))

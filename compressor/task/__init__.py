@@ -5,7 +5,7 @@ boxes or masks.
 """
 
 from compressor.task.metric import Metric, Quality, drop
-from compressor.task.named import TASKS, TaskSpec, make_task, usual
+from compressor.task.named import TASKS, TaskSpec, make_task, usual_task
 from compressor.task.task import Guess, Meter, Task
 
-__all__ = ["TASKS", "Guess", "Meter", "Metric", "Quality", "Task", "TaskSpec", "drop", "make_task", "usual"]
+__all__ = ["TASKS", "Guess", "Meter", "Metric", "Quality", "Task", "TaskSpec", "drop", "make_task", "usual_task"]

@@ -46,7 +46,7 @@ class TaskSpec:
     """The task's own options; see its page."""
 
 
-def usual() -> Task:
+def usual_task() -> Task:
     """The task where nobody names one."""
     return TASKS[USUAL]()
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 Outputs = Any
 Target = Any
+"""A tensor, a tuple or dictionary of tensors, a list with one entry per sample, or None."""
 Loss = Callable[[Outputs, Target], Tensor]
 """``(outputs, target) -> scalar``, the mean over the samples of a batch."""
 

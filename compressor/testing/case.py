@@ -82,7 +82,7 @@ class Case:
     def rewrite(self, site: Site, choice: Mapping[str, Value]) -> tuple[Network, tuple[Change, ...]]:
         """A fork rewritten at ``site``, seeded. Raises whatever the plugin raises."""
         fork = self.network.fork()
-        with seeded():
+        with kit_seeded():
             editor = Editor(fork, self.evidence)
             self.plugin.rewrite(editor, site, choice)
             return fork, editor.commit()
@@ -106,7 +106,7 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def seeded() -> Iterator[None]:
+def kit_seeded() -> Iterator[None]:
     """Random numbers start from the kit's seed inside; the global state is put back behind."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -115,7 +115,7 @@ def seeded() -> Iterator[None]:
 
 def train_step(network: Network, evidence: Evidence) -> None:
     """One optimizer step with noise on every parameter, hooks included; the network ends in eval mode."""
-    with seeded():
+    with kit_seeded():
         network.train()
         optimizer = torch.optim.SGD(network.module.parameters(), lr=0.01)
         inputs, target = evidence.batches[0]
@@ -153,7 +153,7 @@ def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     return all(torch.equal(*pair) for pair in zip(one, other, strict=True))
 
 
-def probes(knob: Knob) -> Sequence[Value]:
+def values_to_try(knob: Knob) -> Sequence[Value]:
     """Values of a knob that ought to make a difference: all options, or both ends of a range."""
     match knob:
         case Choice(options):

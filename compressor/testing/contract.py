@@ -10,10 +10,10 @@ from compressor.errors import CompressorError, NoAnswer
 from compressor.graph.network import Network
 from compressor.plugin import Plugin, sites_of
 from compressor.registry import make
-from compressor.testing.case import Case, one_thread, seeded
+from compressor.testing.case import Case, kit_seeded, one_thread
 from compressor.testing.findings import Finding, Trouble, each_once, trouble
 from compressor.testing.leaf_checks import channels_can_be_lost, folding_is_exact, shapes_are_true
-from compressor.testing.networks import probe_evidence, small_networks
+from compressor.testing.networks import random_evidence, small_networks
 from compressor.testing.rewrite_checks import (
     costs_are_true,
     forks_are_isolated,
@@ -109,7 +109,7 @@ def run_check(name: str, case: Case) -> Iterator[Finding]:
     """One check on one network."""
     module = type(case.plugin).__module__
     try:
-        with one_thread(), seeded():
+        with one_thread(), kit_seeded():
             found = list(CHECKS[name](case))
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises is what there is to report
         found = [("", trouble(error, module))]
@@ -203,7 +203,7 @@ class PluginContract:
 
 def _cases(plugin: Plugin, networks: Mapping[str, Network] | None, most_sites: int) -> list[Case]:
     chosen = small_networks() if networks is None else networks
-    return [Case(plugin, name, network, probe_evidence(network), most_sites) for name, network in chosen.items()]
+    return [Case(plugin, name, network, random_evidence(network), most_sites) for name, network in chosen.items()]
 
 
 def _has_sites(plugin: Plugin, cases: list[Case]) -> list[Finding]:

@@ -132,7 +132,7 @@ def _made(name: str, build: Callable[[], nn.Module]) -> Network:
     return capture(_sensitive(build(), [one.shape for one in given]), given, name)
 
 
-def probe_evidence(network: Network, batches: int = 2, size: int = 32) -> Evidence:
+def random_evidence(network: Network, batches: int = 2, size: int = 32) -> Evidence:
     """Seeded noise with random targets: labels for one row of scores, values to come near for all else."""
     signature = network.signature
     inputs = [signature.random(size, seed) for seed in range(batches)]

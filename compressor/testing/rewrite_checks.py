@@ -17,7 +17,7 @@ from compressor.graph.network import Network
 from compressor.graph.verify import changed, check_promise
 from compressor.knobs import defaults
 from compressor.measure.parity import numeric_parity
-from compressor.testing.case import Case, Rewritten, equal, outputs, same, seeded, train_step
+from compressor.testing.case import Case, Rewritten, equal, kit_seeded, outputs, same, train_step
 from compressor.testing.site_checks import Messages
 
 BYTES_PER_LEAF = 800
@@ -155,7 +155,7 @@ def _without_gradient(moved: Network, case: Case) -> dict[str, str]:
     moved.train()
     moved.module.zero_grad()
     inputs, target = case.evidence.batches[-1]
-    with seeded():
+    with kit_seeded():
         torch.autograd.backward(case.evidence.loss(moved(inputs), target))
     problems = {}
     for name, parameter in moved.module.named_parameters():

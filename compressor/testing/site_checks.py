@@ -11,7 +11,7 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choice, FloatRange, IntRange, defaults
 from compressor.plugin import Refused, Site, sites_of
-from compressor.testing.case import Case, probes, same
+from compressor.testing.case import Case, same, values_to_try
 from compressor.testing.findings import Trouble, trouble
 
 Messages = Iterator[tuple[str, str | Trouble]]
@@ -71,7 +71,7 @@ def knobs_are_useful(case: Case) -> Messages:
         for name, knob in site.knobs.items():
             if not isinstance(knob, Choice | IntRange | FloatRange):
                 yield site.path, f"knob {name!r} is a {type(knob).__name__}"
-            elif len(probes(knob)) < 2:
+            elif len(values_to_try(knob)) < 2:
                 yield site.path, f"knob {name!r} has one value only: there is nothing to choose"
             else:
                 yield from _differ(case, site, name)
@@ -79,7 +79,7 @@ def knobs_are_useful(case: Case) -> Messages:
 
 def _differ(case: Case, site: Site, name: str) -> Messages:
     results: list[tuple[object, Network]] = []
-    for value in probes(site.knobs[name]):
+    for value in values_to_try(site.knobs[name]):
         try:
             network, _ = case.rewrite(site, {**defaults(site.knobs), name: value})
         except Refusal as refusal:

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from compressor.data.dataset import Data, unit_scale
 from compressor.data.held import HeldSplit
-from compressor.data.split import Inputs, Pair, Split, Target
+from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
-from compressor.train.changes import changed, refuse_misleading, transform_of
+from compressor.train.changes import changed_batch, refuse_misleading, transform_of
 from compressor.train.spec import Augmentation
 
 _LARGEST_ON_DEVICE = 8 << 30
@@ -26,7 +26,7 @@ _PASS = 1_000_003
 class TrainingBatch:
     """``inputs`` as the network expects them, their target, and which training samples they are."""
 
-    inputs: Inputs
+    inputs: BatchInputs
     target: Target
     indices: Tensor | None
     """None where samples cannot be told apart: in a loader of the user's own."""
@@ -84,10 +84,10 @@ class Batches:
         parts = torch.split(order, self._batch)[: self.per_pass]
         yield from zip(self._train.batches(self._batch, torch.cat(parts), seed), parts, strict=True)
 
-    def _made(self, inputs: Inputs, target: Target, indices: Tensor | None) -> TrainingBatch:
+    def _made(self, inputs: BatchInputs, target: Target, indices: Tensor | None) -> TrainingBatch:
         inputs, target = unit_scale(nested.to_device(inputs, self._device)), nested.to_device(target, self._device)
         if self._augmentation != Augmentation():
-            inputs, target = changed(inputs, target, self._augmentation, self._changes)
+            inputs, target = changed_batch(inputs, target, self._augmentation, self._changes)
         if self._transform is not None:
             inputs, target = self._transform(inputs, target)
         return TrainingBatch(self._data.standardised(inputs), target, indices)

@@ -13,14 +13,14 @@ import torch
 from torch import Generator, Tensor, nn
 
 from compressor.data.dataset import Data
-from compressor.data.split import Inputs, Target, described
+from compressor.data.split import BatchInputs, Target, value_in_words
 from compressor.errors import InputError
 from compressor.graph import nested
 from compressor.imported import call_function, import_function
 from compressor.train.augment import augmented
 from compressor.train.spec import Augmentation
 
-Transform = Callable[[Inputs, Target], tuple[Inputs, Target]]
+Transform = Callable[[BatchInputs, Target], tuple[BatchInputs, Target]]
 _MOVING = ("flip", "crop", "shift", "rotate")
 _UNCOVERING = ("shift", "rotate")
 _USE = "training.transform"
@@ -33,7 +33,9 @@ def refuse_misleading(data: Data, spec: Augmentation) -> None:
     asked = [name for name in (*_MOVING, "cutout") if getattr(spec, name)]
     key = f"training.augmentation.{asked[0] if asked else 'noise'}"
     if asked and next(nested.tensors(inputs)).ndim != 4:
-        raise InputError(f"{key}: it is for images, and these inputs are {described(next(nested.tensors(inputs)))}")
+        raise InputError(
+            f"{key}: it is for images, and these inputs are {value_in_words(next(nested.tensors(inputs)))}"
+        )
     if asked and len(images) > 1:
         raise InputError(f"{key}: it would change one of several images alone; use training.transform")
     moving = [name for name in _MOVING if getattr(spec, name)]
@@ -41,18 +43,20 @@ def refuse_misleading(data: Data, spec: Augmentation) -> None:
         return
     if not _is_map(target, inputs):
         raise InputError(
-            f"training.augmentation.{moving[0]}: it would move the image, and its target ({described(target)}) would "
-            "stay behind; use training.transform, which is given both"
+            f"training.augmentation.{moving[0]}: it would move the image, and its target ({value_in_words(target)}) "
+            "would stay behind; use training.transform, which is given both"
         )
     for name in _UNCOVERING:
         if getattr(spec, name):
             raise InputError(
-                f"training.augmentation.{name}: it uncovers places of which the target ({described(target)}) says "
+                f"training.augmentation.{name}: it uncovers places of which the target ({value_in_words(target)}) says "
                 "nothing; use training.transform, which is given both"
             )
 
 
-def changed(inputs: Inputs, target: Target, spec: Augmentation, generator: Generator) -> tuple[Inputs, Target]:
+def changed_batch(
+    inputs: BatchInputs, target: Target, spec: Augmentation, generator: Generator
+) -> tuple[BatchInputs, Target]:
     """The first input changed as ``spec`` says, and a map of it along with it."""
     images = next(nested.tensors(inputs))
     if images.ndim != 4:  # noise is all that was asked for
@@ -73,12 +77,12 @@ def transform_of(reference: str) -> Transform:
     function = import_function(reference, _USE)
     alone = _takes_inputs_alone(function)
 
-    def transform(inputs: Inputs, target: Target) -> tuple[Inputs, Target]:
+    def transform(inputs: BatchInputs, target: Target) -> tuple[BatchInputs, Target]:
         given = (inputs,) if alone else (inputs, target)
         found = call_function(function, reference, _USE, *given)
         pair = (found, target) if alone else found
         if not (isinstance(pair, tuple | list) and len(pair) == 2):
-            raise InputError(f"{_USE}: {reference} returned {described(found)}; it must return (inputs, target)")
+            raise InputError(f"{_USE}: {reference} returned {value_in_words(found)}; it must return (inputs, target)")
         before, after = ([tuple(part.shape) for part in nested.tensors(part)] for part in (inputs, pair[0]))
         if before != after:
             raise InputError(f"{_USE}: {reference} made inputs of {after} from {before}; their shape must stay")
@@ -107,7 +111,7 @@ def _stays(target: Target) -> bool:
     return target is None or (isinstance(target, Tensor) and target.ndim <= 2)
 
 
-def _is_map(target: Target, inputs: Inputs) -> bool:
+def _is_map(target: Target, inputs: BatchInputs) -> bool:
     """Whether a target says something of every pixel of the first input."""
     images = next(nested.tensors(inputs))
     return isinstance(target, Tensor) and target.ndim > 2 and target.shape[-2:] == images.shape[-2:]

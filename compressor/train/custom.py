@@ -14,7 +14,7 @@ from compressor.errors import TrialError
 from compressor.graph.network import Network
 from compressor.imported import call_function, import_function
 from compressor.train.evaluate import evaluate
-from compressor.train.history import EpochReport, History, Progress
+from compressor.train.history import EpochObserver, EpochReport, History
 from compressor.train.spec import TrainingSpec
 
 
@@ -34,12 +34,12 @@ class TrainFunction(Protocol):
         *,
         teacher: Network | None,
         seed: int,
-        progress: Progress | None,
+        progress: EpochObserver | None,
     ) -> History | None: ...
 
 
 def fit_with_function(
-    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: Progress | None
+    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: EpochObserver | None
 ) -> History:
     """Run the user's function; where it returns nothing, the history is one epoch measured afterwards.
 

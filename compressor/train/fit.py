@@ -18,9 +18,9 @@ from compressor.train.batches import Batches
 from compressor.train.custom import fit_with_function
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import predict
-from compressor.train.history import History, Progress
+from compressor.train.history import EpochObserver, History
 from compressor.train.layout import channels_last
-from compressor.train.loop import Loop
+from compressor.train.loop import TrainingLoop
 from compressor.train.precision import autocast, usable
 from compressor.train.spec import Augmentation, Precision, TrainingSpec
 
@@ -35,7 +35,7 @@ def fit(
     *,
     teacher: Network | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: EpochObserver | None = None,
 ) -> History:
     """Train ``network`` in place as ``spec`` says, and leave it in eval mode on the device it came from.
 
@@ -74,7 +74,7 @@ def _refuse_one_value(network: Network) -> None:
 
 
 def _run(
-    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: Progress | None
+    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: EpochObserver | None
 ) -> History:
     device = working_device()
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def _run(
         distiller = _distiller(network, teacher, data, spec, precision)
         if distiller is not None:
             stack.enter_context(distiller)
-        return Loop(network, data, spec, batches, distiller, precision, laid).run(progress)
+        return TrainingLoop(network, data, spec, batches, distiller, precision, laid).run(progress)
 
 
 def _distiller(

@@ -26,7 +26,7 @@ class EpochReport:
     seconds: float
 
 
-Progress = Callable[[EpochReport], None]
+EpochObserver = Callable[[EpochReport], None]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from compressor.task import Metric
 from compressor.train.batches import Batches, TrainingBatch
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import evaluate
-from compressor.train.history import EpochReport, History, Progress
+from compressor.train.history import EpochObserver, EpochReport, History
 from compressor.train.layout import laid
 from compressor.train.optimizers import make_optimizer
 from compressor.train.precision import autocast
@@ -52,7 +52,7 @@ class _Best:
         return -self.metric.regret(report.validation_quality), -report.validation_loss
 
 
-class Loop:
+class TrainingLoop:
     """One training run of a network that is already on its device, with the global generators already seeded."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Loop:
         self._step = 0
         self._rate = spec.lr
 
-    def run(self, progress: Progress | None) -> History:
+    def run(self, progress: EpochObserver | None) -> History:
         """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number."""
         reports: list[EpochReport] = []
         best, stopped = _Best(self._task.metric), ""

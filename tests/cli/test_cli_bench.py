@@ -14,7 +14,7 @@ import pytest
 from cli_running import Run
 from onnx import TensorProto, helper
 
-from compressor.api.bench import Facts, Timed
+from compressor.api.bench import FileFacts, Timed
 from compressor.cli.bench.show import names_of, show
 from compressor.cli.output import CommandOutput
 from compressor.measure.latency import Comparison
@@ -40,7 +40,7 @@ def test_every_figure_is_there_at_any_width(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    facts = Facts(7_000, 5_000_000, (("image", "float", (8, 1, 8, 8)), ("ids", "int64", (8, 3))))
+    facts = FileFacts(7_000, 5_000_000, (("image", "float", (8, 1, 8, 8)), ("ids", "int64", (8, 3))))
     timing = Comparison(1.31, 1.29, 1.34, 400.0, 300.0, 410.0, 305.0, 312.0, 270, 9, 0.5, ("an odd machine",))
     names = ("a_file_with_a_long_name.onnx", "another_of_that_length.onnx")
     show([Timed(Path(name), facts, timing) for name in names], Setting(), None, CommandOutput(as_json=False))

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from compressor.errors import DataError, InputError
 from compressor.measure.quality import onnx_quality, predict
 from compressor.measure.session import OnnxModel
-from compressor.task import usual
+from compressor.task import usual_task
 
 
 def identity(shape: list[object], kind: int = TensorProto.FLOAT, inputs: int = 1) -> bytes:
@@ -92,10 +92,10 @@ def test_the_quality_of_a_file_is_what_its_answers_are_worth(batch: object) -> N
     images = np.eye(3, dtype=np.float32)[[0, 1, 2, 2, 1, 0, 0, 1, 2, 0]]
     labels = torch.tensor([0, 1, 2, 2, 1, 0, 0, 0, 0, 0])
     model = identity([batch, 3])
-    assert onnx_quality(model, [(torch.tensor(images), labels)], usual(), batch=3) == pytest.approx(0.8)
+    assert onnx_quality(model, [(torch.tensor(images), labels)], usual_task(), batch=3) == pytest.approx(0.8)
     assert np.array_equal(predict(model, images, 3), images)
 
 
 def test_quality_of_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="at least one"):
-        onnx_quality(identity(["batch", 3]), [], usual())
+        onnx_quality(identity(["batch", 3]), [], usual_task())

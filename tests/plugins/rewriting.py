@@ -20,7 +20,7 @@ from compressor.graph.signature import Signature
 from compressor.knobs import Value, defaults
 from compressor.measure.parity import Parity, numeric_parity
 from compressor.plugin import Plugin, Site, refusals_of, sites_of
-from compressor.testing.networks import probe_evidence
+from compressor.testing.networks import random_evidence
 
 __all__ = ["apply", "chain", "correlation", "evidence", "named", "parity", "reason", "site", "traced"]
 
@@ -49,7 +49,7 @@ def traced(model: nn.Module, shape: Shape) -> Network:
 
 
 def evidence(network: Network, size: int = 64) -> Evidence:
-    return probe_evidence(network, batches=1, size=size)
+    return random_evidence(network, batches=1, size=size)
 
 
 def site(plugin: Plugin, network: Network, path: str) -> Site:

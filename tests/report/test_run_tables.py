@@ -14,14 +14,14 @@ from compressor.report.table import Column, Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table, front_table
 from compressor.report.trials import trials_table
 from compressor.report.verdict import gains, headline, sentences, speed
-from compressor.search.result import Candidate, Checks, Result, Verdict
+from compressor.search.result import Candidate, Checks, RunResult, Verdict
 
 BASE = Metrics(1000, 8000, 5_000_000, accuracy_of(0.9, 0.89, 0.89), Latency(20.0))
 AFTER = Metrics(500, 1000, 2_500_000, accuracy_of(0.895, 0.88, 0.88), Latency(10.0, 2.0, 1.95, 2.05))
 CHECKS = Checks(1e-6, True, True, "agrees", 11.0, 12.0, 90)
 BASELINE = Candidate.of(BASE, Plan())
 BEST = Candidate.of(AFTER, Plan((Phase("p", (Edit("binarize", "fc1"),)),)), digest="abc", trial=3, checks=CHECKS)
-RESULT = Result(Verdict(True, ("8.0× smaller",)), BASELINE, BEST, (BEST,))
+RESULT = RunResult(Verdict(True, ("8.0× smaller",)), BASELINE, BEST, (BEST,))
 
 
 def cell(content: Table, row: str, column: str) -> str:

@@ -27,14 +27,15 @@ from compressor.engine import baseline as baseline_module
 from compressor.engine import figures as figures_module
 from compressor.engine import final as final_module
 from compressor.engine import site_measurement as site_module
+from compressor.engine.course import Progress
 from compressor.errors import CompressorError
 from compressor.graph.capture import capture
 from compressor.measure.latency import Comparison
 from compressor.measure.session import OnnxModel
 from compressor.recipe.read import read_recipe
 from compressor.search.context import context
-from compressor.search.driver import optimize
-from compressor.search.executor import Job, JobResult, Progress, Question
+from compressor.search.driver import run_search
+from compressor.search.executor import Job, JobResult, Question
 from compressor.search.observer import Finished
 from compressor.search.questions import respond
 from compressor.search.run_folder import RunFolder
@@ -129,7 +130,7 @@ def resume(path: Path) -> tuple[int, str]:
 
     def work() -> int:
         run = RunFolder.open(path)
-        finished: Finished = optimize(run, executor=Inline)
+        finished: Finished = run_search(run, executor=Inline)
         assert finished.result is not None
         tell_result(run, finished.result, CommandOutput(False))
         return 0 if finished.result.verdict.helped else 1

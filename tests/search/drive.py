@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from compressor.search.driver import optimize
+from compressor.search.driver import run_search
 from compressor.search.observer import Event, TrialEnded
 from compressor.search.run_folder import RunFolder
 
@@ -19,5 +19,5 @@ class Printer:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    finished = optimize(RunFolder.open(Path(sys.argv[1])), observer=Printer())
+    finished = run_search(RunFolder.open(Path(sys.argv[1])), observer=Printer())
     print("interrupted" if finished.interrupted else "done", flush=True)

@@ -16,6 +16,7 @@ from typing import Any, cast
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import Constraints, Latency, Metrics, Outcome
+from compressor.engine.course import Progress
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
@@ -24,13 +25,13 @@ from compressor.engine.untrained import Untrained
 from compressor.errors import CompressorError, Refusal
 from compressor.knobs import Choice, IntRange
 from compressor.recipe.model import Recipe, SearchSpec
-from compressor.search.executor import Job, JobResult, Progress, Question, TrialSpec
+from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.packing import pack, unpack
 from compressor.search.prepare import Prepared
 from compressor.search.questions import LookedAt, Resolved
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
-from compressor.search.worker import Place, run_job
+from compressor.search.worker import Workplace, run_job
 from compressor.stored import digest_of
 from compressor.task import Quality
 from compressor.train.spec import TrainingSpec
@@ -170,7 +171,7 @@ def result_of(spec: TrialSpec, answer: Answer | None = None) -> JobResult:
 def run_here(run: Path, job: Job, progress: Progress | None = None) -> JobResult:
     """What a worker does with a job, in this process."""
     with tempfile.TemporaryDirectory() as name:
-        place = Place(str(run), Path(name))
+        place = Workplace(str(run), Path(name))
         unpack(job.given, place.given)
         return pack(place.folder, run_job(place, job.spec, progress or (lambda stage, share: None)))
 

@@ -12,6 +12,7 @@ from search_support import Scripted, result_of, run_here
 from compressor.data.load import load_data
 from compressor.engine.baseline import load_baseline
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import build_space
@@ -21,7 +22,7 @@ from compressor.recipe.model import ControlsSpec
 from compressor.registry import make
 from compressor.search.clock import Clock
 from compressor.search.controls import at_random, run_controls, unchanged, undistilled
-from compressor.search.executor import Job, JobResult, Progress, TrialSpec
+from compressor.search.executor import Job, JobResult, TrialSpec
 from compressor.search.keeping import keep
 from compressor.search.observer import Event, Note
 from compressor.search.prepare import Prepared

@@ -1,4 +1,4 @@
-"""Real drivers, ended in every way: nothing finished is lost, nobody is left behind, and ``optimize`` goes on."""
+"""Real drivers, ended in every way: nothing finished is lost, nobody is left behind, and ``run_search`` goes on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from compressor.errors import RunFolderError
-from compressor.search.driver import optimize
+from compressor.search.driver import run_search
 from compressor.search.observer import Event, Finished, TrialEnded, TrialStarted
 from compressor.search.run_folder import RunFolder
 
@@ -74,7 +74,7 @@ class Recorder:
 
 def resume(run: RunFolder) -> tuple[Finished, Recorder]:
     seen = Recorder()
-    return optimize(run, observer=seen), seen
+    return run_search(run, observer=seen), seen
 
 
 def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFolder, hold: Path) -> None:
@@ -135,7 +135,7 @@ def test_ctrl_c_once_finishes_what_runs(driver: Driver, run: RunFolder, hold: Pa
 
 def test_ctrl_c_twice_ends_it_and_keeps_the_values(driver: Driver, run: RunFolder, hold: Path) -> None:
     with pytest.raises(RunFolderError, match=f"in use by process {driver.process.pid}"):
-        optimize(run)
+        run_search(run)
     driver.process.send_signal(signal.SIGINT)
     time.sleep(2)  # two signals that meet would count as one
     driver.process.send_signal(signal.SIGINT)

@@ -12,7 +12,7 @@ from compressor.engine.plan import Edit, Phase, Plan
 from compressor.files import write_atomic
 from compressor.recipe.model import SearchSpec
 from compressor.search.ledger import Ledger
-from compressor.search.result import RESULT, Candidate, Result, Verdict
+from compressor.search.result import RESULT, Candidate, RunResult, Verdict
 
 STAGES = (
     StageFigures("loop.grow", 1, 0.91, 1200, 9000, 4800, edits=1, epochs=2),
@@ -27,7 +27,7 @@ def test_a_candidate_carries_the_figures_after_every_phase_into_the_result(tmp_p
     ledger.add(3, plan.digest, Outcome("complete", metrics(0.92, 500), stages=STAGES))
     (best,) = ledger.front()
     assert best.stages == STAGES
-    result = Result(Verdict(True, ()), Candidate.of(BASELINE, Plan()), best, (best,))
+    result = RunResult(Verdict(True, ()), Candidate.of(BASELINE, Plan()), best, (best,))
     text = RESULT.to_json(result)
     assert RESULT.from_json(text) == result
     assert [stage["phase"] for stage in json.loads(text)["best"]["stages"]] == ["loop.grow", "loop.grow"]

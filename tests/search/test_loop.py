@@ -27,7 +27,7 @@ from compressor.search.executor import JobResult, TrialSpec
 from compressor.search.interrupts import Interrupts
 from compressor.search.jobs import ATTEMPTS
 from compressor.search.ledger import Ledger
-from compressor.search.loop import Loop
+from compressor.search.loop import SearchLoop
 from compressor.search.observer import Event, FrontChanged, Note, TrialEnded, TrialStarted
 from compressor.search.seeds import seeds_of
 from compressor.search.study import Study
@@ -71,7 +71,7 @@ class Session:
         self.clock = clock or Clock(recipe, folder / "clock.json")
 
     def run(self, executor: Scripted) -> Session:
-        Loop(self.prepared, self.study, self.ledger, executor, self.seen, self.interrupts, self.clock).run()
+        SearchLoop(self.prepared, self.study, self.ledger, executor, self.seen, self.interrupts, self.clock).run()
         self.study.close()
         return self
 

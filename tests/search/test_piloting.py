@@ -19,6 +19,7 @@ from compressor_plugins.redundancy.arms import SCORE, Arm, ArmScore
 from search_support import run_here
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.errors import ForeignError, TrialError, WorkerLost
 from compressor.pilot import ArmResult
 from compressor.recipe.model import PilotSpec, Recipe
@@ -26,8 +27,8 @@ from compressor.recipe.read import write_recipe
 from compressor.registry import PILOTS
 from compressor.search.arms import ARM
 from compressor.search.context import context
-from compressor.search.driver import optimize
-from compressor.search.executor import Job, JobResult, Progress, Question, TrialSpec
+from compressor.search.driver import run_search
+from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.observer import ArmEnded, Event, Finished, Note, PilotStarted, TrialStarted
 from compressor.search.questions import respond
 from compressor.search.result import RESULT
@@ -110,7 +111,7 @@ def go(run: RunFolder, executor: Arms) -> tuple[Finished, Recorder]:
         executor.run = run.path
         return executor
 
-    return optimize(run, observer=seen, executor=make), seen
+    return run_search(run, observer=seen, executor=make), seen
 
 
 EQUAL = {"DN": 0.3, "MH": 0.3, "GRI": 0.3}

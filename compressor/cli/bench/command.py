@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compressor.api.bench import Job, Timed, time_files
+from compressor.api.bench import BenchJob, Timed, time_files
 from compressor.cli.bench.show import bench_data, show
 from compressor.cli.failures import NO
 from compressor.cli.options import JsonFlag, sizes
@@ -83,7 +83,7 @@ def bench(
         setting = _setting(threads, provider)
         feeding = _feeding(batch, shape or [], inputs)
         most = memory if memory is not None else MEMORY if setting.device == "cpu" else 0.0  # a GPU maps far more
-        timed = time_files(files, Job(feeding, setting, seed, most, seconds), out.note)
+        timed = time_files(files, BenchJob(feeding, setting, seed, most, seconds), out.note)
         if as_json:
             out.document([bench_data(entry, setting, limit, first=number == 0) for number, entry in enumerate(timed)])
         else:

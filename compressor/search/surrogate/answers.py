@@ -11,13 +11,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compressor.engine.candidate import Constraints, Metrics
 from compressor.engine.untrained import Untrained
+from compressor.search.floats import Floats
 from compressor.task import drop as lost
 
-Floats = NDArray[np.float64]
 _SLOWER = math.log(1.05)
 """Without a limit on time, plans that are slower by more than that are worth nothing."""
 _DROP = 10.0

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressor.knobs import Value
+from compressor.search.floats import Floats
 from compressor.search.surrogate.encoding import Encoding, Values
 
-Floats = NDArray[np.float64]
 Objectives = Callable[[Sequence[Values]], Floats]
 """Of N plans: ``(N, 3)``, less is better."""
 

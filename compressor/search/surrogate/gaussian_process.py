@@ -12,10 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-Floats = NDArray[np.float64]
+from compressor.search.floats import Floats
 
 STEPS = 30
 _JITTER = 1e-8
@@ -33,7 +32,7 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class GaussianProcess:
-    """A fitted process; ``fit`` makes one."""
+    """A fitted process; ``fit_process`` makes one."""
 
     inputs: Tensor
     hyper: Tensor
@@ -54,7 +53,7 @@ class GaussianProcess:
         return Prediction((cross @ self.weights * self.scale + self.offset).numpy(), std.numpy())
 
 
-def fit(
+def fit_process(
     inputs: Floats,
     answers: Floats,
     *,

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from compressor.search.surrogate.gaussian_process import STEPS, GaussianProcess, Prediction, fit
+from compressor.search.floats import Floats
+from compressor.search.surrogate.gaussian_process import STEPS, GaussianProcess, Prediction, fit_process
 
-Floats = NDArray[np.float64]
 LOSS, BYTES, MACS, PARAMS, TIME = range(5)
 """Columns of what a look gives; see ``answers.Scale.features``."""
 _PRIOR = 1.2
@@ -74,13 +74,13 @@ class _Fitted:
         if due:
             self.count = len(answers)
         steps = STEPS if due else 0
-        self.process = fit(inputs, answers, start=self.process, steps=steps, prior_scale=prior_scale)
+        self.process = fit_process(inputs, answers, start=self.process, steps=steps, prior_scale=prior_scale)
         return self.process
 
 
 @dataclass
 class Surrogate:
-    """Fitted to what is known; ``fit`` may be called as often as something new is."""
+    """Fitted to what is known; ``fit_process`` may be called as often as something new is."""
 
     _looks: list[_Fitted] = field(default_factory=lambda: [_Fitted() for _ in range(4)])
     _time: _Fitted = field(default_factory=_Fitted)

@@ -17,17 +17,15 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from compressor.engine.candidate import Outcome
+from compressor.search.floats import Floats
 from compressor.search.hypervolume import improvements
 from compressor.search.surrogate.answers import Scale
 from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.evolution import evolve
 from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.model import Known, Predicted, Surrogate, known_of
-
-Floats = NDArray[np.float64]
 
 FIRST, BRED, ROUNDS = 24, 8, 2
 """Before the first trial: plans by chance that are looked at, then so many bred ones in so many rounds."""
@@ -60,7 +58,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class Suggestion:
+class Proposed:
     values: Values
     forecast: Forecast
 
@@ -84,7 +82,7 @@ class Proposer:
         self._surrogate = Surrogate()
         self._begun = False
 
-    def suggest(self, ended: dict[str, Outcome], running: Collection[str]) -> Suggestion | None:
+    def suggest(self, ended: dict[str, Outcome], running: Collection[str]) -> Proposed | None:
         """The plan to train next; None where every plan that was found has been tried.
 
         ``ended``: outcomes by digest; ``running``: digests of the trials under way.
@@ -193,7 +191,7 @@ class Proposer:
 
     def _best(
         self, trained: dict[str, Outcome], tried: Collection[str], running: Collection[str], *, doubt: bool
-    ) -> Suggestion | None:
+    ) -> Proposed | None:
         self._fit(trained)
         left = list({look.digest: look for look in self._looks.found if look.digest not in tried}.values())
         if not left:
@@ -210,7 +208,7 @@ class Proposer:
         index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
         low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
         forecast = Forecast(float(middle), float(low), float(high), *map(float, others[index]))
-        return Suggestion(left[index].values, forecast)
+        return Proposed(left[index].values, forecast)
 
     def _beyond(self, predicted: Predicted) -> Floats:
         """How far beyond the limits a plan is at its luckiest, each limit in its own scale."""

@@ -13,7 +13,7 @@ from compressor.errors import Refusal
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
-from compressor.search.surrogate.proposer import MOST, Proposer, Suggestion
+from compressor.search.surrogate.proposer import MOST, Proposed, Proposer
 
 LIMITS = Constraints(max_drop=0.065, max_size=0.75)
 
@@ -40,10 +40,10 @@ def proposer(file: Path, asked: Asked, space: SearchSpace = SPACE) -> Proposer:
     return Proposer(Looks(file, asked), Encoding(space.parameters), Scale(BASELINE, 0.005), reference, seeds=[], seed=0)
 
 
-def run(search: Proposer, trials: int) -> tuple[dict[str, Outcome], list[Suggestion]]:
+def run(search: Proposer, trials: int) -> tuple[dict[str, Outcome], list[Proposed]]:
     """Train what is proposed; every trial takes a second."""
     ended: dict[str, Outcome] = {}
-    made: list[Suggestion] = []
+    made: list[Proposed] = []
     for _ in range(trials):
         found = search.suggest(ended, ())
         if found is None:
