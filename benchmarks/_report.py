@@ -80,7 +80,8 @@ def _digits(value: float, digits: int) -> str:
 def surroundings() -> str:
     packages = ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
     return (
-        f"Python {platform.python_version()}, {packages}; {platform.machine()}, {os.cpu_count()} CPU cores ({_cpu()})."
+        f"Python {platform.python_version()}, {packages}; {platform.machine()}, {os.cpu_count()} CPU cores "
+        f"({_cpu()}){_card()}."
     )
 
 
@@ -89,6 +90,13 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _card() -> str:
+    """The accelerator, where there is one."""
+    import torch
+
+    return f" and {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
 
 
 def _cpu() -> str:

@@ -72,7 +72,9 @@ def main() -> None:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise SystemExit("there is no CUDA device here; --device cpu --quick --out FILE rehearses")
         torch.set_num_threads(1)
-        carry_out(options.only, Setting(device, options.quick), options.out, options.seconds)
+        carry_out(
+            options.only, Setting(device, options.quick, options.out.resolve().parent), options.out, options.seconds
+        )
     if options.out == KEPT:
         found = json.loads(KEPT.read_text()) if KEPT.exists() else {}
         (RESULTS / "gpu.md").write_text(with_opening("gpu", page(found, PARTS)), encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ class Setting:
     device: torch.device
     quick: bool
     """A rehearsal: as little work as shows that the part runs."""
+    folder: Path
+    """Where figures are kept that belong to other pages."""
     seed: int = 0
 
 

@@ -126,6 +126,8 @@ DEFAULT = Budgets(
 )
 _TWENTY = Budget("full", 20)
 FULL = Budgets(dict.fromkeys(("t1", "t2", "t3"), _TWENTY), dict.fromkeys(("t1", "t2", "t3"), _TWENTY))
+_TINY = Budget("rehearsal", 1, train=256)
+REHEARSAL = Budgets({"t2": _TINY, "t3": _TINY}, {})
 
 
 def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:

@@ -67,6 +67,7 @@ class Setup:
     """Epochs after each growth."""
     remove: int
     """Epochs after each removal."""
+    batch: int = 64
 
     @property
     def about(self) -> str:
@@ -79,6 +80,8 @@ class Setup:
 
 DEFAULT = Setup(Budget("default", 6, train=2000), "cifar-10", 10, 1, (8, 16, 32), rounds=2, grow=2, remove=1)
 FULL = Setup(Budget("full", 60), "cifar-100", 100, 1, (16, 32, 64), rounds=6, grow=20, remove=10)
+GPU = Setup(Budget("gpu", 20), "cifar-10", 10, 1, (16, 32, 64), rounds=3, grow=6, remove=4, batch=256)
+REHEARSAL = Setup(Budget("rehearsal", 1, train=512), "cifar-10", 10, 1, (8, 16, 32), rounds=1, grow=1, remove=1)
 
 
 def jobs(seeds: Sequence[int], setup: Setup) -> Iterator[Job]:
@@ -91,10 +94,10 @@ def jobs(seeds: Sequence[int], setup: Setup) -> Iterator[Job]:
 # --- the arms ---------------------------------------------------------------------------------------------------------
 
 
-def training(epochs: int) -> TrainingSpec:
+def training(epochs: int, batch: int) -> TrainingSpec:
     return TrainingSpec(
         epochs=epochs,
-        batch=64,
+        batch=batch,
         lr=3e-3,
         schedule="cosine",
         precision="bfloat16",
@@ -106,7 +109,10 @@ def loop(setup: Setup, *, removal: bool = True, stop: Stop | None = None) -> Pla
     """The document's loop as a plan."""
     growth = Decision(GROWTH, "spread", {"count": 2, "amount": 1.0})
     removed = (Decision(REMOVAL, "threshold", {"tau": TAU}, {"spans": "blocks"}),) if removal else ()
-    phases = (Phase("grow", (growth,), training(setup.grow)), Phase("remove", removed, training(setup.remove)))
+    phases = (
+        Phase("grow", (growth,), training(setup.grow, setup.batch)),
+        Phase("remove", removed, training(setup.remove, setup.batch)),
+    )
     return Plan((Phase("loop", rounds=setup.rounds, phases=phases, stop=stop),))
 
 
@@ -201,7 +207,7 @@ def _from_new_weights(setup: Setup, seed: int) -> Figures:
     network, plan, _ = _trial_of(loop(setup).to_json(), setup, seed)
     fresh, data = network.fork(), _data(setup)
     reinitialise(fresh, seed)
-    fit(fresh, data, training(setup.budget.epochs), seed=seed)
+    fit(fresh, data, training(setup.budget.epochs, setup.batch), seed=seed)
     for number, phase in enumerate(plan.phases):
         if phase.training is not None:
             fit(fresh, data, phase.training, seed=seed + number)
@@ -219,7 +225,7 @@ def _base(setup: Setup, seed: int) -> Baseline:
     module: nn.Module = ResNet(setup.blocks, setup.classes, setup.widths)
     data = _data(setup)
     network = capture(module, data.input_shape)
-    fit(network, data, training(setup.budget.epochs), seed=seed)
+    fit(network, data, training(setup.budget.epochs, setup.batch), seed=seed)
     return measure_baseline(network, data)
 
 

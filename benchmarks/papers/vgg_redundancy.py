@@ -5,6 +5,7 @@ tilings    the probe of the recipe: a network trained from new weights on tiled 
 masks      a trained teacher given each stem mask and trained on
 students   the teacher with a mask and without two wide convolutions, with and without what the teacher says
 latency    the document's own networks at 128×128 and full width in ONNX Runtime, untrained
+large      the document's own networks at 128×128 and full width, trained: for a GPU
 recipe     ``recipes/vgg_redundancy.toml`` as its user runs it
 """
 
@@ -19,6 +20,7 @@ from compressor_plugins.redundancy.stages import pixels_dropped
 from compressor_plugins.redundancy.tilings import NAMES, Tiling, TilingName
 
 from compressor.models import find
+from papers import redundancy_large
 from papers.arms import Arm, Arms, Budget, Job, mean_std
 from papers.commands import line, tables_of
 from papers.page import Page, Table
@@ -40,6 +42,8 @@ from papers.redundancy_arms import (
     train_tiling,
 )
 from papers.redundancy_claims import claims_of
+from papers.redundancy_large import OWN as GPU
+from papers.redundancy_large import Large
 from papers.redundancy_recipe import RECIPE, TRAIN, TRAINED, recipe_table, run_recipe
 
 THEIR_TILINGS: Mapping[TilingName, Sequence[float]] = {
@@ -74,8 +78,11 @@ THEIR_TIMES = ((0.92, 0.83), (0.95, 0.87), (0.95, 0.84))
 """Milliseconds per image by set: teacher, student."""
 
 
-def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
+def jobs(seeds: Sequence[int], budgets: Budgets | Large) -> Iterator[Job]:
     """Seed by seed, so that a page that was interrupted has whole seeds."""
+    if isinstance(budgets, Large):
+        yield from redundancy_large.jobs(seeds, budgets)
+        return
     for seed in seeds:
         for name in NAMES:
             work = functools.partial(train_tiling, name, seed, budgets.tilings)
@@ -87,6 +94,8 @@ def jobs(seeds: Sequence[int], budgets: Budgets) -> Iterator[Job]:
         for lighter in LIGHTER:
             yield Job(f"latency: {lighter}", seed, TIMED, functools.partial(time_lighter, lighter, seed))
         yield Job("recipe", seed, RECIPE, functools.partial(run_recipe, seed))
+    if budgets is FULL:
+        yield from redundancy_large.jobs(seeds, GPU)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -113,6 +122,7 @@ def page(arms: Arms) -> Page:
             _masks_table(arms, budgets),
             _students_table(arms, budgets),
             _latency_table(arms),
+            *redundancy_large.table(arms),
             recipe_table(arms.of("recipe", RECIPE)),
         ),
         claims=claims_of(arms, budgets),

@@ -41,7 +41,7 @@ def test_parts_that_are_done_are_left_out_and_a_failure_ends_nothing(
 
     monkeypatch.setattr(gpu, "PARTS", {"broken": gpu.Part("?", broken), "done": gpu.Part("is it?", done)})
     for _ in range(2):
-        gpu.carry_out(["broken", "done"], gpu.Setting(torch.device("cpu"), quick=True), tmp_path / "gpu.json", 60)
+        gpu.carry_out(["broken", "done"], gpu.Setting(torch.device("cpu"), True, tmp_path), tmp_path / "gpu.json", 60)
     assert ran == ["broken", "done", "broken"]
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert found["broken"]["error"] == "ValueError: no such kernel"

@@ -77,6 +77,24 @@ def test_the_time_of_a_longer_arm_follows_from_the_samples_of_a_shorter_one(load
     assert arms.seconds(arms_of.Job("other", 0, arms_of.Budget("full", 10), dict)) is None
 
 
+def test_a_page_shows_the_longer_budget_once_every_arm_has_two_seeds(load: Any, tmp_path: Path) -> None:
+    arms_of = load("papers.arms")
+    arms, long, short = arms_of.Arms(tmp_path / "page.json"), arms_of.Budget("full", 9), arms_of.Budget("default", 1)
+    for name, seed in (("one", 0), ("one", 1), ("other", 0)):
+        arms.run(arms_of.Job(name, seed, long, lambda: {"test": 0.9}))
+    assert arms.shown(["one"], (long, short)) == long
+    assert arms.shown(["one", "other"], (long, short)) == short
+
+
+def test_figures_of_another_machine_are_taken_in_once(load: Any, tmp_path: Path) -> None:
+    arms_of = load("papers.arms")
+    here, there = (arms_of.Arms(tmp_path / name) for name in ("here.json", "there.json"))
+    for arms, seed in ((here, 0), (there, 0), (there, 1)):
+        arms.run(arms_of.Job("one", seed, arms_of.Budget("default", 1), lambda: {"test": 0.5}))
+    assert [here.merge(there.path) for _ in range(2)] == [1, 0]
+    assert [arm.seed for arm in arms_of.Arms(here.path)] == [0, 1]
+
+
 def test_what_several_arms_start_from_is_trained_once(
     load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
