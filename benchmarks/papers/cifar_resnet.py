@@ -20,8 +20,8 @@ from compressor.recipe.read import read_recipe
 from compressor.train.fit import fit
 from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
 from papers.commands import ROOT, line, optimized, reached, recipe_path, tables_of, trained
-from papers.measured import count, measured, missing, paired, percent, speed
-from papers.page import Claim, Page, Table, Verdict
+from papers.measured import count, measured, missing, paired, percent, settled, speed
+from papers.page import Claim, Page, Table
 
 WORK = ROOT / "runs" / "papers" / "cifar_resnet"
 """Trained models and run folders: what is there is used, or resumed."""
@@ -215,8 +215,7 @@ def _goal(found: Sequence[Arm]) -> Claim:
         return Claim(text, "not tested", "Not run.")
     drops, left = [_drop(arm) for arm in found], max(map(_left, found))
     fast = statistics.median(float(arm.figures["speedup"]) for arm in found)
-    met = statistics.mean(drops) >= -DROP and left <= MACS and fast >= SPEED
-    verdict: Verdict = "held" if met else "did not hold"
+    verdict = settled(drops, above=-DROP) if left <= MACS and fast >= SPEED else "did not hold"
     few = "" if len(found) >= 3 else f" Only {len(found)} of 3 seeds were run."
     return Claim(text, verdict, f"{mean_std(drops)} points, {left:.2f} of the MACs at most, {fast:.2f}×.{few}")
 
@@ -227,5 +226,4 @@ def _beside_control(arms: Arms, budget: Budget) -> Claim:
     behind = paired(arms, budget, "halved", CONTROL)
     if not behind:
         return Claim(text, "not tested", "The control was not run.")
-    verdict: Verdict = "held" if statistics.mean(behind) >= -DROP else "did not hold"
-    return Claim(text, verdict, f"{mean_std(behind)} points.")
+    return Claim(text, settled(behind, above=-DROP), f"{mean_std(behind)} points.")

@@ -28,6 +28,7 @@ from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figure, Figures
 from papers.commands import optimized, recipe_path, trained
+from papers.measured import settled, standard_error
 from papers.page import Claim, Table
 from papers.peers import half
 
@@ -157,8 +158,8 @@ def plans(arms: Sequence[Arm]) -> Iterator[Table]:
         yield Table("What the joint search chose", ("seed", "test %", "bytes", "batch 1", "batch 64", "plan"), rows)
 
 
-def beaten(title: str, rival: Rival, ours: Sequence[Arm]) -> Claim:
-    """Whether the recipe is better on all counts at once."""
+def beaten(title: str, rival: Rival, ours: Sequence[Arm], theirs: Sequence[Arm] = ()) -> Claim:
+    """Whether the recipe is better on all counts at once; accuracies seed by seed where there are ``theirs``."""
     text = (
         f"The joint search beats {title}, on all counts at once: {rival.test:.2f} %, {rival.size:,} bytes, "
         f"{rival.speeds[0]:.2f}× and {rival.speeds[1]:.2f}×."
@@ -167,17 +168,19 @@ def beaten(title: str, rival: Rival, ours: Sequence[Arm]) -> Claim:
         return Claim(text, "not tested", "The joint search has not been run.")
     size = max(int(arm.figures["bytes"]) for arm in ours)
     speeds = [median_speed(ours, batch) for batch in BATCHES]
-    won = {
-        "accuracy": mean_test(ours) > rival.test,
-        "bytes": size < rival.size,
-        "batch 1": speeds[0] > rival.speeds[0],
-        "batch 64": speeds[1] > rival.speeds[1],
-    }
-    lost = [name for name, better in won.items() if not better]
-    figures = (
-        f"Mean of {len(ours)}: {mean_test(ours):.2f} %, at most {size:,} bytes, {speeds[0]:.2f}× and {speeds[1]:.2f}×"
+    counts = (size < rival.size, speeds[0] > rival.speeds[0], speeds[1] > rival.speeds[1])
+    lost = [name for name, better in zip(("bytes", "batch 1", "batch 64"), counts, strict=True) if not better]
+    before = {arm.seed: 100 * float(arm.figures["test"]) for arm in theirs}
+    gains = [100 * float(arm.figures["test"]) - before.get(arm.seed, rival.test) for arm in ours]
+    accuracy = settled(gains)
+    figures = f"{mean_test(ours):.2f} %, at most {size:,} bytes, {speeds[0]:.2f}× and {speeds[1]:.2f}×"
+    error = f" ± {standard_error(gains):.2f} (standard error)" if len(gains) > 1 else ""
+    return Claim(
+        text,
+        "did not hold" if lost else accuracy,
+        f"Mean of {len(ours)}: {figures}; {statistics.mean(gains):+.2f}{error} points"
+        f"{'; not in ' + ', '.join(lost) if lost else ''}.",
     )
-    return Claim(text, "did not hold" if lost else "held", f"{figures}{'; not in ' + ', '.join(lost) if lost else ''}.")
 
 
 def as_rival(arms: Sequence[Arm]) -> Rival:

@@ -230,7 +230,7 @@ def _joint_claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     for name in (rival, "Torch-Pruning ½, our training, int8"):
         theirs = found(arms, name, budgets.of(name))
         if theirs:
-            claims.append(beaten(f"{name}, as measured here (mean of {len(theirs)})", as_rival(theirs), ours))
+            claims.append(beaten(f"{name}, as measured here (mean of {len(theirs)})", as_rival(theirs), ours, theirs))
     return claims
 
 

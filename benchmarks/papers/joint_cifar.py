@@ -155,5 +155,5 @@ def _claims(arms: Arms, budgets: Budgets) -> list[Claim]:
     for name in ("ResNet-8, int8", "Torch-Pruning ½, int8", "Torch-Pruning ½, our training, int8"):
         theirs = found(arms, name, budgets.of(name))
         if theirs:
-            claims.append(beaten(f"{name} (mean of {len(theirs)})", as_rival(theirs), ours))
+            claims.append(beaten(f"{name} (mean of {len(theirs)})", as_rival(theirs), ours, theirs))
     return claims
