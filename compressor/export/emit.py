@@ -21,7 +21,7 @@ from compressor.export.normalise import normalised_input
 from compressor.export.rules import rule_for
 from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
-from compressor.graph.onnx_out.builder import GraphBuilder, Operand, Output
+from compressor.graph.onnx_out.builder import GraphBuilder, GraphOutput, Operand
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import shape_of
 from compressor.graph.signature import TensorSpec
@@ -52,10 +52,10 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     return builder.model(entries, outputs, known.metadata() if known is not None else {})
 
 
-def _output(spec: TensorSpec, value: Any) -> Output:
+def _output(spec: TensorSpec, value: Any) -> GraphOutput:
     if not isinstance(value, Operand):
         raise ExportError(f"the network's output {spec.name!r} is no batch of samples")
-    return Output(spec.name, value.value, value.sample, value.kind or torch.float32)
+    return GraphOutput(spec.name, value.value, value.sample, value.kind or torch.float32)
 
 
 def _needed(network: Network) -> set[fx.Node]:

@@ -20,9 +20,9 @@ from torch import nn
 
 from compressor.errors import Refusal
 from compressor.graph.coupling.groups import classes_of_channels
-from compressor.graph.coupling.plan import ChannelPlan, resize
-from compressor.graph.coupling.replay import Change, Layout, Replay
-from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.plan import ChannelPlan, channel_plan
+from compressor.graph.coupling.replay import ChannelChange, ChannelLayout, Replay
+from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.network import Network
 
 
@@ -37,7 +37,7 @@ def plan_drop(network: Network, path: str, channels: Iterable[int]) -> ChannelPl
     classes = classes_of_channels(trace, path, dropped)
     if len(dropped) == count:
         raise Refusal("all channels would be dropped", path=path)
-    return _plan(network, trace, path, count, Change(copies=dict.fromkeys(classes, 0)))
+    return _plan(network, trace, path, count, ChannelChange(copies=dict.fromkeys(classes, 0)))
 
 
 def plan_duplicate(network: Network, path: str, channels: Sequence[int]) -> ChannelPlan:
@@ -56,7 +56,7 @@ def plan_duplicate(network: Network, path: str, channels: Sequence[int]) -> Chan
     for channel, number in times.items():
         if copies.setdefault(own[channel], number + 1) != number + 1:
             raise Refusal(f"channel {channel} goes together with others, which would have other copies", path=path)
-    return _plan(network, trace, path, count, Change(copies=copies))
+    return _plan(network, trace, path, count, ChannelChange(copies=copies))
 
 
 def plan_reorder(network: Network, path: str, order: Sequence[int]) -> Mapping[str, nn.Module]:
@@ -74,7 +74,7 @@ def plan_reorder(network: Network, path: str, order: Sequence[int]) -> Mapping[s
     places = {own[place]: own[channel] for place, channel in enumerate(order) if own[place] != own[channel]}
     if len({own[channel] for channel in moved}) != len(moved):
         raise Refusal("several of its channels go together, which ties channels to their places", path=path)
-    plan = _plan(network, trace, path, count, Change(places=places))
+    plan = _plan(network, trace, path, count, ChannelChange(places=places))
     if plan.constants or plan.calls:
         raise Refusal("a constant follows its channels, which ties channels to their places", path=path)
     return plan.leaves
@@ -90,7 +90,7 @@ def channel_count(network: Network, path: str) -> int:
     return len(trace.made[path])
 
 
-def _plan(network: Network, trace: Trace, path: str, count: int, change: Change) -> ChannelPlan:
+def _plan(network: Network, trace: ChannelTrace, path: str, count: int, change: ChannelChange) -> ChannelPlan:
     try:
         replay = Replay(network, trace, change)
         layout = replay.replay()
@@ -98,14 +98,14 @@ def _plan(network: Network, trace: Trace, path: str, count: int, change: Change)
         raise Refusal(refusal.reason, path=path) from refusal
     _refuse_tied(network, layout, path)
     try:
-        plan = resize(network, trace, layout)
+        plan = channel_plan(network, trace, layout)
     except Refusal as refusal:
         coupled = "" if refusal.path in (path, "") else f"{refusal.path}, which is coupled to it: "
         raise Refusal(coupled + refusal.reason, path=path) from refusal
     return replace(plan, before=count, after=len(layout.outputs[path]), trace=replay.trace_after())
 
 
-def _refuse_tied(network: Network, layout: Layout, path: str) -> None:
+def _refuse_tied(network: Network, layout: ChannelLayout, path: str) -> None:
     owners: dict[int, str] = {}
     touched = {*layout.outputs, *layout.inputs, *layout.constants}
     for where, leaf in network.leaves():

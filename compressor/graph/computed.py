@@ -20,7 +20,7 @@ from compressor.graph.raising.layers import LAYERS, Layer
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import propagate
 from compressor.graph.traced.call import Call
-from compressor.graph.traced.program import BATCH, Op, Program, Value
+from compressor.graph.traced.program import BATCH, Op, Program, ValueRef
 
 _LAYERS: Final = frozenset({
     "conv1d", "conv2d", "conv3d", "convolution", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear",
@@ -225,7 +225,7 @@ def _layer(node: fx.Node, source: fx.Node, tensors: dict[str, nn.Parameter]) -> 
     """The module that computes what the call computes with these tensors, by the rules of raising."""
     arguments = {name: value for name, value in _arguments(node).items() if name not in ("weight", "bias")}
     first = next(iter(arguments))
-    given = {**arguments, first: Value("input"), **{name: Value(name) for name in tensors}}
+    given = {**arguments, first: ValueRef("input"), **{name: ValueRef(name) for name in tensors}}
     if any(isinstance(value, fx.Node) for value in given.values()):
         return None
     op = Op(str(node.target), given, "output")

@@ -17,7 +17,7 @@ from compressor.graph.nesting import nesting_of
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.probe import in_eval_mode, in_mode
 from compressor.graph.signature import TensorSpec
-from compressor.graph.tracing import Call
+from compressor.graph.tracing import ForwardCall
 
 _ANSWER = 1e-3
 """Largest difference between two answers, relative to the largest number, that is put down to arithmetic."""
@@ -37,7 +37,7 @@ class Owner:
     """The owner's module and how it takes its inputs."""
 
     module: nn.Module
-    call: Call
+    call: ForwardCall
     given: tuple[Given, ...]
 
     def __call__(self, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from compressor.errors import CaptureError, InputError
 
-Kind = Literal["tensor", "constant", "tuple", "list", "dict", "record"]
+NestKind = Literal["tensor", "constant", "tuple", "list", "dict", "record"]
 Constant = None | bool | int | float | str
-KINDS: Final[Mapping[str, Kind]] = {
+KINDS: Final[Mapping[str, NestKind]] = {
     "tensor": "tensor", "constant": "constant", "tuple": "tuple", "list": "list", "dict": "dict", "record": "record",
 }  # fmt: skip
 MAX_DEPTH: Final = 20
@@ -30,7 +30,7 @@ MAX_DEPTH: Final = 20
 class Nesting:
     """A tensor, a constant that comes with the tensors, or a container with parts."""
 
-    kind: Kind = "tensor"
+    kind: NestKind = "tensor"
     parts: tuple[Nesting, ...] = ()
     keys: tuple[str | int, ...] = ()
     """Keys of a dict, fields of a record."""
@@ -105,7 +105,7 @@ def nesting_of(value: Any, depth: int = 0) -> tuple[Nesting, list[Tensor]]:
     return Nesting(kind, tuple(part for part, _ in found), keys), [tensor for _, some in found for tensor in some]
 
 
-def _opened(value: Any) -> tuple[Kind, tuple[str | int, ...], list[Any]]:
+def _opened(value: Any) -> tuple[NestKind, tuple[str | int, ...], list[Any]]:
     """A container's kind, keys and parts."""
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return ("record", tuple(value._fields), list(value)) if all(map(is_field, value._fields)) else _plain(value)
@@ -128,7 +128,7 @@ def _opened(value: Any) -> tuple[Kind, tuple[str | int, ...], list[Any]]:
     )
 
 
-def _plain(parts: Sequence[Any]) -> tuple[Kind, tuple[str | int, ...], list[Any]]:
+def _plain(parts: Sequence[Any]) -> tuple[NestKind, tuple[str | int, ...], list[Any]]:
     return "tuple", (), list(parts)
 
 

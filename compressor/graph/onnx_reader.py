@@ -27,7 +27,7 @@ from compressor.graph.onnx_in import (
 from compressor.graph.onnx_in.check import check_reading
 from compressor.graph.onnx_in.entry import has_open_sizes
 from compressor.graph.onnx_in.file import parse
-from compressor.graph.onnx_in.reader import Reader
+from compressor.graph.onnx_in.reader import GraphReader
 from compressor.graph.onnx_node.node import RULES
 from compressor.graph.onnx_node.quantities import about_weights
 from compressor.graph.pt2 import MALFORMED, channels_of
@@ -52,7 +52,7 @@ def read_onnx(path: Path, inputs: InputsGiven = None, otherwise: Callable[[], In
     try:
         if inputs is None and otherwise is not None and has_open_sizes(file.graph):
             inputs = otherwise()
-        reader = Reader(file, path, given_inputs(inputs))
+        reader = GraphReader(file, path, given_inputs(inputs))
         network = reader.network()
         check_reading(network, path, reader.entries, reader.values, reader.batch_axes)
         network.notes += about_weights(file.graph)

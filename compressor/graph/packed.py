@@ -46,7 +46,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class PackedNetwork:
-    """What ``pack`` makes: it pickles, as far as the network's leaves do."""
+    """What ``pack_network`` makes: it pickles, as far as the network's leaves do."""
 
     children: Mapping[str, nn.Module | None]
     parameters: Mapping[str, nn.Parameter | None]
@@ -59,7 +59,7 @@ class PackedNetwork:
     notes: tuple[str, ...]
 
 
-def pack(network: Network) -> PackedNetwork:
+def pack_network(network: Network) -> PackedNetwork:
     """The network as data; tensors and leaves are shared with it."""
     module = network.module
     return PackedNetwork(
@@ -74,7 +74,7 @@ def pack(network: Network) -> PackedNetwork:
     )
 
 
-def unpack(packed: PackedNetwork) -> Network:
+def unpack_network(packed: PackedNetwork) -> Network:
     """The network that was packed."""
     root, graph, nodes = nn.Module(), fx.Graph(), dict[str, fx.Node]()
     root._modules.update(packed.children)

@@ -17,14 +17,14 @@ from torch import nn
 from compressor.errors import Refusal
 from compressor.graph.leaf import Shape
 
-Chain = list[tuple[str, nn.Module]]
+LeafChain = list[tuple[str, nn.Module]]
 """Names and leaves, in the order they are called."""
 
 POOLS: dict[int, type[Any]] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 CONVOLUTIONS: dict[int, type[Any]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def repair_chain(given: Shape, wanted: Shape) -> Chain:
+def repair_chain(given: Shape, wanted: Shape) -> LeafChain:
     """Leaves that turn samples of shape ``given`` into ``wanted``; empty when they are equal.
 
     Raises ``Refusal`` when the ranks differ or space would have to grow.
@@ -36,7 +36,7 @@ def repair_chain(given: Shape, wanted: Shape) -> Chain:
         raise Refusal(f"no automatic repair from shape {given} to {wanted}")
     if any(have < want for have, want in zip(given[1:], wanted[1:], strict=True)):
         raise Refusal(f"no automatic repair from shape {given} to {wanted}: the span enlarges the image")
-    chain: Chain = []
+    chain: LeafChain = []
     if given[1:] != wanted[1:]:
         chain.append(("pool", pooling(given[1:], wanted[1:])))
     if given[0] != wanted[0]:

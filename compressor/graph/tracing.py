@@ -31,7 +31,7 @@ OWNER: Final = "owner"
 
 
 @dataclass(frozen=True)
-class Call:
+class ForwardCall:
     """How an owner's ``forward`` takes the inputs: the first ones by position, the rest by name."""
 
     names: tuple[str, ...]
@@ -42,14 +42,14 @@ class Call:
         return module(*inputs[: self.by_position], **named)
 
 
-def call_of(module: nn.Module, given: Sequence[Given]) -> Call:
+def call_of(module: nn.Module, given: Sequence[Given]) -> ForwardCall:
     """How ``forward`` takes these inputs. Raises ``CaptureError`` where it does not take them."""
     parameters = _parameters(module)
     positional = [name for name, kind in parameters.items() if kind != inspect.Parameter.KEYWORD_ONLY]
     open_ended = not parameters or any(kind == inspect.Parameter.VAR_POSITIONAL for kind in parameters.values())
     if given and all(one.name in parameters for one in given):
         names = tuple(one.name for one in given)
-        return Call(names, len(names) if list(names) == positional[: len(names)] else 0)
+        return ForwardCall(names, len(names) if list(names) == positional[: len(names)] else 0)
     if not open_ended and len(given) > len(parameters):
         raise CaptureError(f"its forward takes {len(parameters)} inputs ({', '.join(parameters)}), not {len(given)}")
     order = [*parameters] if not open_ended else []
@@ -60,7 +60,7 @@ def call_of(module: nn.Module, given: Sequence[Given]) -> Call:
     strange = [one.name for one in given if one.name and order and one.name not in order]
     if strange and len(given) > 1:
         raise CaptureError(f"its forward takes no input {strange[0]!r}; its inputs are {', '.join(order)}")
-    return Call(names, len(names) if open_ended else min(len(names), len(positional)))
+    return ForwardCall(names, len(names) if open_ended else min(len(names), len(positional)))
 
 
 def _parameters(module: nn.Module) -> Mapping[str, Any]:
@@ -96,7 +96,7 @@ class Seen:
 class Shell(nn.Module):
     """Calls the owner's module and returns its tensors flat; ``seen`` is told how they were nested."""
 
-    def __init__(self, owner: nn.Module, call: Call, seen: Seen) -> None:
+    def __init__(self, owner: nn.Module, call: ForwardCall, seen: Seen) -> None:
         super().__init__()
         self.owner = owner
         self._call, self._seen = call, seen

@@ -34,11 +34,11 @@ APPROXIMATE_LIMIT = 1.0
 STILL = 1e-12
 """Share of its mean square below which the variance of an output is rounding."""
 
-Batches = Iterable[Any]
+_Batches = Iterable[Any]
 """What the networks take, alone or first in pairs with targets."""
 
 
-def difference(before: Network, after: Network, batches: Batches) -> float:
+def difference(before: Network, after: Network, batches: _Batches) -> float:
     """Largest absolute difference of an output in eval mode, relative to its largest absolute value in ``before``.
 
     Infinite where the outputs differ in shape or are not finite.
@@ -54,7 +54,7 @@ def difference(before: Network, after: Network, batches: Batches) -> float:
     return max(gap / max(scale, least) for gap, scale in zip(gaps, scales, strict=True))
 
 
-def variance_lost(before: Network, after: Network, batches: Batches) -> float:
+def variance_lost(before: Network, after: Network, batches: _Batches) -> float:
     """Σ (a − b)² / Σ b² of eval outputs a (after) and b (before), each less its mean: 0 equal, 1 like a constant.
 
     Of several outputs, the largest; one that no input moves says nothing of how the input is followed.
@@ -76,7 +76,7 @@ def _spread(values: Tensor) -> float:
     return float((values - values.mean(0)).square().sum())
 
 
-def changed(before: Network, after: Network) -> bool:
+def differs(before: Network, after: Network) -> bool:
     """Whether the two differ in structure, in a leaf's settings, or in the value of any weight."""
     if _structure(before) != _structure(after):
         return True
@@ -89,7 +89,7 @@ def check_promise(promise: Promise, before: Network, after: Network, evidence: E
 
     Neither network is changed.
     """
-    if not changed(before, after):
+    if not differs(before, after):
         raise BrokenPromise("nothing changed")
     match promise.value:
         case "exact":
@@ -113,7 +113,7 @@ def _variance_lost_recalibrated(before: Network, after: Network, evidence: Evide
     return variance_lost(before, candidate, evidence.batches)
 
 
-def _outputs(before: Network, after: Network, batches: Batches) -> Iterator[list[tuple[Tensor, Tensor]]]:
+def _outputs(before: Network, after: Network, batches: _Batches) -> Iterator[list[tuple[Tensor, Tensor]]]:
     """Each output of both, batch by batch, as real numbers."""
     with undisturbed(before.module), undisturbed(after.module):
         for batch in batches:

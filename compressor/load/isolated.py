@@ -15,7 +15,7 @@ from compressor.apart import apart
 from compressor.errors import InputError, ModelFileError, NoAnswer
 from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
-from compressor.graph.packed import PackedNetwork, pack, unpack
+from compressor.graph.packed import PackedNetwork, pack_network, unpack_network
 from compressor.load.trusted import ShapeSource
 
 LOAD_SECONDS = 300.0
@@ -32,7 +32,7 @@ def load_apart(model: str, load: Callable[[ShapeSource], Network], shape: ShapeS
         known = None if shape.otherwise is None else shape.otherwise()
         packed = _asked(model, load, ShapeSource(known), seconds)
     assert packed is not None
-    return unpack(packed)
+    return unpack_network(packed)
 
 
 class _Unknown(Exception):  # noqa: N818 - a question, not a failure
@@ -51,7 +51,7 @@ def _asked(
     def work() -> PackedNetwork | None:
         with redirect_stdout(sys.stderr):
             try:
-                return pack(load(shape))
+                return pack_network(load(shape))
             except _Unknown:
                 return None
 

@@ -17,7 +17,7 @@ from compressor.graph.editor import Change, Editor
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import Inputs
 from compressor.graph.network import Network
-from compressor.graph.verify import changed
+from compressor.graph.verify import differs
 from compressor.knobs import Choice, FloatRange, IntRange, Knob, Value, defaults
 from compressor.plugin import Plugin, Site, sites_of
 
@@ -143,7 +143,7 @@ def outputs(network: Network, inputs: Inputs) -> tuple[Tensor, ...]:
 
 def same(left: Network, right: Network, images: Inputs) -> bool:
     """Whether two networks are one: structure, weights, cost, and what they compute."""
-    if changed(left, right) or network_cost(left) != network_cost(right):
+    if differs(left, right) or network_cost(left) != network_cost(right):
         return False
     return equal(outputs(left, images), outputs(right, images))
 

@@ -14,7 +14,7 @@ from compressor.graph.cost import network_cost
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import joined, rows
 from compressor.graph.network import Network
-from compressor.graph.verify import changed, check_promise
+from compressor.graph.verify import check_promise, differs
 from compressor.knobs import defaults
 from compressor.measure.parity import numeric_parity
 from compressor.testing.case import Case, Rewritten, equal, kit_seeded, outputs, same, train_step
@@ -28,7 +28,7 @@ def rewrites_change_something(case: Case) -> Messages:
     for done in case.rewritten:
         if not done.changes:
             yield done.site.path, "the editor recorded no change"
-        elif not changed(case.network, done.network):
+        elif not differs(case.network, done.network):
             yield done.site.path, "structure and weights are what they were"
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compressor.errors import ExportError
 from compressor.export.packing import pack_bits, unpack_bits
-from compressor.graph.onnx_out.builder import GraphBuilder, Output
+from compressor.graph.onnx_out.builder import GraphBuilder, GraphOutput
 
 
 def _conv_file(signs: NDArray[np.bool_], alpha: NDArray[np.float32], packed: bool) -> bytes:
@@ -26,7 +26,7 @@ def _conv_file(signs: NDArray[np.bool_], alpha: NDArray[np.float32], packed: boo
         else:
             weight = builder.constant(np.where(signs, alpha, -alpha))
         y = builder.op("Conv", [x, weight], pads=[1, 1, 1, 1])
-    return builder.model([x], [Output("output", y, (signs.shape[0], 8, 8))])
+    return builder.model([x], [GraphOutput("output", y, (signs.shape[0], 8, 8))])
 
 
 def _session(model: bytes, optimised: Path | None = None) -> ort.InferenceSession:
@@ -77,7 +77,7 @@ def test_pack_and_unpack_are_inverse(shape: list[int], seed: int) -> None:
     x = builder.input("x", tuple(shape))
     one, two = builder.scalar(1.0), builder.scalar(2.0)
     spread = unpack_bits(builder, pack_bits(signs), shape, one, two)
-    model = builder.model([x], [Output("output", builder.op("Add", [x, spread]), tuple(shape))])
+    model = builder.model([x], [GraphOutput("output", builder.op("Add", [x, spread]), tuple(shape))])
     result = _session(model).run(None, {"x": np.zeros((1, *shape), np.float32)})[0][0]
     assert np.array_equal(result, np.where(signs, 1.0, 2.0))
 

@@ -21,7 +21,7 @@ from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.graph.raising.raise_program import raise_program
-from compressor.graph.traced.program import BATCH, Op, Program, Value
+from compressor.graph.traced.program import BATCH, Op, Program, ValueRef
 from compressor.task.classification import classes_of
 
 
@@ -116,10 +116,10 @@ def chain(count: int) -> Program:
     """A program of convolutions and activations in a row, as a trace would be."""
     ops, state, last = [], {}, "x"
     for place in range(count):
-        arguments, target = {"self": Value(last)}, "aten.relu_.default"
+        arguments, target = {"self": ValueRef(last)}, "aten.relu_.default"
         if place % 2 == 0:
             state[f"p_{place}"] = f"layers.{place}.weight"
-            arguments, target = {"input": Value(last), "weight": Value(f"p_{place}")}, "aten.conv2d.default"
+            arguments, target = {"input": ValueRef(last), "weight": ValueRef(f"p_{place}")}, "aten.conv2d.default"
         last = f"v{place}"
         ops.append(Op(target, arguments, last))
     return Program(

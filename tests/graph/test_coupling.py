@@ -23,7 +23,7 @@ from traced import assert_consistent, images, traced, zoo
 from compressor.errors import Refusal
 from compressor.graph.coupling.atoms import Atoms
 from compressor.graph.coupling.groups import coupled_positions, free_channels
-from compressor.graph.coupling.trace import Trace, Tracer, trace_of
+from compressor.graph.coupling.trace import ChannelTrace, Tracer, trace_of
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.verify import difference
@@ -196,7 +196,7 @@ def test_dropping_what_is_zero_and_duplicating_change_nothing(steps, choice, see
     assert difference(network, wider, batches) <= DUPLICATE
 
 
-def _something_is_left(trace: Trace, path: str, channels: list[int]) -> bool:
+def _something_is_left(trace: ChannelTrace, path: str, channels: list[int]) -> bool:
     gone = set(trace.classes_of(trace.made[path])[channels].tolist())
     return not any(gone.issuperset(row.tolist()) for rows in trace.rows.values() for row in rows)
 

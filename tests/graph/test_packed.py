@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
-from compressor.graph.packed import pack, unpack
+from compressor.graph.packed import pack_network, unpack_network
 
 
 def there(network: Network) -> Network:
-    return unpack(pickle.loads(pickle.dumps(pack(network))))
+    return unpack_network(pickle.loads(pickle.dumps(pack_network(network))))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

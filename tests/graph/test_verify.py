@@ -13,7 +13,7 @@ from compressor.errors import BrokenPromise
 from compressor.evidence import Evidence
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
-from compressor.graph.verify import changed, check_promise, difference, variance_lost
+from compressor.graph.verify import check_promise, difference, differs, variance_lost
 from compressor.plugin import Promise
 
 
@@ -127,12 +127,12 @@ def test_changing_nothing_breaks_every_promise(promise: Promise) -> None:
 
 def test_what_counts_as_a_change() -> None:
     network = zoo("vgg")
-    assert not changed(network, network.fork())
-    assert changed(network, scaled(network, "features.0", 1.01))
+    assert not differs(network, network.fork())
+    assert differs(network, scaled(network, "features.0", 1.01))
     slope, structure = network.fork(), network.fork()
     slope.module.set_submodule("features.2", nn.LeakyReLU(0.1))
     editor = Editor(structure)
     editor.remove_span(structure.node("features_2"), structure.node("features_3"), [("x", nn.Identity())])
     editor.commit()
-    assert changed(network, slope)
-    assert changed(network, structure)
+    assert differs(network, slope)
+    assert differs(network, structure)

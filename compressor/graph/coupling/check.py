@@ -18,9 +18,9 @@ from torch import Tensor, fx, nn
 from compressor.errors import Refusal
 from compressor.graph.coupling.atoms import Numbers
 from compressor.graph.coupling.layers import channel_dim
-from compressor.graph.coupling.plan import put_in_place, resize
-from compressor.graph.coupling.replay import Change, Layout, Replay
-from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.plan import channel_plan, put_in_place
+from compressor.graph.coupling.replay import ChannelChange, ChannelLayout, Replay
+from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.flow.values import core
 from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
@@ -62,12 +62,12 @@ def failures(network: Network, groups: Mapping[str, Classes]) -> dict[str, str]:
     return failed | dict.fromkeys(groups, "does not compute the same without some channels")
 
 
-def _attempt(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> dict[str, str]:
+def _attempt(network: Network, trace: ChannelTrace, groups: Mapping[str, Classes]) -> dict[str, str]:
     gone = sorted(frozenset().union(*groups.values()))
     if not gone:
         return {}
     try:
-        layout = Replay(network, trace, Change(copies=dict.fromkeys(gone, 0))).replay()
+        layout = Replay(network, trace, ChannelChange(copies=dict.fromkeys(gone, 0))).replay()
         path = _first_difference(network, _without(network, trace, layout), trace, layout, gone)
     except Refusal as refusal:
         alone = len(groups) == 1
@@ -79,7 +79,7 @@ def _attempt(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> d
     return dict.fromkeys(blamed, f"without some of its channels {path} would not compute the same")
 
 
-def _halves(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> dict[str, str]:
+def _halves(network: Network, trace: ChannelTrace, groups: Mapping[str, Classes]) -> dict[str, str]:
     names = list(groups)
     found: dict[str, str] = {}
     for half in (names[: len(names) // 2], names[len(names) // 2 :]):
@@ -87,10 +87,10 @@ def _halves(network: Network, trace: Trace, groups: Mapping[str, Classes]) -> di
     return found
 
 
-def _without(network: Network, trace: Trace, layout: Layout) -> Network:
+def _without(network: Network, trace: ChannelTrace, layout: ChannelLayout) -> Network:
     fork = network.fork()
     twins = dict(zip(network.graph.nodes, fork.graph.nodes, strict=True))
-    plan = resize(network, trace, layout)
+    plan = channel_plan(network, trace, layout)
     calls = {
         twins[node]: (target, *fx.node.map_arg((args, kwargs), lambda source: twins[source]))
         for node, (target, args, kwargs) in plan.calls.items()
@@ -145,7 +145,7 @@ class _Run(fx.Interpreter):
 
 
 def _first_difference(
-    network: Network, pruned: Network, trace: Trace, layout: Layout, gone: Sequence[int]
+    network: Network, pruned: Network, trace: ChannelTrace, layout: ChannelLayout, gone: Sequence[int]
 ) -> str | None:
     """Path of the first layer that takes channels and differs; None where all agree.
 
@@ -173,7 +173,7 @@ def _first_difference(
     return None
 
 
-def _silenced(network: Network, trace: Trace, layout: Layout) -> Iterator[tuple[str, tuple[int, Tensor]]]:
+def _silenced(network: Network, trace: ChannelTrace, layout: ChannelLayout) -> Iterator[tuple[str, tuple[int, Tensor]]]:
     for path, index in layout.inputs.items():
         slot, leaf = trace.slots[path], network.leaf(path)
         if not slot.both and not isinstance(leaf, Leaf):
@@ -182,7 +182,7 @@ def _silenced(network: Network, trace: Trace, layout: Layout) -> Iterator[tuple[
             yield path, (channel_dim(leaf), mask)
 
 
-def _summed(network: Network, trace: Trace, gone: Sequence[int]) -> Iterator[tuple[str, Mapping[int, Tensor]]]:
+def _summed(network: Network, trace: ChannelTrace, gone: Sequence[int]) -> Iterator[tuple[str, Mapping[int, Tensor]]]:
     """Nodes that add channels up, with a mask for each argument that they add up."""
     for node in network.graph.nodes:
         masks: dict[int, Tensor] = {}
@@ -194,14 +194,16 @@ def _summed(network: Network, trace: Trace, gone: Sequence[int]) -> Iterator[tup
             yield node.name, masks
 
 
-def _of_plugins(network: Network, whole: _Run, layout: Layout) -> Iterator[tuple[str, Tensor]]:
+def _of_plugins(network: Network, whole: _Run, layout: ChannelLayout) -> Iterator[tuple[str, Tensor]]:
     """Calls of plugins' layers, and the part that stays of what they give."""
     for node, leaf in network.calls():
         if isinstance(leaf, Leaf) and node.name in whole.outputs:
             yield node.name, _picked(whole.outputs[node.name], leaf, layout.outputs.get(str(node.target)))
 
 
-def _differences(network: Network, whole: _Run, part: _Run, trace: Trace, layout: Layout) -> Iterator[str]:
+def _differences(
+    network: Network, whole: _Run, part: _Run, trace: ChannelTrace, layout: ChannelLayout
+) -> Iterator[str]:
     for node, leaf in network.calls():
         path = str(node.target)
         if path not in trace.slots:

@@ -12,8 +12,8 @@ from torch import Tensor, fx
 
 from compressor.graph.coupling import moves, places
 from compressor.graph.coupling.moves import argument_of
-from compressor.graph.flow.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors
-from compressor.graph.flow.values import BATCH, broadcast, core, slices
+from compressor.graph.flow.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors_in
+from compressor.graph.flow.values import TRACE_BATCH, broadcast, core, slices
 from compressor.graph.shape_rules.functions import BINARY, UNARY, argument, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -53,7 +53,7 @@ def call(flow: Flow, node: fx.Node) -> Any:
     """The value of a function or method call."""
     args, kwargs = flow.arguments(node)
     given = [*args, kwargs]
-    if not tensors(given) and not is_opaque([*args, *kwargs.values()]):
+    if not tensors_in(given) and not is_opaque([*args, *kwargs.values()]):
         return moves.perform(node, args, kwargs)  # arithmetic on sizes
     name = operation(node)
     rule = _rule(name)
@@ -86,7 +86,7 @@ def _is_pointwise(name: str) -> bool:
 
 def _together(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Value by value: what meets at one place goes together, and broadcasting spreads what has one place."""
-    values = tensors([*args, kwargs])
+    values = tensors_in([*args, kwargs])
     result = values[0]
     for other in values[1:]:
         result = _met(flow, node, result, other)
@@ -169,10 +169,10 @@ def _weighed(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
 
 def _image(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, shape = args[0], node.meta.get("shape")
-    if shape is None or tensors([*args[1:], kwargs]):
+    if shape is None or tensors_in([*args[1:], kwargs]):
         return flow.opaque(node, [*args, kwargs], f"pass {node.name}, which mixes them in a way that is not known")
     x = flow.mix(x, range(2, x.dim()), node, f"{node.name} {NEIGHBOURS}")
-    return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(BATCH, -1, *shape[1:])
+    return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(TRACE_BATCH, -1, *shape[1:])
 
 
 def _halved(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from compressor.errors import Refusal
-from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.network import Network
 
 Positions = dict[int, int]
@@ -48,14 +48,14 @@ def coupled_positions(network: Network, path: str, channels: Sequence[int]) -> C
     return coupling
 
 
-def _add(side: dict[str, Positions], where: str, trace: Trace, atoms: Tensor, roots: dict[int, int]) -> None:
+def _add(side: dict[str, Positions], where: str, trace: ChannelTrace, atoms: Tensor, roots: dict[int, int]) -> None:
     classes = trace.classes_of(atoms)
     places = np.flatnonzero(np.isin(classes, list(roots)))
     if len(places):
         side[where] = {int(place): roots[int(classes[place])] for place in places}
 
 
-def classes_of_channels(trace: Trace, path: str, channels: Sequence[int]) -> list[int]:
+def classes_of_channels(trace: ChannelTrace, path: str, channels: Sequence[int]) -> list[int]:
     """The classes of output channels, ascending. Raises ``Refusal`` for pinned ones, and for parts of a class."""
     if path not in trace.made:
         raise Refusal(trace.blocked.get(path, "makes no channels of its own"), path=path)
@@ -78,12 +78,12 @@ def classes_of_channels(trace: Trace, path: str, channels: Sequence[int]) -> lis
     return sorted(found)
 
 
-def free_channels(trace: Trace, path: str) -> list[list[int]]:
+def free_channels(trace: ChannelTrace, path: str) -> list[list[int]]:
     """The channels of a leaf that can be chosen, in the parts that go together; in order of the first of each."""
     return list(free_classes(trace, path).values())
 
 
-def free_classes(trace: Trace, path: str) -> dict[int, list[int]]:
+def free_classes(trace: ChannelTrace, path: str) -> dict[int, list[int]]:
     """The same by class."""
     parts: dict[int, list[int]] = {}
     for place, name in enumerate(trace.classes_of(trace.made[path]).tolist()):

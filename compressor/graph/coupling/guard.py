@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compressor.errors import Refusal
 from compressor.graph.coupling.groups import free_channels
-from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.network import Network
 
 
@@ -17,7 +17,7 @@ def check_free(network: Network, path: str) -> None:
         raise Refusal(reason, path=path)
 
 
-def why_not_free(trace: Trace, path: str) -> str:
+def why_not_free(trace: ChannelTrace, path: str) -> str:
     """Why none of a leaf's channels can be dropped; empty where some can."""
     if path not in trace.made:
         return trace.blocked.get(path, "makes no channels of its own")

@@ -17,9 +17,9 @@ from compressor.graph.coupling.kinds import (
     why_no_inputs,
     why_no_outputs,
 )
-from compressor.graph.coupling.moves import flattened, shuffled, unflattened, unshuffled, without_channel_order
+from compressor.graph.coupling.moves import flatten_channels, shuffled, unflattened, unshuffled, without_channel_order
 from compressor.graph.flow.flow import NEIGHBOURS, Flow
-from compressor.graph.flow.values import BATCH, along, flat, slices
+from compressor.graph.flow.values import TRACE_BATCH, along, has_one_entry, slices
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.layers import ELEMENTWISE
@@ -55,7 +55,7 @@ def _same(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
 def spatial(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
     """Something is done to every channel's image alone: pooling, padding, resizing."""
     x = flow.mix(x, range(2, x.dim()), node, f"{node.name} {NEIGHBOURS}")
-    return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(BATCH, -1, *Network.shape(node)[1:])
+    return x[(slice(None), slice(None), *[slice(1)] * (x.dim() - 2))].expand(TRACE_BATCH, -1, *Network.shape(node)[1:])
 
 
 def _along(flow: Flow, node: fx.Node, x: Tensor, dim: int) -> Tensor | None:
@@ -77,7 +77,9 @@ def _channelwise(flow: Flow, node: fx.Node, leaf: Any, x: Tensor) -> Tensor:
         return x
     flow.take(path, vector, both=True)
     return (
-        x if all(flat(x, other) for other in range(x.dim()) if other != dim % x.dim()) else along(vector, dim, x.shape)
+        x
+        if all(has_one_entry(x, other) for other in range(x.dim()) if other != dim % x.dim())
+        else along(vector, dim, x.shape)
     )
 
 
@@ -122,7 +124,7 @@ def _convolution(flow: Flow, node: fx.Node, leaf: _ConvNd, x: Tensor) -> Tensor:
     if is_depthwise(leaf):
         flow.block(path, "makes no channels of its own: name the layer that does")
         flow.take(path, taken, both=True)
-        return along(taken, 1, (BATCH, *Network.shape(node)))
+        return along(taken, 1, (TRACE_BATCH, *Network.shape(node)))
     flow.take(path, taken)
     made = flow.make(path, leaf.out_channels)
     reason = f"{path} has {groups} groups"
@@ -132,7 +134,7 @@ def _convolution(flow: Flow, node: fx.Node, leaf: _ConvNd, x: Tensor) -> Tensor:
     elif groups > 1:  # the groups must stay equally large: the k-th of each goes together
         flow.mix(taken.view(groups, -1), [0], node, f"{reason}, which must stay equally large")
         flow.mix(made.view(groups, -1), [0], node, f"{reason}, which must stay equally large")
-    return along(made, 1, (BATCH, *Network.shape(node)))
+    return along(made, 1, (TRACE_BATCH, *Network.shape(node)))
 
 
 def _linear(flow: Flow, node: fx.Node, leaf: nn.Linear, x: Tensor) -> Any:
@@ -142,13 +144,13 @@ def _linear(flow: Flow, node: fx.Node, leaf: nn.Linear, x: Tensor) -> Any:
 def _own(flow: Flow, node: fx.Node, leaf: Leaf, x: Tensor) -> Any:
     """A plugin's layer, which says itself what it can lose."""
     dim = channel_dim(leaf)
-    return _dense(flow, node, x, dim, (BATCH, *Network.shape(node))[dim])
+    return _dense(flow, node, x, dim, (TRACE_BATCH, *Network.shape(node))[dim])
 
 
 def _dense(flow: Flow, node: fx.Node, x: Tensor, dim: int, count: int) -> Any:
     """Every output channel is made of all input channels, which lie along ``dim``."""
     path, leaf = str(node.target), flow.leaf(node)
-    shape = (BATCH, *Network.shape(node))
+    shape = (TRACE_BATCH, *Network.shape(node))
     vector = _along(flow, node, x, dim)
     if vector is None:
         flow.block(path, reason := "is applied along another dimension than the channels")
@@ -179,7 +181,7 @@ RULES: tuple[tuple[Any, Rule], ...] = (
     ((nn.LayerNorm, nn.RMSNorm), _rows),
     ((nn.LocalResponseNorm, nn.CrossMapLRN2d), _neighbours),
     ((nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d), _softmax),
-    (nn.Flatten, flattened),
+    (nn.Flatten, flatten_channels),
     (nn.Unflatten, unflattened),
     (nn.PixelShuffle, shuffled),
     (nn.PixelUnshuffle, unshuffled),

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from compressor.graph.flow.flow import NEIGHBOURS, Flow, is_opaque, tensors
-from compressor.graph.flow.values import BATCH, collapsed, core
+from compressor.graph.flow.flow import NEIGHBOURS, Flow, is_opaque, tensors_in
+from compressor.graph.flow.values import TRACE_BATCH, collapsed, core
 from compressor.graph.shape_rules.functions import argument, operation
 
 END = 2**63 - 1
@@ -130,7 +130,7 @@ def got(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]
     picks = index if isinstance(index, tuple) else (index,)
     if all(isinstance(pick, slice) for pick in picks) and len(picks) <= x.dim():
         return flow.run_slices(node, x, dict(enumerate(picks)))
-    if tensors(list(picks)):
+    if tensors_in(list(picks)):
         return flow.opaque(node, x, f"pass {node.name}, which picks by a computed index")
     result = x[index]
     if set(flow.varying(x)) - _untouched(picks, x.dim()):
@@ -199,7 +199,9 @@ def padded(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, A
     dims = [x.dim() - 1 - place // 2 for place, size in enumerate(pads) if size]
     if not set(dims) & set(flow.varying(x)) and shape is not None:
         kept = collapsed(x, dims)
-        return kept[tuple(slice(1) if dim in dims else slice(None) for dim in range(x.dim()))].expand(BATCH, *shape)
+        return kept[tuple(slice(1) if dim in dims else slice(None) for dim in range(x.dim()))].expand(
+            TRACE_BATCH, *shape
+        )
     if argument_of(args, kwargs, 2, "mode", "constant") not in ("constant", 0, 0.0) and operation(node) == "pad":
         return flow.opaque(node, x, f"pass {node.name}, which repeats some of them as padding")
     if min(pads) < 0:
@@ -216,7 +218,7 @@ def argument_of(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name:
 # --- moves that are layers -------------------------------------------------------------------------------------------
 
 
-def flattened(flow: Flow, node: fx.Node, leaf: nn.Flatten, x: Tensor) -> Tensor:
+def flatten_channels(flow: Flow, node: fx.Node, leaf: nn.Flatten, x: Tensor) -> Tensor:
     return flow.rectangular(x.flatten(leaf.start_dim, leaf.end_dim), node)
 
 
@@ -235,7 +237,7 @@ def shuffled(flow: Flow, node: fx.Node, leaf: nn.PixelShuffle, x: Tensor) -> Ten
         node,
         f"{node.target} makes one of {factor**2} channels",
     )
-    shape = (BATCH, rows.size(1), *(x.size(dim) * factor for dim in rest))
+    shape = (TRACE_BATCH, rows.size(1), *(x.size(dim) * factor for dim in rest))
     return rows[:, :, 0].expand(shape)
 
 
@@ -245,7 +247,7 @@ def unshuffled(flow: Flow, node: fx.Node, leaf: nn.PixelUnshuffle, x: Tensor) ->
     rest = range(2, x.dim())
     x = flow.mix(x, rest, node, f"{node.target} {NEIGHBOURS}")
     rows = core(x).expand(x.shape[:2] + (1,) * len(rest)).repeat_interleave(factor**2, 1)
-    return rows.expand(BATCH, -1, *(x.size(dim) // factor for dim in rest))
+    return rows.expand(TRACE_BATCH, -1, *(x.size(dim) // factor for dim in rest))
 
 
 def without_channel_order(flow: Flow, node: fx.Node, leaf: nn.ChannelShuffle, x: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import Refusal
-from compressor.graph.coupling.replay import Layout
+from compressor.graph.coupling.replay import ChannelLayout
 from compressor.graph.coupling.select import with_inputs, with_outputs
-from compressor.graph.coupling.trace import Trace
+from compressor.graph.coupling.trace import ChannelTrace
 from compressor.graph.network import Network
 from compressor.graph.placing import install
 
-Call = tuple[Any, tuple[Any, ...], dict[str, Any]]
+NodeCall = tuple[Any, tuple[Any, ...], dict[str, Any]]
 """Target, args and kwargs of a node."""
 
 
@@ -30,13 +30,13 @@ class ChannelPlan:
     """Output channels of the named leaf."""
     constants: Mapping[str, Tensor] = field(default_factory=dict)
     """By path: parameters and buffers that the graph reads itself."""
-    calls: Mapping[fx.Node, Call] = field(default_factory=dict)
+    calls: Mapping[fx.Node, NodeCall] = field(default_factory=dict)
     """Nodes with the number of channels written into them."""
-    trace: Trace | None = None
+    trace: ChannelTrace | None = None
     """Of the network once the plan is carried out, where that is known."""
 
 
-def resize(network: Network, trace: Trace, layout: Layout) -> ChannelPlan:
+def channel_plan(network: Network, trace: ChannelTrace, layout: ChannelLayout) -> ChannelPlan:
     """What a layout of channels puts in place. Raises ``Refusal`` with the path of a leaf that cannot follow."""
     leaves: dict[str, nn.Module] = {}
     for where in sorted({*layout.outputs, *layout.inputs}):
@@ -59,7 +59,7 @@ def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
         holder = network.module.get_submodule(parent)
         constants[where] = getattr(holder, name)
         setattr(holder, name, tensor)
-    calls: dict[fx.Node, Call] = {}
+    calls: dict[fx.Node, NodeCall] = {}
     for node, (target, args, kwargs) in plan.calls.items():
         calls[node] = node.target, node.args, dict(node.kwargs)
         node.op = "call_function" if callable(target) else "call_method"
@@ -67,7 +67,7 @@ def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
     return ChannelPlan(leaves, plan.after, plan.before, constants, calls)
 
 
-def _resized(network: Network, trace: Trace, layout: Layout, where: str) -> nn.Module:
+def _resized(network: Network, trace: ChannelTrace, layout: ChannelLayout, where: str) -> nn.Module:
     leaf, device = network.leaf(where), network.device
     if where in layout.outputs:
         leaf = with_outputs(leaf, torch.from_numpy(layout.outputs[where]).to(device))

@@ -20,8 +20,8 @@ from compressor.errors import Refusal
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import Numbers
 from compressor.graph.coupling.moves import perform, refit, resliced
-from compressor.graph.coupling.trace import Trace, differing
-from compressor.graph.flow.flow import Differing, Flow, tensors
+from compressor.graph.coupling.trace import ChannelTrace, differing
+from compressor.graph.flow.flow import Differing, Flow, tensors_in
 from compressor.graph.flow.values import NOTHING, core, slices
 from compressor.graph.network import Network
 
@@ -32,7 +32,7 @@ NUMBERS = 2**30
 
 
 @dataclass(frozen=True)
-class Change:
+class ChannelChange:
     """What becomes of every class: how many copies, or which class takes its place."""
 
     copies: Mapping[int, int] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Change:
 
 
 @dataclass
-class Layout:
+class ChannelLayout:
     """What changes in the network: by path or node, in old positions."""
 
     outputs: dict[str, Numbers] = field(default_factory=dict)
@@ -60,9 +60,9 @@ class Layout:
 class Replay(Flow):
     """Sends labels through the network; only nodes that see a changed one are visited."""
 
-    def __init__(self, network: Network, trace: Trace, change: Change) -> None:
+    def __init__(self, network: Network, trace: ChannelTrace, change: ChannelChange) -> None:
         super().__init__(network)
-        self.layout = Layout()
+        self.layout = ChannelLayout()
         self._trace = trace
         self._change = change
         self._classes = torch.from_numpy(trace.classes)
@@ -73,7 +73,7 @@ class Replay(Flow):
         self._changed: set[fx.Node] = set()
         self._answers: list[list[int]] = []
 
-    def replay(self) -> Layout:
+    def replay(self) -> ChannelLayout:
         """Raises ``Refusal`` where the change does not go through."""
         many = {path for path, calls in _calls(self.network).items() if calls > 1}
         for node in self.network.graph.nodes:
@@ -89,7 +89,7 @@ class Replay(Flow):
             self._check(node, before, value)
         return self.layout
 
-    def trace_after(self) -> Trace | None:
+    def trace_after(self) -> ChannelTrace | None:
         """The trace of the network as it will be, where channels were only dropped: the others keep their atoms."""
         if self._change.places or max(self._change.copies.values(), default=0) > 1 or self._groups_change():
             return None
@@ -126,9 +126,9 @@ class Replay(Flow):
 
     def _check(self, node: fx.Node, before: Any, after: Any) -> None:
         """Every value has the size that the counts of its channels say, and is not empty."""
-        if not tensors(after) and after != before:
+        if not tensors_in(after) and after != before:
             self._changed.add(node)  # a size
-        for old, new in zip(tensors(before), tensors(after), strict=True):
+        for old, new in zip(tensors_in(before), tensors_in(after), strict=True):
             if 0 in new.shape:
                 raise Refusal(f"nothing would be left of {node.name}")
             if tuple(new.shape) != self._shape_after(old):
@@ -186,7 +186,7 @@ class Replay(Flow):
 
     def add_up(self, node: fx.Node, *places: int) -> None:
         args, _ = self.arguments(node)
-        if any(bool((found >= COPY).any()) for found in tensors([args[place] for place in places])):
+        if any(bool((found >= COPY).any()) for found in tensors_in([args[place] for place in places])):
             raise Refusal(f"its copies would count twice in {node.name}, which adds channels up")
 
     def constant(self, node: fx.Node, tensor: Tensor) -> Tensor:

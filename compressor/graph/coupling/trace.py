@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 from compressor.graph.coupling import functions, layers
 from compressor.graph.coupling.atoms import Atoms, Numbers
 from compressor.graph.coupling.moves import perform
-from compressor.graph.flow.flow import Differing, Flow, tensors
+from compressor.graph.flow.flow import Differing, Flow, tensors_in
 from compressor.graph.flow.values import core
 from compressor.graph.network import Network
 
@@ -38,7 +38,7 @@ class Slot:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class ChannelTrace:
     """Where the channels of one network are, as it was when traced; it holds nothing of the network but names."""
 
     classes: Numbers
@@ -67,7 +67,7 @@ class Trace:
     def rows(self) -> Mapping[int, list[Numbers]]:
         """The sets of classes, ascending, that lie side by side in some value, by the smallest: one must stay."""
         found: dict[int, Numbers] = {}
-        for value in tensors(list(self.values.values())):
+        for value in tensors_in(list(self.values.values())):
             if id(value) not in found and value.numel():
                 found[id(value)] = np.unique(self.classes_of(core(value)))
         rows: dict[int, list[Numbers]] = defaultdict(list)
@@ -116,7 +116,7 @@ class Tracer(Flow):
         self._before = -1
         self._known: dict[int, tuple[Tensor, int, list[int]]] = {}
 
-    def trace(self) -> Trace:
+    def trace(self) -> ChannelTrace:
         while self._before != (known := self._atoms.unions):
             self._before = known
             self._decisions.clear()
@@ -124,7 +124,7 @@ class Tracer(Flow):
                 self._node = node
                 self.values[node] = self._visit(node)
             self._pin_blocks()
-        return Trace(
+        return ChannelTrace(
             self._atoms.classes.copy(),
             self._atoms.pinned(),
             self._atoms.tied(),
@@ -176,7 +176,7 @@ class Tracer(Flow):
         self._atoms.unite(left, right, reason)
 
     def pin(self, value: Any, reason: str) -> None:
-        for found in tensors(value):
+        for found in tensors_in(value):
             self._atoms.pin(found, reason)
 
     def fixed(self, node: fx.Node, reason: str) -> Tensor:
@@ -246,13 +246,13 @@ def differing(held: Tensor, canonical: Any) -> list[int]:
 
 # --- one trace for every state of a network --------------------------------------------------------------------------
 
-_TRACES: weakref.WeakKeyDictionary[Network, tuple[list[Any], Trace]] = weakref.WeakKeyDictionary()
-_BY_STRUCTURE: dict[tuple[Any, ...], Trace] = {}
+_TRACES: weakref.WeakKeyDictionary[Network, tuple[list[Any], ChannelTrace]] = weakref.WeakKeyDictionary()
+_BY_STRUCTURE: dict[tuple[Any, ...], ChannelTrace] = {}
 _MOST = 16
 """Structures that are remembered."""
 
 
-def trace_of(network: Network) -> Trace:
+def trace_of(network: Network) -> ChannelTrace:
     """The trace of a network as it is now; found again where nothing that it depends on has changed.
 
     Forks of a network share it, and so do networks with other weights.
@@ -270,7 +270,7 @@ def trace_of(network: Network) -> Trace:
     return trace
 
 
-def remember(network: Network, trace: Trace) -> None:
+def remember(network: Network, trace: ChannelTrace) -> None:
     """That this is the trace of the network as it is now."""
     _TRACES[network] = _state(network), trace
 

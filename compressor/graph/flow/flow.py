@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from compressor.errors import GraphError
-from compressor.graph.flow.values import BATCH, NOTHING, collapsed, core, flat
+from compressor.graph.flow.values import NOTHING, TRACE_BATCH, collapsed, core, has_one_entry
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 
@@ -98,7 +98,7 @@ class Flow(ABC):
 
     def mix(self, value: Tensor, dims: Iterable[int], node: fx.Node, reason: str) -> Tensor:
         """What lies along ``dims`` goes together; returns the value with one identity along them."""
-        wide = [dim for dim in sorted({dim % value.dim() for dim in dims}) if not flat(value, dim)]
+        wide = [dim for dim in sorted({dim % value.dim() for dim in dims}) if not has_one_entry(value, dim)]
         for dim in wide:
             held = core(value)
             self.unite(held, held.narrow(dim, 0, 1).expand_as(held), node, reason)
@@ -125,11 +125,11 @@ class Flow(ABC):
         shape: Shape | None = node.meta.get("shape")
         if shape is None:
             return Opaque()
-        return self.fixed(node, reason).reshape([1] * (len(shape) + 1)).expand(BATCH, *shape)
+        return self.fixed(node, reason).reshape([1] * (len(shape) + 1)).expand(TRACE_BATCH, *shape)
 
     def opaque(self, node: fx.Node, given: Any, reason: str) -> Any:
         """Pins everything that goes in; what comes out cannot be chosen either."""
-        for value in tensors(given):
+        for value in tensors_in(given):
             self.pin(value, f"its channels {reason}")
         return self.fixed_value(node, f"its channels are tied to what {node.name} makes")
 
@@ -151,14 +151,14 @@ class Flow(ABC):
         return self.network.leaf(str(node.target))
 
 
-def tensors(given: Any) -> list[Tensor]:
+def tensors_in(given: Any) -> list[Tensor]:
     """All tensors in nested arguments."""
     found: list[Tensor] = []
     for value in given.values() if isinstance(given, dict) else given if isinstance(given, list | tuple) else [given]:
         if isinstance(value, Tensor):
             found.append(value)
         elif isinstance(value, list | tuple | dict):
-            found += tensors(value)
+            found += tensors_in(value)
     return found
 
 

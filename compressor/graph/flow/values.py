@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-BATCH = 2
+TRACE_BATCH = 2
 NOTHING = 0
 """The identity of plain numbers, which have no channels and unite nothing."""
 
@@ -23,7 +23,7 @@ def core(value: Tensor) -> Tensor:
     return value
 
 
-def flat(value: Tensor, dim: int) -> bool:
+def has_one_entry(value: Tensor, dim: int) -> bool:
     """Whether a value holds one entry along a dimension."""
     return value.size(dim) == 1 or value.stride(dim) == 0
 

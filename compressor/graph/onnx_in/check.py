@@ -17,7 +17,7 @@ from torch import Tensor, fx
 from compressor.errors import CaptureError, InputError
 from compressor.graph.nested import Inputs, joined, map_tensors, nudged, rows, samples, tensors
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.entry import Entry
+from compressor.graph.onnx_in.entry import FileInput
 from compressor.runtime import open_session
 
 Array = NDArray[Any]
@@ -42,7 +42,7 @@ class _File:
     """The file in ONNX Runtime; its outputs with the batch in front, as those of the network are."""
 
     session: Any
-    entries: Sequence[Entry]
+    entries: Sequence[FileInput]
     batch_axes: Sequence[int] = ()
 
     def answers(self, inputs: Inputs, names: list[str] | None = None) -> list[Array]:
@@ -58,7 +58,7 @@ class _File:
 
 
 def check_reading(
-    network: Network, path: Path, entries: Sequence[Entry], values: Mapping[str, str], batch_axes: Sequence[int]
+    network: Network, path: Path, entries: Sequence[FileInput], values: Mapping[str, str], batch_axes: Sequence[int]
 ) -> None:
     """Raises ``CaptureError`` where network and file differ on random inputs, naming the first operator that does.
 
@@ -157,7 +157,7 @@ def _outside(found: Sequence[Tensor], wanted: Sequence[Array], tolerance: float)
 def _first_difference(
     network: Network,
     path: Path,
-    entries: Sequence[Entry],
+    entries: Sequence[FileInput],
     inputs: Inputs,
     values: Mapping[str, str],
     tolerance: float,

@@ -29,7 +29,7 @@ TYPES: Final[Mapping[int, str]] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileInput:
     """One input of a file. ``batch`` is the batch size that the file fixes, None where it is open."""
 
     name: str
@@ -43,7 +43,7 @@ class Entry:
         return values.to(kind)
 
 
-def entries_of(graph: onnx.GraphProto, initializers: frozenset[str], given: Sequence[Given]) -> tuple[Entry, ...]:
+def file_inputs(graph: onnx.GraphProto, initializers: frozenset[str], given: Sequence[Given]) -> tuple[FileInput, ...]:
     """The inputs of a graph; ``given`` fills in the sizes that the file leaves open. Raises ``CaptureError``."""
     values = [value for value in graph.input if value.name not in initializers]
     if not values:
@@ -89,7 +89,7 @@ def _assigned(names: list[str], given: Sequence[Given]) -> Mapping[str, Shape]:
     return found
 
 
-def _entries(values: list[onnx.ValueInfoProto], wanted: Mapping[str, Shape]) -> Iterator[Entry]:
+def _entries(values: list[onnx.ValueInfoProto], wanted: Mapping[str, Shape]) -> Iterator[FileInput]:
     for value in values:
         kind = value.type.tensor_type
         if kind.elem_type not in TYPES:
@@ -106,7 +106,7 @@ def _entries(values: list[onnx.ValueInfoProto], wanted: Mapping[str, Shape]) -> 
         dtype = TYPES[kind.elem_type]
         taken = torch.float32 if dtype.startswith("float") else getattr(torch, dtype)
         shape = _filled(sample, given, value.name, _text(kind))
-        yield Entry(value.name, dtype, sizes[0] if sizes else None, TensorSpec(value.name, shape, taken))
+        yield FileInput(value.name, dtype, sizes[0] if sizes else None, TensorSpec(value.name, shape, taken))
 
 
 def _filled(sizes: list[int | None], given: Shape | None, name: str, text: str) -> Shape:

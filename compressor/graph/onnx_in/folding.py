@@ -25,7 +25,7 @@ MAX_FOLDED: Final = 2**31
 MAX_PRODUCTS: Final = 2**34
 """Multiply-accumulates in one product of constants."""
 
-Inputs = Sequence[Tensor | None]
+_Inputs = Sequence[Tensor | None]
 Attributes = Mapping[str, Any]
 Fold = tuple[Callable[..., Tensor], tuple[Any, ...]]
 """A function and its arguments; the tensors among them stand at the top level or in one list."""
@@ -49,7 +49,7 @@ class Folder:
     def __init__(self) -> None:
         self.folded = 0
 
-    def fold(self, operator: str, inputs: Inputs, attributes: Attributes, count: int = 1) -> list[Tensor]:
+    def fold(self, operator: str, inputs: _Inputs, attributes: Attributes, count: int = 1) -> list[Tensor]:
         """The results. Raises ``CaptureError`` for inputs that do not fit, and for results beyond the bounds."""
         try:
             folds = _split(inputs, attributes, count) if operator == "Split" else [FOLDS[operator](inputs, attributes)]
@@ -135,7 +135,7 @@ _ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def _cast(inputs: Inputs, attributes: Attributes) -> Fold:
+def _cast(inputs: _Inputs, attributes: Attributes) -> Fold:
     kind = attributes["to"]
     if kind not in DTYPES:
         raise CaptureError(f"a conversion to the type number {kind}, which is not read")
@@ -145,14 +145,14 @@ def _cast(inputs: Inputs, attributes: Attributes) -> Fold:
 # --- moving values about ---------------------------------------------------------------------------------------------
 
 
-def _numbers(inputs: Inputs, position: int, attributes: Attributes, name: str) -> list[int]:
+def _numbers(inputs: _Inputs, position: int, attributes: Attributes, name: str) -> list[int]:
     """Integers that are an input in newer operator sets and an attribute in older ones."""
     tensor = inputs[position] if position < len(inputs) else None
     values = attributes.get(name, []) if tensor is None else tensor.reshape(-1).tolist()
     return [int(value) for value in values]
 
 
-def _reshape(inputs: Inputs, attributes: Attributes) -> Fold:
+def _reshape(inputs: _Inputs, attributes: Attributes) -> Fold:
     x = _first(inputs)
     sizes = _numbers(inputs, 1, attributes, "shape")
     if not attributes.get("allowzero"):
@@ -175,21 +175,21 @@ def _along(x: Tensor, axis: int, start: int, stop: int, step: int) -> Tensor:
     return x[(slice(None),) * (axis % x.dim()) + (slice(start, stop, step),)]
 
 
-def _slice(inputs: Inputs, attributes: Attributes) -> Fold:
+def _slice(inputs: _Inputs, attributes: Attributes) -> Fold:
     starts, ends = _numbers(inputs, 1, attributes, "starts"), _numbers(inputs, 2, attributes, "ends")
     axes = _numbers(inputs, 3, attributes, "axes") or list(range(len(starts)))
     steps = _numbers(inputs, 4, attributes, "steps") or [1] * len(starts)
     return _cut, (inputs[0], tuple(zip(axes, starts, ends, steps, strict=True)))
 
 
-def _split(inputs: Inputs, attributes: Attributes, count: int) -> list[Fold]:
+def _split(inputs: _Inputs, attributes: Attributes, count: int) -> list[Fold]:
     x, axis = _first(inputs), attributes.get("axis", 0)
     sizes = _numbers(inputs, 1, attributes, "split") or [-(-x.shape[axis] // count)] * count
     ends = list(itertools.accumulate(sizes))
     return [(_cut, (x, ((axis, end - size, end, 1),))) for size, end in zip(sizes, ends, strict=True)]
 
 
-def _pad(inputs: Inputs, attributes: Attributes) -> Fold:
+def _pad(inputs: _Inputs, attributes: Attributes) -> Fold:
     x, pads = _first(inputs), _numbers(inputs, 1, attributes, "pads")
     fill = inputs[2] if len(inputs) > 2 else None
     if attributes.get("mode", b"constant") != b"constant":
@@ -212,13 +212,13 @@ def _place(x: Tensor, places: Tensor, values: Tensor, axis: int) -> Tensor:
     return torch.scatter(x, axis, places.long(), values)
 
 
-def _scatter(inputs: Inputs, attributes: Attributes) -> Fold:
+def _scatter(inputs: _Inputs, attributes: Attributes) -> Fold:
     if attributes.get("reduction", b"none") != b"none":
         raise CaptureError("values that are combined where they meet")
     return _place, (*inputs, attributes.get("axis", 0))
 
 
-def _running_sum(inputs: Inputs, attributes: Attributes) -> Fold:
+def _running_sum(inputs: _Inputs, attributes: Attributes) -> Fold:
     x, axis = _first(inputs), _numbers(inputs, 1, attributes, "axis")[0]
     if attributes.get("exclusive") or attributes.get("reverse"):
         raise CaptureError("a running sum that leaves out its end, or runs backwards")
@@ -229,7 +229,7 @@ def _cumulate(x: Tensor, axis: int) -> Tensor:
     return torch.cumsum(x, axis, dtype=x.dtype)
 
 
-def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Fold:
+def _unsqueeze(inputs: _Inputs, attributes: Attributes) -> Fold:
     x, axes = _first(inputs), _numbers(inputs, 1, attributes, "axes")
     sizes, rank = list(x.shape), x.dim() + len(axes)
     for axis in sorted(axis % rank for axis in axes):
@@ -237,26 +237,26 @@ def _unsqueeze(inputs: Inputs, attributes: Attributes) -> Fold:
     return torch.reshape, (x, sizes)
 
 
-def _squeeze(inputs: Inputs, attributes: Attributes) -> Fold:
+def _squeeze(inputs: _Inputs, attributes: Attributes) -> Fold:
     x, axes = _first(inputs), _numbers(inputs, 1, attributes, "axes")
     dropped = {axis % x.dim() for axis in axes} or {axis for axis, size in enumerate(x.shape) if size == 1}
     return torch.reshape, (x, [size for axis, size in enumerate(x.shape) if axis not in dropped])
 
 
-def _transpose(inputs: Inputs, attributes: Attributes) -> Fold:
+def _transpose(inputs: _Inputs, attributes: Attributes) -> Fold:
     x = _first(inputs)
     return torch.permute, (x, list(attributes.get("perm", reversed(range(x.dim())))))
 
 
-def _flatten(inputs: Inputs, attributes: Attributes) -> Fold:
+def _flatten(inputs: _Inputs, attributes: Attributes) -> Fold:
     x = _first(inputs)
     axis = attributes.get("axis", 1)
     before = math.prod(x.shape[: axis if axis >= 0 else axis + x.dim()])
     return torch.reshape, (x, [before, x.numel() // max(before, 1)])
 
 
-def _reduction(function: Callable[..., Tensor]) -> Callable[[Inputs, Attributes], Fold]:
-    def fold(inputs: Inputs, attributes: Attributes) -> Fold:
+def _reduction(function: Callable[..., Tensor]) -> Callable[[_Inputs, Attributes], Fold]:
+    def fold(inputs: _Inputs, attributes: Attributes) -> Fold:
         x, axes = _first(inputs), _numbers(inputs, 1, attributes, "axes")
         if not axes and attributes.get("noop_with_empty_axes"):
             return torch.clone, (x,)
@@ -284,7 +284,7 @@ def _sum_along(x: Tensor, dim: int, keepdim: bool) -> Tensor:
     return x.sum(dim, keepdim, dtype=x.dtype)
 
 
-def _dequantize(inputs: Inputs, attributes: Attributes) -> Fold:
+def _dequantize(inputs: _Inputs, attributes: Attributes) -> Fold:
     """(q − zero) · scale: one number for all, one per slice along an axis, or one per block of an axis."""
     x, scale = _first(inputs), inputs[1]
     zero = inputs[2] if len(inputs) > 2 else None
@@ -309,7 +309,7 @@ def _float_of(x: Tensor, scale: Tensor, zero: Tensor | None, axis: int, block: i
 # --- making values ---------------------------------------------------------------------------------------------------
 
 
-def _filled(inputs: Inputs, attributes: Attributes) -> Fold:
+def _filled(inputs: _Inputs, attributes: Attributes) -> Fold:
     proto = attributes.get("value")
     if proto is not None and (proto.data_type not in DTYPES or list(proto.dims) not in ([], [1])):
         raise CaptureError("a filling that is no single number")
@@ -321,7 +321,7 @@ def _number_of(proto: Any) -> Tensor:
     return torch.from_numpy(numpy_helper.to_array(proto).copy()).reshape(())
 
 
-def _range(inputs: Inputs, attributes: Attributes) -> Fold:
+def _range(inputs: _Inputs, attributes: Attributes) -> Fold:
     start, limit, step = (_first([value]) for value in inputs)
     return _count, (start.item(), limit.item(), step.item(), start.dtype)
 
@@ -333,7 +333,7 @@ def _count(start: float, limit: float, step: float, dtype: torch.dtype) -> Tenso
     return torch.arange(count).mul(step).add(start).to(dtype)
 
 
-def _expand(inputs: Inputs, attributes: Attributes) -> Fold:
+def _expand(inputs: _Inputs, attributes: Attributes) -> Fold:
     x = _first(inputs)
     sizes = _numbers(inputs, 1, attributes, "shape")
     sizes = [1] * (x.dim() - len(sizes)) + sizes
@@ -345,12 +345,12 @@ def _diagonal(x: Tensor, offset: int, dtype: torch.dtype) -> Tensor:
     return torch.ones(x.shape, dtype=dtype, device=x.device).triu(offset).tril(offset)
 
 
-def _eye(inputs: Inputs, attributes: Attributes) -> Fold:
+def _eye(inputs: _Inputs, attributes: Attributes) -> Fold:
     x = _first(inputs)
     return _diagonal, (x, attributes.get("k", 0), DTYPES[attributes["dtype"]] if "dtype" in attributes else x.dtype)
 
 
-def _product(inputs: Inputs, attributes: Attributes) -> Fold:
+def _product(inputs: _Inputs, attributes: Attributes) -> Fold:
     left, right = inputs
     if left is None or right is None or left.dim() < 2:
         raise CaptureError("a product of constants that are no matrices")
@@ -359,17 +359,17 @@ def _product(inputs: Inputs, attributes: Attributes) -> Fold:
     return torch.matmul, (left, right)
 
 
-def _first(inputs: Inputs) -> Tensor:
+def _first(inputs: _Inputs) -> Tensor:
     if not inputs or inputs[0] is None:
         raise CaptureError("its first input is missing")
     return inputs[0]
 
 
-def _elementwise(name: str) -> Callable[[Inputs, Attributes], Fold]:
+def _elementwise(name: str) -> Callable[[_Inputs, Attributes], Fold]:
     return lambda inputs, attributes: (_ELEMENTWISE[name], tuple(inputs))
 
 
-FOLDS: dict[str, Callable[[Inputs, Attributes], Fold]] = {
+FOLDS: dict[str, Callable[[_Inputs, Attributes], Fold]] = {
     **{name: _elementwise(name) for name in _ELEMENTWISE},
     "BitShift": lambda inputs, attributes: (_shift, (*inputs, attributes["direction"])),
     "Cast": _cast,

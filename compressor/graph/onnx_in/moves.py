@@ -106,7 +106,7 @@ def cut(node: Node) -> fx.Node:
             raise CaptureError("a step of zero")
         place = node.axis(axis)
         size = node.sample()[place - 1]
-        value = chosen(node, value, place, range(*slice(start, end, step).indices(size)))
+        value = chosen_places(node, value, place, range(*slice(start, end, step).indices(size)))
     return value
 
 
@@ -115,7 +115,7 @@ def _keeps_the_batch(node: Node, start: int, end: int, step: int) -> bool:
     return start == 0 and step == 1 and (end >= NO_BATCH or (batch is not None and end >= batch))
 
 
-def chosen(node: Node, value: fx.Node, axis: int, places: range | Sequence[int]) -> fx.Node:
+def chosen_places(node: Node, value: fx.Node, axis: int, places: range | Sequence[int]) -> fx.Node:
     """The values at these places along an axis: a cut or a reversal where they lie so, and picked one by one if not."""
     shape: Shape = value.meta["shape"]
     size, places = shape[axis - 1], list(places)
@@ -149,7 +149,7 @@ def gather(node: Node) -> fx.Node:
         if not 0 <= picked[0] < size:
             raise CaptureError(f"place {picked[0]} of {size}")
         return node.apply(aten.select.int, node.tensor(), axis, picked[0])
-    value = chosen(node, node.tensor(), axis, picked)
+    value = chosen_places(node, node.tensor(), axis, picked)
     return node.reshaped(value, (*sample[: axis - 1], *places.shape, *sample[axis:]))
 
 

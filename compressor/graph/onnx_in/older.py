@@ -33,7 +33,7 @@ def _before(number: int, *operators: str) -> Callable[[Rewrite], Rewrite]:
     return register
 
 
-def modern(node: Node, opset: int) -> Node:
+def modern_node(node: Node, opset: int) -> Node:
     """The node in today's form. Raises ``CaptureError`` for old forms that have none."""
     for number, rewrite in _BEFORE.get(node.operator, ()):
         if opset < number:

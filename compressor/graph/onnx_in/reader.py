@@ -14,14 +14,14 @@ from compressor.errors import CaptureError, GraphError
 from compressor.graph.given import Given
 from compressor.graph.nesting import TENSOR, Nesting
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.entry import TYPES, Entry, entries_of
+from compressor.graph.onnx_in.entry import TYPES, FileInput, file_inputs
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
-from compressor.graph.onnx_in.older import modern
+from compressor.graph.onnx_in.older import modern_node
 from compressor.graph.onnx_in.state import State
 from compressor.graph.onnx_node.node import RULES, Node
 from compressor.graph.onnx_node.quantities import AWARE, MOVES
-from compressor.graph.onnx_node.sizes import BATCH, Size, Sizes, compute, is_known, vector
+from compressor.graph.onnx_node.sizes import BATCH, Size, SizeVector, compute, is_known, vector
 
 CONTRIBUTED = {
     "MatMulIntegerToFloat", "QLinearAdd", "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu",
@@ -46,14 +46,14 @@ ROW_BY_ROW = {
 CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
 
 
-class Reader:
+class GraphReader:
     """Reads one graph, operator by operator."""
 
     def __init__(self, file: OnnxFile, path: Path, given: Sequence[Given] = ()) -> None:
         self.path = path
         self.graph, self.opset = file.graph, file.opset
         constants = {proto.name: tensor_of(proto, path) for proto in self.graph.initializer}
-        self.entries: tuple[Entry, ...] = entries_of(self.graph, frozenset(constants), given)
+        self.entries: tuple[FileInput, ...] = file_inputs(self.graph, frozenset(constants), given)
         self.state = State(self.graph, constants, self.entries, str(path))
         self.folder = Folder()
         self.unread = dict(self.state.uses)
@@ -120,7 +120,7 @@ class Reader:
             if own:
                 if self.is_about_sizes(node) or self.is_folded(node):
                     return
-                node = modern(node, self.opset)
+                node = modern_node(node, self.opset)
             if node.operator not in RULES or (own == (node.operator in CONTRIBUTED)):
                 raise CaptureError("is not supported" + ("" if own else f" (domain {proto.domain})"))
             self.apply(node)
@@ -184,7 +184,7 @@ class Reader:
         """What is computed from sizes alone."""
         state, output = self.state, node.outputs[0]
         if node.operator in ("Shape", "Size"):
-            sizes: Sizes = list(node.constant(0).shape) if node.is_constant(0) else list(node.whole())
+            sizes: SizeVector = list(node.constant(0).shape) if node.is_constant(0) else list(node.whole())
             if node.operator == "Size":
                 sizes = compute("ReduceProd", [sizes], {"keepdims": 0}) or 0
             else:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.moves import chosen
+from compressor.graph.onnx_in.moves import chosen_places
 from compressor.graph.onnx_node.node import Node, rule
 from compressor.graph.onnx_node.sizes import Open
 
@@ -45,7 +45,7 @@ _FUNCTIONS: dict[tuple[str, int], Any] = {
 
 
 @dataclass(frozen=True)
-class Axis:
+class ResizedAxis:
     """One dimension of space: its size before and after, and the factor between them, where a file gives one."""
 
     source: int
@@ -77,7 +77,7 @@ def resize(node: Node) -> fx.Node:
     return _by_places(node, matrices) if mode == b"nearest" else _by_matrices(node, matrices)
 
 
-def _axes(node: Node) -> list[Axis]:
+def _axes(node: Node) -> list[ResizedAxis]:
     """The axes of a sample, from scales (input 2) or sizes (input 3)."""
     sample = node.sample()
     rank = len(sample) + 1
@@ -98,8 +98,8 @@ def _axes(node: Node) -> list[Axis]:
         target = math.floor(size * number + 1e-6) if scales else int(number)
         if not 0 < target <= MAX_SIDE or not 0 < size <= MAX_SIDE:
             raise CaptureError(f"a new size of {target}")
-        found[axis] = Axis(size, target, float(number) if scales else target / size)
-    return [found.get(axis, Axis(size, size, 1.0)) for axis, size in enumerate(sample, start=1)]
+        found[axis] = ResizedAxis(size, target, float(number) if scales else target / size)
+    return [found.get(axis, ResizedAxis(size, size, 1.0)) for axis, size in enumerate(sample, start=1)]
 
 
 def _is_empty(node: Node, position: int) -> bool:
@@ -109,7 +109,7 @@ def _is_empty(node: Node, position: int) -> bool:
 # --- what the standard says ------------------------------------------------------------------------------------------
 
 
-def _matrix(node: Node, axis: Axis) -> Tensor:
+def _matrix(node: Node, axis: ResizedAxis) -> Tensor:
     """``(target, source)``: how much of each input is in each output."""
     get, places = node.attributes.get, _places(node, axis)
     mode = get("mode", b"nearest")
@@ -129,7 +129,7 @@ def _matrix(node: Node, axis: Axis) -> Tensor:
     return matrix
 
 
-def _places(node: Node, axis: Axis) -> Tensor:
+def _places(node: Node, axis: ResizedAxis) -> Tensor:
     """Where each output lies among the inputs; what lies on an input or between two is not moved by rounding."""
     x = torch.arange(axis.target, dtype=torch.float64)
     mode = node.attributes.get("coordinate_transformation_mode", b"half_pixel")
@@ -151,7 +151,7 @@ def _places(node: Node, axis: Axis) -> Tensor:
     return torch.where((places - halves).abs() < 1e-5, halves, places)
 
 
-def _rounded(places: Tensor, mode: bytes, axis: Axis) -> Tensor:
+def _rounded(places: Tensor, mode: bytes, axis: ResizedAxis) -> Tensor:
     match mode:
         case b"round_prefer_floor":
             return (places - 0.5).ceil().long()
@@ -181,13 +181,13 @@ Settings = tuple[bool, bool]
 """Whether it is told the factors, rather than the sizes; whether corners are aligned."""
 
 
-def _settings(name: str, space: Sequence[Axis]) -> list[Settings]:
+def _settings(name: str, space: Sequence[ResizedAxis]) -> list[Settings]:
     by_scale = all(math.floor(axis.source * axis.scale) == axis.target for axis in space)
     aligned = [False] if name.startswith("nearest") else [False, True]
     return [(scaled, corners) for corners in aligned for scaled in ([True, False] if by_scale else [False])]
 
 
-def _by_torch(name: str, axis: Axis, settings: Settings) -> Tensor:
+def _by_torch(name: str, axis: ResizedAxis, settings: Settings) -> Tensor:
     """The same matrix by torch's function: each unit vector is resized, across lines of four where it wants images."""
     scaled, corners = settings
     count = next(n for (mode, n) in _FUNCTIONS if mode == name)
@@ -206,7 +206,7 @@ def _same(left: Tensor, right: Tensor) -> bool:
     return left.shape == right.shape and bool(torch.allclose(left, right, rtol=0, atol=1e-5))
 
 
-def _call(node: Node, name: str, space: Sequence[Axis], settings: Settings) -> fx.Node:
+def _call(node: Node, name: str, space: Sequence[ResizedAxis], settings: Settings) -> fx.Node:
     scaled, corners = settings
     sizes = None if scaled else [axis.target for axis in space]
     scales = [axis.scale for axis in space] if scaled else None
@@ -220,7 +220,7 @@ def _call(node: Node, name: str, space: Sequence[Axis], settings: Settings) -> f
 def _by_places(node: Node, matrices: Sequence[Tensor]) -> fx.Node:
     value = node.tensor()
     for axis, matrix in enumerate(matrices, start=2):
-        value = chosen(node, value, axis, matrix.argmax(1).tolist())
+        value = chosen_places(node, value, axis, matrix.argmax(1).tolist())
     return value
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.entry import Entry
+from compressor.graph.onnx_in.entry import FileInput
 from compressor.graph.onnx_node.quantities import Quantity
-from compressor.graph.onnx_node.sizes import Size, Sizes, is_known
+from compressor.graph.onnx_node.sizes import Size, SizeVector, is_known
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.shape_rules.functions import NO_RULE, function_shape
 from compressor.graph.shape_rules.probe import probe_node
@@ -26,13 +26,13 @@ class State:
     """What is known of every name so far: a value (``nodes``), a constant, or sizes; and the network as it grows."""
 
     def __init__(
-        self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], entries: Sequence[Entry], source: str
+        self, graph: onnx.GraphProto, constants: Mapping[str, Tensor], entries: Sequence[FileInput], source: str
     ) -> None:
         self.constants = dict(constants)
         self.weights = set(constants)
         """Constants that may be trained: initializers, and what is folded from them."""
         self.folded: set[str] = set()
-        self.sizes: dict[str, Sizes] = {}
+        self.sizes: dict[str, SizeVector] = {}
         """Sizes that hold the batch size, or what is calculated from it."""
         self.build = Assembly([entry.spec for entry in entries], source)
         self.batch = next((entry.batch for entry in entries if entry.batch is not None), None)
@@ -56,7 +56,7 @@ class State:
         self.leaves: dict[Hashable, str] = {}
         self.parameters: dict[str, nn.Parameter] = {}
 
-    def _numbers(self, entry: Entry, node: fx.Node) -> fx.Node:
+    def _numbers(self, entry: FileInput, node: fx.Node) -> fx.Node:
         """An input as rules take it: real numbers, of which some are whole, or flags."""
         if entry.dtype.startswith("float"):
             return node
@@ -67,17 +67,17 @@ class State:
         value.meta["whole"] = True
         return value
 
-    def sizes_in(self, name: str) -> Sizes:
+    def sizes_in(self, name: str) -> SizeVector:
         """Sizes under this name, computed or constant."""
         if name in self.sizes:
             return self.sizes[name]
         tensor = self.constants.get(name)
         if tensor is None or tensor.dim() > 1:
             raise CaptureError(f"its input {name!r} must be sizes")
-        found: Sizes = tensor.tolist()
+        found: SizeVector = tensor.tolist()
         return found
 
-    def keep_sizes(self, name: str, sizes: Sizes) -> None:
+    def keep_sizes(self, name: str, sizes: SizeVector) -> None:
         """Sizes under a name; a constant like any other where the batch size is not in them."""
         if not is_known(sizes):
             self.sizes[name] = sizes

@@ -26,20 +26,20 @@ class Open(enum.Enum):
 
 BATCH, UNKNOWN = Open.BATCH, Open.UNKNOWN
 Size = int | float | Open
-Sizes = list[Size] | Size
+SizeVector = list[Size] | Size
 """A vector of sizes, or a single one. Fractions occur on the way: factors of a resize."""
 
 
-def is_known(sizes: Sizes) -> bool:
+def is_known(sizes: SizeVector) -> bool:
     """Whether neither the batch size is in them, nor anything calculated from it."""
     return not any(isinstance(size, Open) for size in vector(sizes))
 
 
-def vector(sizes: Sizes) -> list[Size]:
+def vector(sizes: SizeVector) -> list[Size]:
     return sizes if isinstance(sizes, list) else [sizes]
 
 
-def compute(operator: str, inputs: Sequence[Sizes | None], attributes: Mapping[str, Any]) -> Sizes | None:
+def compute(operator: str, inputs: Sequence[SizeVector | None], attributes: Mapping[str, Any]) -> SizeVector | None:
     """The sizes an operator of today's form makes of sizes; None for operators that are not about sizes."""
     given = [sizes for sizes in inputs if sizes is not None]
     match operator:
@@ -64,7 +64,7 @@ def compute(operator: str, inputs: Sequence[Sizes | None], attributes: Mapping[s
     return None
 
 
-def _gathered(values: list[Size], places: Sizes) -> Sizes:
+def _gathered(values: list[Size], places: SizeVector) -> SizeVector:
     chosen = [values[_index(place, len(values))] for place in vector(places)]
     return chosen if isinstance(places, list) else chosen[0]
 
@@ -75,14 +75,14 @@ def _index(place: Size, count: int) -> int:
     return int(place)
 
 
-def _single(sizes: Sizes) -> Size:
+def _single(sizes: SizeVector) -> Size:
     values = vector(sizes)
     if len(values) != 1:
         raise CaptureError("it takes several sizes for one")
     return values[0]
 
 
-def _sliced(inputs: Sequence[Sizes | None], attributes: Mapping[str, Any]) -> list[Size]:
+def _sliced(inputs: Sequence[SizeVector | None], attributes: Mapping[str, Any]) -> list[Size]:
     values = vector(inputs[0] if inputs[0] is not None else [])
     if len(inputs) > 1:
         found = [None if position >= len(inputs) else inputs[position] for position in (1, 2, 4)]
@@ -94,7 +94,7 @@ def _sliced(inputs: Sequence[Sizes | None], attributes: Mapping[str, Any]) -> li
     return values[slice(*(None if bound is None else int(bound) for bound in (start, end, step)))]  # type: ignore[arg-type]
 
 
-def _reduced(values: list[Size], attributes: Mapping[str, Any]) -> Sizes:
+def _reduced(values: list[Size], attributes: Mapping[str, Any]) -> SizeVector:
     known = [size for size in values if not isinstance(size, Open)]
     if len(known) == len(values):
         total: Size = math.prod(known)
@@ -104,7 +104,7 @@ def _reduced(values: list[Size], attributes: Mapping[str, Any]) -> Sizes:
     return [total] if attributes.get("keepdims", 1) else total
 
 
-def _calculated(operation: Callable[[Size, Size], Size], left: Sizes, right: Sizes) -> Sizes:
+def _calculated(operation: Callable[[Size, Size], Size], left: SizeVector, right: SizeVector) -> SizeVector:
     first, second = vector(left), vector(right)
     count = max(len(first), len(second))
     if {len(first), len(second)} - {1, count}:
@@ -114,7 +114,7 @@ def _calculated(operation: Callable[[Size, Size], Size], left: Sizes, right: Siz
     return results if isinstance(left, list) or isinstance(right, list) else results[0]
 
 
-def _chosen(condition: Sizes, yes: Sizes, no: Sizes) -> Sizes:
+def _chosen(condition: SizeVector, yes: SizeVector, no: SizeVector) -> SizeVector:
     flags, one, other = vector(condition), vector(yes), vector(no)
     count = max(len(flags), len(one), len(other))
     flags, one, other = (part * (count // len(part)) for part in (flags, one, other))

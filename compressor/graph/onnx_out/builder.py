@@ -66,7 +66,7 @@ class Operand:
 
 
 @dataclass(frozen=True)
-class Output:
+class GraphOutput:
     """One output of the graph: ``name`` yields ``(batch, *shape)`` of the type ``dtype``."""
 
     name: str
@@ -180,7 +180,7 @@ class GraphBuilder:
         return ir.Value(name=name, shape=ir.Shape(["batch", *shape]), type=_type(dtype))
 
     def model(
-        self, inputs: Sequence[OnnxValue], outputs: Sequence[Output], metadata: Mapping[str, str] | None = None
+        self, inputs: Sequence[OnnxValue], outputs: Sequence[GraphOutput], metadata: Mapping[str, str] | None = None
     ) -> bytes:
         """The finished file."""
         results: list[ir.Value] = []

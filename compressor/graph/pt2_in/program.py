@@ -13,8 +13,8 @@ from compressor.graph.nesting import MAX_DEPTH, TENSOR, Constant, Nesting, is_fi
 from compressor.graph.pt2_in.archive import Archive
 from compressor.graph.pt2_in.values import (
     DTYPES,
-    argument,
     entry_name,
+    read_argument,
     scope_of,
     sizes_of,
     symbol,
@@ -22,7 +22,7 @@ from compressor.graph.pt2_in.values import (
     tensor_path,
     value_name,
 )
-from compressor.graph.traced.program import Op, Program, Value
+from compressor.graph.traced.program import Op, Program, ValueRef
 
 Json = Mapping[str, Any]
 
@@ -46,7 +46,7 @@ def program_in(archive: Archive) -> Program:
     ops = tuple(op for node in graph["nodes"] for op in _ops(node))
     return Program(
         inputs=inputs,
-        outputs=tuple(answer.name for answer in answers if isinstance(answer, Value)),
+        outputs=tuple(answer.name for answer in answers if isinstance(answer, ValueRef)),
         ops=ops,
         state=state,
         tensors=_tensors(archive, model, list(state.values())),
@@ -99,21 +99,21 @@ def _batch_size(inputs: list[list[Json]]) -> str | int:
     return next((size for size in sizes if isinstance(size, str)), next(iter(sizes), ""))
 
 
-def _answers(specs: list[Json]) -> list[Value | Constant]:
+def _answers(specs: list[Json]) -> list[ValueRef | Constant]:
     """What it returns, flat: values, and constants between them."""
-    found: list[Value | Constant] = []
+    found: list[ValueRef | Constant] = []
     for spec in specs:
         ((kind, content),) = spec.items()
         if kind != "user_output":
             raise CaptureError(f"it has a result of the kind {str(kind)[:40]!r}, which a network cannot have")
-        answer = argument(content["arg"])
-        if not isinstance(answer, Value | None | bool | int | float | str):
+        answer = read_argument(content["arg"])
+        if not isinstance(answer, ValueRef | None | bool | int | float | str):
             raise CaptureError("it returns values that are no tensors")
         found.append(answer)
     return found
 
 
-def _nesting(module: Json, answers: list[Value | Constant]) -> Nesting:
+def _nesting(module: Json, answers: list[ValueRef | Constant]) -> Nesting:
     """How the answers are nested, as the call of the root tells; a tuple where it does not."""
     root = next((entry for entry in module.get("module_call_graph", []) if entry["fqn"] == ""), None)
     text = ((root or {}).get("signature") or {}).get("out_spec")
@@ -127,7 +127,7 @@ def _nesting(module: Json, answers: list[Value | Constant]) -> Nesting:
     return nesting
 
 
-def _from_spec(spec: Json, left: Iterator[Value | Constant], depth: int) -> Nesting:
+def _from_spec(spec: Json, left: Iterator[ValueRef | Constant], depth: int) -> Nesting:
     """One level of torch's own description of nested values; records of classes that are not imported are tuples."""
     if depth > MAX_DEPTH:
         raise CaptureError(f"it returns values nested more than {MAX_DEPTH} deep")
@@ -159,7 +159,7 @@ def _keys_in(context: Any) -> Iterator[tuple[str | int, ...]]:
 
 
 def _leaf(answer: Any) -> Nesting:
-    return TENSOR if isinstance(answer, Value) else Nesting("constant", constant=answer)
+    return TENSOR if isinstance(answer, ValueRef) else Nesting("constant", constant=answer)
 
 
 def _tensors(archive: Archive, model: str, paths: list[str]) -> dict[str, Tensor]:
@@ -198,7 +198,8 @@ def _ops(node: Json) -> Iterator[Op]:
         raise CaptureError("it holds a node without an operator")
     name = target.removeprefix("torch.ops.").replace("_operator.", "operator.", 1)
     given = {
-        _argument_name(entry["name"], position): argument(entry["arg"]) for position, entry in enumerate(node["inputs"])
+        _argument_name(entry["name"], position): read_argument(entry["arg"])
+        for position, entry in enumerate(node["inputs"])
     }
     scope = scope_of((node.get("metadata") or {}).get("nn_module_stack"))
     results = [_result(output) for output in node["outputs"]]
@@ -212,7 +213,7 @@ def _ops(node: Json) -> Iterator[Op]:
     together = f"{flat[0]}__all"
     yield Op(name, given, together, scope)
     for position, result in enumerate(flat):
-        yield Op("operator.getitem", {"0": Value(together), "1": position}, result, scope)
+        yield Op("operator.getitem", {"0": ValueRef(together), "1": position}, result, scope)
 
 
 def _argument_name(name: Any, position: int) -> str:

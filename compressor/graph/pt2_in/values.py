@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import CaptureError
-from compressor.graph.traced.program import BATCH, UNKNOWN, Scope, Sizes, Value
+from compressor.graph.traced.program import BATCH, UNKNOWN, Scope, Sizes, ValueRef
 
 DTYPES: Final[Mapping[int, torch.dtype]] = {
     1: torch.uint8,
@@ -106,7 +106,7 @@ def _traced_size(size: Mapping[str, Any], batch: str | int) -> int:
 # --- arguments ---------------------------------------------------------------------------------------------------
 
 
-def argument(union: Mapping[str, Any]) -> Any:
+def read_argument(union: Mapping[str, Any]) -> Any:
     """An argument of an operator. Raises ``CaptureError`` for kinds that hold code or objects."""
     ((kind, content),) = union.items()
     if kind not in _ARGUMENTS:
@@ -115,19 +115,19 @@ def argument(union: Mapping[str, Any]) -> Any:
     return _ARGUMENTS[kind](content)
 
 
-def _reference(content: Mapping[str, Any]) -> Value:
-    return Value(value_name(content["name"]))
+def _reference(content: Mapping[str, Any]) -> ValueRef:
+    return ValueRef(value_name(content["name"]))
 
 
-def _optional(content: Mapping[str, Any]) -> Value | None:
+def _optional(content: Mapping[str, Any]) -> ValueRef | None:
     return _reference(content["as_tensor"]) if "as_tensor" in content else None
 
 
 def _number(content: Mapping[str, Any]) -> Any:
     """A number, or the name of one that is computed."""
     if "as_name" in content:
-        return Value(value_name(content["as_name"]))
-    return argument(content)
+        return ValueRef(value_name(content["as_name"]))
+    return read_argument(content)
 
 
 def _float(content: Any) -> float:

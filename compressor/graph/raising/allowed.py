@@ -27,15 +27,15 @@ def refuse_unknown(op: Op, program: Program) -> None:
     if base in _FAMILIES or plain in _FUNCTIONS or op.target in SIZE_ARITHMETIC or pure(plain) is not None:
         return
     if any(name in base for name in _RANDOM):
-        raise CaptureError(f"operator {op.target[:80]}{place(op)} draws random numbers even in eval mode")
+        raise CaptureError(f"operator {op.target[:80]}{source_place(op)} draws random numbers even in eval mode")
     state = program.path_of(next(iter(op.arguments.values()), None))
     writes = op.target.rpartition(".")[0] == f"{base}_"
     if writes and state:
         raise CaptureError(f"it changes its own state {state!r} in place ({op.target})")
     reason = "changes a tensor in place, which a network cannot hold" if writes else "has no place in a network"
-    raise CaptureError(f"operator {op.target[:80]}{place(op)} {reason}")
+    raise CaptureError(f"operator {op.target[:80]}{source_place(op)} {reason}")
 
 
-def place(op: Op) -> str:
+def source_place(op: Op) -> str:
     """Where in the source, for ends of messages."""
     return f" (in {op.scope.path})" if op.scope.path else ""

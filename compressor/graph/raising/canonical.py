@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from compressor.graph.traced.program import UNKNOWN, Op, Program, Value
+from compressor.graph.traced.program import UNKNOWN, Op, Program, ValueRef
 
 _ALIASES: Final[Mapping[str, str]] = {
     "__and__": "bitwise_and", "__or__": "bitwise_or", "__xor__": "bitwise_xor",
@@ -58,7 +58,7 @@ def _without_places(program: Program) -> list[Op]:
     values: dict[str, list[str]] = defaultdict(list)
     for op in program.ops:
         source = op.arguments.get("0")
-        if op.target == "operator.getitem" and isinstance(source, Value) and source.name in pools:
+        if op.target == "operator.getitem" and isinstance(source, ValueRef) and source.name in pools:
             read[source.name] -= 1
             if op.arguments["1"] == 0:
                 values[source.name].append(op.result)
@@ -71,7 +71,7 @@ def _without_places(program: Program) -> list[Op]:
         if op.result in alone:
             target = op.target.replace("_with_indices", "")
             result.append(dataclasses.replace(op, target=target, result=alone[op.result]))
-        elif op.target != "operator.getitem" or not isinstance(source, Value) or source.name not in alone:
+        elif op.target != "operator.getitem" or not isinstance(source, ValueRef) or source.name not in alone:
             result.append(op)
     return result
 
@@ -116,7 +116,7 @@ def _spreads_itself(op: Op, name: str, program: Program) -> bool:
 
 
 def _put(value: Any, instead: Mapping[str, Any]) -> Any:
-    return instead.get(value.name, value) if isinstance(value, Value) else value
+    return instead.get(value.name, value) if isinstance(value, ValueRef) else value
 
 
 # --- operators spelt with others ---------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from compressor.errors import CaptureError
 from compressor.graph.raising.aliasing import overload
 from compressor.graph.raising.functions import SAME
 from compressor.graph.raising.pure import pure
-from compressor.graph.traced.program import BATCH, Op, Program, Value
+from compressor.graph.traced.program import BATCH, Op, Program, ValueRef
 
 MAX_CONSTANT: Final = 2**26
 """Numbers in the largest constant."""
@@ -110,9 +110,9 @@ class _Constants:
             return
         one, count = f"{op.result}_one", f"{op.result}_batch"
         self.known[one] = self._filled(op, kind, tuple(1 if size == BATCH else size for size in sizes))
-        wanted = [Value(count) if size == BATCH else size for size in sizes]
-        self.ops.append(Op("aten.sym_size.int", {"self": Value(self.source.inputs[0]), "dim": 0}, count, op.scope))
-        self.ops.append(Op("aten.expand.default", {"self": Value(one), "size": wanted}, op.result, op.scope))
+        wanted = [ValueRef(count) if size == BATCH else size for size in sizes]
+        self.ops.append(Op("aten.sym_size.int", {"self": ValueRef(self.source.inputs[0]), "dim": 0}, count, op.scope))
+        self.ops.append(Op("aten.expand.default", {"self": ValueRef(one), "size": wanted}, op.result, op.scope))
 
     def _run(self, op: Op, operator: torch._ops.OpOverload) -> Any:
         """The result of an operation on constants; its size is found first, which takes no memory."""
@@ -134,7 +134,7 @@ class _Constants:
             raise CaptureError(f"operator {op.target} on constants fails ({reason})") from error
 
     def _resolved(self, argument: Any) -> Any:
-        if isinstance(argument, Value):
+        if isinstance(argument, ValueRef):
             return self.known[argument.name]
         if isinstance(argument, list | tuple):
             return [self._resolved(item) for item in argument]

@@ -12,8 +12,8 @@ from torch.export.graph_signature import ConstantArgument, InputKind, OutputKind
 
 from compressor.errors import CaptureError
 from compressor.graph.nesting import Nesting
-from compressor.graph.raising.regions import Detached, Step, flattened
-from compressor.graph.traced.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, Value
+from compressor.graph.raising.regions import Detached, FlatStep, without_regions
+from compressor.graph.traced.program import BATCH, UNKNOWN, Op, Program, Scope, Sizes, ValueRef
 
 _STATE = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
 
@@ -28,7 +28,7 @@ def from_exported(exported: ExportedProgram, nesting: Nesting, names: tuple[str,
     inputs = _inputs(exported)
     nodes = {node.name: node for node in exported.graph.nodes}
     symbol = _batch_size([nodes[name].meta["val"] for name in inputs])
-    flat = flattened(exported.graph_module)
+    flat = without_regions(exported.graph_module)
     inside = {path: path.removeprefix(f"{under}.") for path in state.values()}
     return Program(
         inputs=inputs,
@@ -110,9 +110,9 @@ def _symbols(dimension: Any) -> set[Any]:
     return set() if isinstance(dimension, int) else set(dimension.node.expr.free_symbols)
 
 
-def _op(step: Step | Detached, under: str) -> Op:
+def _op(step: FlatStep | Detached, under: str) -> Op:
     if isinstance(step, Detached):
-        return Op("aten.detach.default", {"self": Value(step.source)}, step.name)
+        return Op("aten.detach.default", {"self": ValueRef(step.source)}, step.name)
     node = step.node
     if node.op != "call_function":
         raise CaptureError(f"{node.name} is control flow, which a network cannot hold")
@@ -130,7 +130,7 @@ def _op(step: Step | Detached, under: str) -> Op:
 
 def _argument(value: Any, names: Mapping[fx.Node, str]) -> Any:
     if isinstance(value, fx.Node):
-        return Value(names[value])
+        return ValueRef(names[value])
     if isinstance(value, list | tuple):
         return [_argument(item, names) for item in value]
     return value

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from compressor.errors import CaptureError
 from compressor.graph.network import Network
 from compressor.graph.raising.aliasing import same_tensors
-from compressor.graph.raising.allowed import place, refuse_unknown, split_target
+from compressor.graph.raising.allowed import refuse_unknown, source_place, split_target
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
 from compressor.graph.raising.canonical import canonical
 from compressor.graph.raising.constants import with_constants
@@ -35,7 +35,7 @@ from compressor.graph.raising.precision import in_single_precision
 from compressor.graph.raising.pure import pure
 from compressor.graph.signature import TensorSpec
 from compressor.graph.traced.call import Call
-from compressor.graph.traced.program import BATCH, Op, Program, Value, sample_sizes
+from compressor.graph.traced.program import BATCH, Op, Program, ValueRef, sample_sizes
 
 
 def raise_program(program: Program, source: str = "") -> Network:
@@ -106,7 +106,7 @@ class _Raising:
         return self.held[id(tensor)]
 
     def resolved(self, argument: Any) -> Any:
-        if isinstance(argument, Value):
+        if isinstance(argument, ValueRef):
             return self.node(argument.name)
         if isinstance(argument, list | tuple):
             return [self.resolved(item) for item in argument]
@@ -145,7 +145,7 @@ class _Raising:
             self.leaves[key] = self.add_layer(call, layer, base)
         return self.build.call(self.leaves[key], self.node(call.source.name))
 
-    def holds_samples(self, value: Value) -> bool:
+    def holds_samples(self, value: ValueRef) -> bool:
         """Whether a layer may take the value: one that depends on the input, with the batch as first dimension."""
         sizes = self.program.sizes.get(value.name) or (BATCH,)
         return value.name in self.varying and sizes[0] == BATCH
@@ -255,7 +255,9 @@ class _Raising:
     def opaque(self, op: Op, plain: str) -> fx.Node:
         operator = pure(plain)
         if operator is None:
-            raise CaptureError(f"operator {op.target}{place(op)} is used in a way that has no place in a network")
+            raise CaptureError(
+                f"operator {op.target}{source_place(op)} is used in a way that has no place in a network"
+            )
         named = {name: self.resolved(value) for name, value in op.arguments.items()}
         leading = []
         for argument in operator._schema.arguments:

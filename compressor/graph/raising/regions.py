@@ -19,7 +19,7 @@ _PLAIN: Final = ("wrap", "wrap_activation_checkpoint", "tag_activation_checkpoin
 
 
 @dataclass(frozen=True)
-class Step:
+class FlatStep:
     """A node, the name of its result, and the names of the values it reads."""
 
     node: fx.Node
@@ -39,12 +39,12 @@ class Detached:
 class Flat:
     """Operations in order, under names that no two share; ``aliases``: names of values that were handed through."""
 
-    steps: list[Step | Detached] = field(default_factory=list)
+    steps: list[FlatStep | Detached] = field(default_factory=list)
     values: dict[str, Tensor] = field(default_factory=dict)
     aliases: dict[str, str] = field(default_factory=dict)
 
 
-def flattened(module: fx.GraphModule) -> Flat:
+def without_regions(module: fx.GraphModule) -> Flat:
     """The graph without regions. Raises ``CaptureError`` for control flow and for autocast."""
     flat = Flat()
     names = {node: node.name for node in module.graph.nodes}
@@ -71,7 +71,7 @@ def _write(flat: Flat, module: fx.GraphModule, names: dict[fx.Node, str], prefix
             flat.aliases[names[node]] = regions[_node(node.args[0])][int(node.args[1])]
             names[node] = flat.aliases[names[node]]
         else:
-            flat.steps.append(Step(node, names[node], names))
+            flat.steps.append(FlatStep(node, names[node], names))
     return []
 
 

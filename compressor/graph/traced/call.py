@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compressor.graph.leaf import Shape
-from compressor.graph.traced.program import Op, Program, Sizes, Value, first_value, sample_sizes, values_in
+from compressor.graph.traced.program import Op, Program, Sizes, ValueRef, first_value, sample_sizes, values_in
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Call:
         return any(self.get(name) is not None for name in names)
 
     @property
-    def source(self) -> Value | None:
+    def source(self) -> ValueRef | None:
         """The tensor worked on: the first argument."""
         return first_value(self.op)
 

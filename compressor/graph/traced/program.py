@@ -27,7 +27,7 @@ Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Value:
+class ValueRef:
     """A reference to a value of the program: an input, a piece of state, or the result of an operation."""
 
     name: str
@@ -43,7 +43,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. ``arguments`` hold numbers, strings, ``None``, dtypes, ``Value`` s and lists of these."""
+    """One operation. ``arguments`` hold numbers, strings, ``None``, dtypes, ``ValueRef`` s and lists of these."""
 
     target: str
     arguments: Mapping[str, Any]
@@ -51,15 +51,15 @@ class Op:
     scope: Scope = Scope()
 
     @property
-    def values(self) -> Iterator[Value]:
+    def values(self) -> Iterator[ValueRef]:
         """The values the operation reads."""
         for argument in self.arguments.values():
             yield from values_in(argument)
 
 
-def values_in(argument: Any) -> Iterator[Value]:
+def values_in(argument: Any) -> Iterator[ValueRef]:
     """The values inside an argument, nested lists included."""
-    if isinstance(argument, Value):
+    if isinstance(argument, ValueRef):
         yield argument
     elif isinstance(argument, list | tuple):
         for item in argument:
@@ -93,17 +93,17 @@ class Program:
 
     def path_of(self, argument: Any) -> str | None:
         """Path of the tensor an argument refers to; None when it is no piece of state."""
-        return self.state.get(argument.name) if isinstance(argument, Value) else None
+        return self.state.get(argument.name) if isinstance(argument, ValueRef) else None
 
     def sizes_of(self, argument: Any) -> Sizes | None:
         """Sizes of the value an argument refers to, where they are known."""
-        return self.sizes.get(argument.name) if isinstance(argument, Value) else None
+        return self.sizes.get(argument.name) if isinstance(argument, ValueRef) else None
 
 
-def first_value(op: Op) -> Value | None:
+def first_value(op: Op) -> ValueRef | None:
     """The tensor an operation works on: its first argument."""
     first = next(iter(op.arguments.values()), None)
-    return first if isinstance(first, Value) else None
+    return first if isinstance(first, ValueRef) else None
 
 
 def sample_sizes(sizes: Sequence[int] | None) -> Shape | None:

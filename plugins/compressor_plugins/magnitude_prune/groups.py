@@ -25,7 +25,7 @@ from compressor.graph.coupling.check import verdict
 from compressor.graph.coupling.groups import Coupling, coupled_positions, free_classes
 from compressor.graph.coupling.guard import why_not_free
 from compressor.graph.coupling.kinds import is_channelwise
-from compressor.graph.coupling.trace import Trace, trace_of
+from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.plugin import Refused
@@ -186,7 +186,7 @@ class _Found:
         return len(self._known) > before
 
 
-_FOUND: weakref.WeakKeyDictionary[Trace, _Found] = weakref.WeakKeyDictionary()
+_FOUND: weakref.WeakKeyDictionary[ChannelTrace, _Found] = weakref.WeakKeyDictionary()
 
 
 def _traced(network: Network) -> _Found:
@@ -202,7 +202,7 @@ def _makers(network: Network) -> dict[str, bool]:
     return {path: makes_channels(leaf) for path, leaf in network.leaves()}
 
 
-def _search(trace: Trace, makers: dict[str, bool]) -> Iterator[Group | Refused]:
+def _search(trace: ChannelTrace, makers: dict[str, bool]) -> Iterator[Group | Refused]:
     for path in makers:
         if not makers[path]:
             continue
@@ -212,7 +212,7 @@ def _search(trace: Trace, makers: dict[str, bool]) -> Iterator[Group | Refused]:
             yield _group(trace, makers, path, units)
 
 
-def _own_units(trace: Trace, makers: dict[str, bool], path: str) -> dict[int, list[int]]:
+def _own_units(trace: ChannelTrace, makers: dict[str, bool], path: str) -> dict[int, list[int]]:
     """The units of a layer, by class, that no layer before it makes too: their group would be named after that one."""
     before = set(itertools.takewhile(lambda other: other != path, makers))
     free: dict[str, bool] = {}
@@ -227,7 +227,7 @@ def _own_units(trace: Trace, makers: dict[str, bool], path: str) -> dict[int, li
     return {name: unit for name, unit in free_classes(trace, path).items() if not named_before(name)}
 
 
-def _group(trace: Trace, layers: dict[str, bool], path: str, units: dict[int, list[int]]) -> Group:
+def _group(trace: ChannelTrace, layers: dict[str, bool], path: str, units: dict[int, list[int]]) -> Group:
     numbers = {name: number for number, name in enumerate(units)}
     makers = dict.fromkeys(where for name in units for where in trace.makers.get(name, ()))
     producers = (path, *(where for where in makers if where != path and layers[where]))
