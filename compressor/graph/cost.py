@@ -19,9 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from compressor.graph.leaf import Cost, Leaf, Shape
 from compressor.graph.network import Network
+from compressor.graph.shape_rules.dry_run import dry_run_node, undisturbed, zeros
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shape_rules.layers import rule_for
-from compressor.graph.shape_rules.probe import probe_node, undisturbed, zeros
 from compressor.graph.shapes import shape_of
 
 COUNTED_FUNCTIONS = frozenset({
@@ -125,7 +125,7 @@ def _bare_costs(network: Network, node: fx.Node, counted: set[int]) -> Iterator[
             yield LayerCost(str(node.target), "Parameter", (), tuple(value.shape), Cost(_by_bits([value])))
     elif node.op in ("call_function", "call_method") and operation(node) in COUNTED_FUNCTIONS:
         with FlopCounterMode(display=False) as counter:
-            probe_node(network.module, node)
+            dry_run_node(network.module, node)
         macs = int(counter.get_total_flops()) // 10  # batches of two and three samples, two operations per MAC
         source = node.all_input_nodes[0].meta.get("shape") if node.all_input_nodes else None
         yield LayerCost(node.name, operation(node), source or (), output, Cost(macs={32: macs}))

@@ -15,7 +15,7 @@ from compressor.graph.frozen import freeze
 from compressor.graph.given import Given
 from compressor.graph.nesting import nesting_of
 from compressor.graph.network import Network
-from compressor.graph.shape_rules.probe import in_eval_mode, in_mode
+from compressor.graph.shape_rules.dry_run import in_eval_mode, in_mode
 from compressor.graph.signature import TensorSpec
 from compressor.graph.tracing import ForwardCall
 

@@ -16,9 +16,9 @@ from torch import fx, nn
 from compressor.errors import GraphError
 from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
+from compressor.graph.shape_rules.dry_run import dry_run_module, dry_run_node, forget
 from compressor.graph.shape_rules.functions import _NoRule, function_shape
 from compressor.graph.shape_rules.layers import rule_for
-from compressor.graph.shape_rules.probe import forget, probe_module, probe_node
 from compressor.graph.signature import TensorSpec, unique
 
 
@@ -30,7 +30,7 @@ def shape_of(module: nn.Module, *inputs: Shape) -> Shape:
     if isinstance(module, Leaf):
         return tuple(module.output_shape(*inputs))
     rule = rule_for(module) if len(inputs) == 1 else None
-    return probe_module(module, *inputs) if rule is None else rule(module, inputs[0])
+    return dry_run_module(module, *inputs) if rule is None else rule(module, inputs[0])
 
 
 def propagate(network: Network, dirty: Iterable[fx.Node] | None = None) -> None:
@@ -110,7 +110,7 @@ def _node_shape(network: Network, node: fx.Node) -> Shape | None:
             return _module_call_shape(network, node)
     answer = function_shape(node)
     if isinstance(answer, _NoRule):
-        return probe_node(network.module, node)
+        return dry_run_node(network.module, node)
     forget(node)
     return answer
 
@@ -121,6 +121,6 @@ def _module_call_shape(network: Network, node: fx.Node) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     real = not any("dtype" in source.meta for source in node.all_input_nodes)
     if len(known) != len(node.args) or node.kwargs or not real:
-        return probe_node(network.module, node)
+        return dry_run_node(network.module, node)
     forget(node)
     return shape_of(module, *known)

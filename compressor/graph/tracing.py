@@ -22,7 +22,7 @@ from torch.export import Dim, ExportedProgram
 from compressor.errors import CaptureError
 from compressor.graph.given import Given
 from compressor.graph.nesting import TENSOR, Nesting, nesting_of
-from compressor.graph.shape_rules.probe import in_eval_mode
+from compressor.graph.shape_rules.dry_run import in_eval_mode
 
 EXAMPLE_BATCH: Final = 2
 """Batch size of the example input: a size of one would be taken for a constant."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from compressor.errors import BrokenPromise
 from compressor.graph.network import Network
-from compressor.graph.shape_rules.probe import undisturbed
+from compressor.graph.shape_rules.dry_run import undisturbed
 
 if TYPE_CHECKING:
     from compressor.evidence import Evidence

@@ -27,9 +27,9 @@ from compressor.runtime import ONE_THREAD, Setting
 
 MEANINGFUL_US = 5.0
 """Below this a call of the runtime itself (about 2 µs) is most of the time."""
-_PROBES = 5
+_SHORT_CALLS = 5
 """Blocks of one call each that tell how many calls fill a block."""
-WARM_UP_CALLS = 1 + 2 * _PROBES
+WARM_UP_CALLS = 1 + 2 * _SHORT_CALLS
 """Calls of every session before the first that counts."""
 
 
@@ -158,7 +158,7 @@ def _known(ratios: list[float], target: float) -> bool:
 
 def _repeats(call: Callable[[], None], protocol: Protocol, clock: Callable[[], int]) -> int:
     """How many calls fill a block."""
-    fastest = min(_timed(call, 1, clock)[0] for _ in range(_PROBES))
+    fastest = min(_timed(call, 1, clock)[0] for _ in range(_SHORT_CALLS))
     return max(1, round(protocol.block_us / max(fastest, 0.1)))
 
 

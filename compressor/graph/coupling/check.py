@@ -24,7 +24,7 @@ from compressor.graph.coupling.trace import ChannelTrace, trace_of
 from compressor.graph.flow.values import core
 from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
-from compressor.graph.shape_rules.probe import undisturbed
+from compressor.graph.shape_rules.dry_run import undisturbed
 
 SMALL = 32
 """Side of the images where the network takes any size."""

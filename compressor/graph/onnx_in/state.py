@@ -15,8 +15,8 @@ from compressor.graph.onnx_in.entry import FileInput
 from compressor.graph.onnx_node.quantities import Quantity
 from compressor.graph.onnx_node.sizes import Size, SizeVector, is_known
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
+from compressor.graph.shape_rules.dry_run import dry_run_node
 from compressor.graph.shape_rules.functions import NO_RULE, function_shape
-from compressor.graph.shape_rules.probe import probe_node
 from compressor.graph.shapes import shape_of
 
 _PLAIN_PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_]+)+")
@@ -152,7 +152,7 @@ class State:
         """A call of a function, with its shape."""
         call = self.build.apply(function, arguments)
         shape = function_shape(call)
-        call.meta["shape"] = probe_node(self.operands, call) if shape is NO_RULE else shape
+        call.meta["shape"] = dry_run_node(self.operands, call) if shape is NO_RULE else shape
         if call.meta["shape"] is None:
             raise CaptureError("its result holds no batch of samples, one row for each")
         return call

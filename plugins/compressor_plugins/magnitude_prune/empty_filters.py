@@ -18,7 +18,7 @@ from compressor.graph.channels import plan_drop
 from compressor.graph.editor import Editor
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
-from compressor.graph.shape_rules.probe import undisturbed
+from compressor.graph.shape_rules.dry_run import undisturbed
 from compressor.plugin import Refused, Site
 from compressor_plugins.common.weighted import WeightedLayer
 from compressor_plugins.magnitude_prune.groups import Group, coupling_of, empty_units, find_group, find_groups

@@ -56,7 +56,7 @@ def zeros(shapes: tuple[Shape, ...], batch: int, like: nn.Module) -> list[Tensor
     return [torch.zeros((batch, *shape), dtype=reference.dtype, device=reference.device) for shape in shapes]
 
 
-def probe_module(module: nn.Module, *inputs: Shape) -> Shape:
+def dry_run_module(module: nn.Module, *inputs: Shape) -> Shape:
     """Shape of one output sample of a module, found by running it. Raises ``GraphError`` where it cannot be run."""
     with undisturbed(module):
         shape = _sample_shape(lambda batch: module(*zeros(inputs, batch, module)))
@@ -65,7 +65,7 @@ def probe_module(module: nn.Module, *inputs: Shape) -> Shape:
     return shape
 
 
-def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
+def dry_run_node(root: nn.Module, node: fx.Node) -> Shape | None:
     """Shape of one sample of a node's value, from the shapes its inputs carry; None when it is no batch of samples.
 
     Functions run on torch's meta device: no memory is taken, whatever the sizes.
@@ -78,10 +78,10 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
     @functools.cache
     def value(of: fx.Node, batch: int) -> Any:
         shape: Shape | None = of.meta.get("shape")
-        probed: dict[int, Shape] | None = of.meta.get("probed")
-        if shape is None and probed is None:
+        dry: dict[int, Shape] | None = of.meta.get("dry_run")
+        if shape is None and dry is None:
             return compute(of, batch)
-        sizes = (batch, *shape) if shape is not None else (probed or {})[batch]
+        sizes = (batch, *shape) if shape is not None else (dry or {})[batch]
         like = zeros(((),), 1, root)[0]
         dtype = of.meta.get("dtype", like.dtype)
         return torch.zeros(sizes, dtype=dtype, device="meta" if meta else like.device)
@@ -126,7 +126,7 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         shape = _sample_shape(run)
     if shape is None and len(found) == len(BATCHES):
-        node.meta["probed"] = found
+        node.meta["dry_run"] = found
         if (sizes := _open_sizes(*found.values())) is not None:
             node.meta["sizes"] = sizes
     return shape
@@ -134,7 +134,7 @@ def probe_node(root: nn.Module, node: fx.Node) -> Shape | None:
 
 def forget(node: fx.Node) -> None:
     """What was found out about a node's value earlier, but for its shape."""
-    for name in ("dtype", "sizes", "probed"):
+    for name in ("dtype", "sizes", "dry_run"):
         node.meta.pop(name, None)
 
 
