@@ -39,7 +39,8 @@ class Budget:
     def text(self) -> str:
         """As a page says it."""
         whose = ", the document's own budget" if self.name == "full" else ""
-        return f"{self.epochs} epochs of {f'{self.train:,}' if self.train else 'all'} training images{whose}"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"{epochs} of {f'{self.train:,}' if self.train else 'all'} training images{whose}"
 
 
 @dataclass(frozen=True)
