@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from compressor.data.dataset import Data
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
+from compressor.graph.device import on_device, working_device
 from compressor.graph.network import Network
 from compressor.measure.latency import compare
 from compressor.measure.quality import onnx_quality
@@ -23,9 +24,11 @@ def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure
     """
     cost, model, test = network_cost(network), to_onnx(network), data.open_test()
     timing = compare(reference, model)
+    with on_device(network, working_device()):
+        training, validation = (evaluate(network, data, split).quality for split in (data.train, data.validation))
     return {
-        "training": evaluate(network, data, data.train).quality,
-        "validation": evaluate(network, data, data.validation).quality,
+        "training": training,
+        "validation": validation,
         "test": onnx_quality(model, [(data.normalised(test.images), test.labels)], data.task),
         "parameters": cost.parameter_count,
         "kib": cost.weight_bytes / 1024,
