@@ -101,9 +101,8 @@ class Arms:
     def seconds(self, job: Job) -> float | None:
         """How long it takes on a quiet machine: by the fastest arm of its name, per trained sample; None before one."""
         named = [arm for arm in self._arms if arm.name == job.name]
-        alike = [arm.seconds for arm in named if arm.budget == str(job.budget)]
         each = [arm.seconds / work for arm in named if (work := self._samples(arm.budget))]
-        return min(alike) if alike else min(each) * self._samples(str(job.budget)) if each else None
+        return min(each) * self._samples(str(job.budget)) if each else None
 
     def _samples(self, budget: str) -> int:
         """Trained samples of a budget: epochs times samples."""
