@@ -110,7 +110,8 @@ def trained(name: str, folder: Path, data: Data) -> nn.Module:
     """The network with the weights kept in ``folder``; what is missing of its training is made up for, and kept."""
     recipe, file = NETWORKS[name], folder / f"{name}.pt"
     torch.manual_seed(0)
-    model = recipe.build().to(memory_format=torch.channels_last)  # a third faster on a CPU
+    model = recipe.build()
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
     optimizer = torch.optim.SGD(
         model.parameters(), recipe.lr, 0.9, weight_decay=recipe.spec.weight_decay, nesterov=True
     )
@@ -126,7 +127,8 @@ def trained(name: str, folder: Path, data: Data) -> nn.Module:
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epochs": epoch + 1}
         torch.save(state, file.with_suffix(".new"))
         file.with_suffix(".new").replace(file)
-    return model.to(memory_format=torch.contiguous_format).eval()
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # its stub forgets the form
+    return model.eval()
 
 
 def epochs_done(name: str, folder: Path) -> int:
@@ -142,9 +144,9 @@ def _epoch(model: nn.Module, optimizer: torch.optim.Optimizer, data: Data, spec:
     for step, batch in zip(range(steps), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = spec.lr * rate_factor(spec, epoch * steps + step, spec.epochs * steps)
-        loss = F.cross_entropy(model(batch.images.to(memory_format=torch.channels_last)), batch.labels)
+        loss = F.cross_entropy(model(batch.inputs.to(memory_format=torch.channels_last)), batch.target)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         total += float(loss.detach())
     return total / steps

@@ -39,7 +39,8 @@ def integers(network: Network, images: Tensor, plugin: Quantize | None = None, b
         editor = Editor(fork)
         plugin.rewrite(editor, site, {"bits": bits} if "bits" in site.knobs else {})
         editor.commit()
-    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in images.split(50)]).calibrate(fork)
+    parts = torch.split(images, 50)
+    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in parts]).calibrate(fork)
     return fork
 
 

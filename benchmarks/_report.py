@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from _opening import RESULTS, with_opening
+from _opening import RESULTS as RESULTS
+from _opening import with_opening
 
 PACKAGES = ("compressor", "torch", "torch-pruning", "onnx", "onnxruntime", "optuna", "numpy")
 

@@ -139,7 +139,7 @@ def prepare_here() -> None:
         from compressor.api.prepare import set_up
 
         started = time.perf_counter()
-        found = set_up("network:network", "recipe.toml", input_shape=None)
+        found = set_up("network:network", "recipe.toml")
         prepared = time.perf_counter() - started
         train = found.data.train
         order = torch.randperm(len(train))

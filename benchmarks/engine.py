@@ -15,16 +15,18 @@ from _report import Row, repeat, spread, write_report
 from torch import Tensor, fx, nn
 
 from compressor.export.emit import to_onnx
-from compressor.graph.capture import capture, export
+from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.coupling.kinds import is_producer
 from compressor.graph.editor import Editor
+from compressor.graph.given import given_inputs
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 from compressor.graph.raising.exported import from_exported
 from compressor.graph.raising.raise_program import raise_program
 from compressor.graph.shapes import propagate
 from compressor.graph.signature import Signature
+from compressor.graph.tracing import OWNER, trace
 
 REPEATS = 5
 EDITS = 100
@@ -91,10 +93,12 @@ def chain(length: int) -> Network:
 
 def captured_row(name: str, model: nn.Module, shape: Shape) -> Row:
     model.eval()
-    exported = export(model, shape)
+    traced = trace(model, given_inputs(shape))
     timed = {
         "capture": repeat(lambda: capture(model, shape), REPEATS),
-        "raise": repeat(lambda: raise_program(from_exported(exported)), REPEATS),
+        "raise": repeat(
+            lambda: raise_program(from_exported(traced.exported, traced.nesting, traced.names, OWNER)), REPEATS
+        ),
     }
     return row(name, capture(model, shape), timed)
 

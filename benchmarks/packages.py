@@ -11,6 +11,7 @@ rewritten. Output: ``docs/results/packages.md``.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import torch
 from _opening import with_opening
 from _report import RESULTS
 from onnx_files import fetched, read
+from torch import nn
 
 from compressor.errors import CompressorError
 from compressor.export.emit import to_onnx
@@ -61,7 +63,7 @@ def rows(folder: Path) -> Iterator[Row]:
         yield row(f"facenet-pytorch {name}", build)
     for package in FILES:
         for path in fetched(package, folder):
-            yield row(f"{package.partition('==')[0]} {path.name}", lambda path=path: read(path), str(path))
+            yield row(f"{package.partition('==')[0]} {path.name}", functools.partial(read, path), str(path))
 
 
 def row(name: str, build: Callable[[], Network], path: str = "") -> Row:
@@ -109,9 +111,13 @@ def facenet(source: Path) -> Iterator[tuple[str, Callable[[], Network]]]:
     mtcnn, resnet = (module_of(source, name) for name in ("mtcnn", "inception_resnet_v1"))
     for name, shape in (("PNet", (3, 63, 50)), ("RNet", (3, 24, 24)), ("ONet", (3, 48, 48))):
         kind = getattr(mtcnn, name)
-        yield name, lambda kind=kind, shape=shape: capture(kind().eval(), shape)
+        yield name, functools.partial(_captured, kind, shape)
     kind = resnet.InceptionResnetV1
     yield "InceptionResnetV1, random weights", lambda: capture(kind(pretrained=None).eval(), (3, 160, 160))
+
+
+def _captured(kind: type[nn.Module], shape: tuple[int, ...]) -> Network:
+    return capture(kind().eval(), shape)
 
 
 def fetched_sources(folder: Path) -> Path:

@@ -75,7 +75,8 @@ class SqueezeNet(nn.Module):
         for number in range(2, 10):
             x = self.get_submodule(f"fire{number}")(x)
             x = self.pool(x) if number in (3, 5) else x
-        return self.average(self.conv10(x)).flatten(1)
+        averaged: Tensor = self.average(self.conv10(x))
+        return averaged.flatten(1)
 
 
 class _Arrays(pickle.Unpickler):
@@ -96,6 +97,8 @@ def squeezenet(package: Path) -> nn.Module:
     with torch.no_grad():
         for name, (weight, bias) in weights.items():
             layer = network.get_submodule(name.replace("/", "."))
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
             layer.weight.copy_(torch.tensor(weight).permute(3, 2, 0, 1))
             layer.bias.copy_(torch.tensor(bias))
     return network

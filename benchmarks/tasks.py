@@ -136,7 +136,7 @@ def _splits(case: Case, seed: int) -> Iterator[Any]:
 
 
 def _trained(case: Case, splits: list[Any], task: Task, seed: int) -> Any:
-    data = compressor.from_loaders(*splits, task=task)
+    data = compressor.from_loaders(splits[0], splits[1], splits[2], task=task)
     network = capture(case.head(), data.input_shape, source=case.spec.name)
     spec = TrainingSpec(epochs=case.epochs, batch=64, optimizer="adamw", lr=2e-3, schedule="cosine", warmup=0.1)
     fit(network, replace(data, task=task), spec, seed=seed)

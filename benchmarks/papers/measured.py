@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -75,7 +76,7 @@ def paired(arms: Arms, budget: Budget, one: str, other: str, figure: str = "test
 
 def standard_error(values: Sequence[float]) -> float:
     """Of their mean; at least two are needed."""
-    return statistics.stdev(values) / len(values) ** 0.5
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def settled(values: Sequence[float], *, above: float = 0.0) -> Verdict:

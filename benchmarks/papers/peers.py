@@ -72,7 +72,7 @@ def _rewritten(file: bytes, rewrite: Callable[[Path, Path], object]) -> bytes:
         return after.read_bytes()
 
 
-class _Images(CalibrationDataReader):
+class _Images(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
     """Batches of images, one after the other, as ONNX Runtime asks for them."""
 
     def __init__(self, file: bytes, images: Iterable[Tensor]) -> None:

@@ -63,13 +63,8 @@ def check(name: str, seconds_per_plugin: float) -> Record:
     record["plugins"] = {}
     for plugin in PLUGINS:
         entry: Record = record["plugins"].setdefault(plugin, {})
-        _step(
-            entry,
-            "rewriting",
-            clock,
-            lambda p=plugin, e=entry: _rewritten(p, network, evidence, e, seconds_per_plugin),
-            plugin,
-        )
+        work = functools.partial(_rewritten, plugin, network, evidence, entry, seconds_per_plugin)
+        _step(entry, "rewriting", clock, work, plugin)
     _step(record, "pruning", clock, lambda: record.__setitem__("pruned", prune_half(network, images)))
     return record
 

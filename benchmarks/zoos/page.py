@@ -158,7 +158,7 @@ def _refusal_tables(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         for reason, count in reasons:
             networks[reason] += 1
             places[reason] += count
-        rows = [
+        rows: list[Row] = [
             {"reason": reason, "networks": number, "places": places[reason], "why it stands": review(reason)}
             for reason, number in networks.most_common()
         ]
