@@ -18,7 +18,7 @@ from compressor.errors import ExportError, GraphError
 from compressor.export.calls import constant_operand, emit_call, operand_of
 from compressor.export.fold import standing_modules
 from compressor.export.normalise import normalised_input
-from compressor.export.rules import rule_for
+from compressor.export.rules.layer import write_layer
 from compressor.graph.leaf import Leaf, OnnxValue
 from compressor.graph.network import Network
 from compressor.graph.onnx_out.builder import GraphBuilder, GraphOutput, Operand
@@ -93,7 +93,7 @@ def _emit(
 
 
 def emit_module(builder: GraphBuilder, module: nn.Module, inputs: Sequence[Operand]) -> OnnxValue:
-    """Write one module: a plugin's leaf by itself, a torch layer by its rule, a chain link by link."""
+    """Write one module: a plugin's leaf by itself, a torch layer by its kind, a chain link by link."""
     if isinstance(module, Leaf):
         return module.emit(builder, [operand.value for operand in inputs])
     if len(inputs) != 1:
@@ -103,10 +103,7 @@ def emit_module(builder: GraphBuilder, module: nn.Module, inputs: Sequence[Opera
         for link in module:
             operand = Operand(emit_module(builder, link, [operand]), shape_of(link, operand.sample))
         return operand.value
-    rule = rule_for(module)
-    if rule is None:
-        raise ExportError("this kind of layer has no ONNX form; a class derived from Leaf brings its own")
-    return rule(builder, module, operand)
+    return write_layer(builder, module, operand)
 
 
 def _operand(builder: GraphBuilder, value: Any) -> Operand:

@@ -13,12 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from compressor.export.fold import with_weights
+from compressor.graph.layers import conv
+from compressor.graph.layers.affine import with_weights
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.network import Network
 from compressor.graph.onnx_out.builder import GraphBuilder
 
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS = tuple(conv.BY_RANK.values())
 
 
 def normalised_input(

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.graph.cleanup import remove_dead_nodes, remove_unused_modules
+from compressor.graph.layers.table import CAPTURED, WITH_TENSORS
 from compressor.graph.network import Network
-from compressor.graph.raising.layers import LAYERS, Layer
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.shapes import propagate
 from compressor.graph.traced.call import Call
+from compressor.graph.traced.layer import Layer
 from compressor.graph.traced.program import BATCH, Op, Program, ValueRef
 
 _LAYERS: Final = frozenset({
@@ -239,7 +240,7 @@ def _layer(node: fx.Node, source: fx.Node, tensors: dict[str, nn.Parameter]) -> 
         sizes={"input": (BATCH, *source.meta["shape"])},
     )
     base = ".".join(str(node.target).split(".")[:2])
-    return LAYERS[base](Call(op, program)) if base in LAYERS else None
+    return CAPTURED[base](Call(op, program)) if base in WITH_TENSORS else None
 
 
 def _arguments(node: fx.Node) -> dict[str, Any]:

@@ -9,20 +9,17 @@ one sample. Tied weights and shared leaves count their parameters once, their MA
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import fx, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.utils.flop_counter import FlopCounterMode
 
+from compressor.graph.layers.table import kind_of
 from compressor.graph.leaf import Cost, Leaf, Shape
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.dry_run import dry_run_node, undisturbed, zeros
 from compressor.graph.shape_rules.functions import operation
-from compressor.graph.shape_rules.layers import rule_for
-from compressor.graph.shapes import shape_of
 
 COUNTED_FUNCTIONS = frozenset({
     "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "convolution", "linear",
@@ -87,14 +84,9 @@ def _compute_bits(module: nn.Module) -> int:
 
 
 def _macs(module: nn.Module, *inputs: Shape) -> int:
-    match module:
-        case _ConvTransposeNd():
-            return math.prod(inputs[0][1:]) * module.weight.numel()
-        case _ConvNd():
-            return math.prod(shape_of(module, *inputs)[1:]) * module.weight.numel()
-        case nn.Linear():
-            return math.prod(inputs[0][:-1]) * module.weight.numel()
-    if rule_for(module) is not None or not any(True for _ in module.parameters()):
+    if len(inputs) == 1 and (kind := kind_of(module)) is not None:
+        return 0 if kind.macs is None else kind.macs(module, inputs[0])
+    if not any(True for _ in module.parameters()):
         return 0
     with undisturbed(module), FlopCounterMode(display=False) as counter:
         module(*zeros(inputs, 2, module))

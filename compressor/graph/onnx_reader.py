@@ -10,33 +10,28 @@ from compressor.graph.given import InputsGiven, given_inputs
 from compressor.graph.network import Network
 from compressor.graph.normalisation import from_metadata
 from compressor.graph.onnx_in import (
-    activations,
     arithmetic,
-    layers,
     moves,
-    norms,
     places,
-    pools,
     quantized,
     recurrent,
     reductions,
     reshapes,
     resize,
-    space,
+    unit_norms,
 )
 from compressor.graph.onnx_in.check import check_reading
 from compressor.graph.onnx_in.entry import has_open_sizes
 from compressor.graph.onnx_in.file import parse
 from compressor.graph.onnx_in.reader import GraphReader
-from compressor.graph.onnx_node.node import RULES
+from compressor.graph.onnx_in.rules import RULES
 from compressor.graph.onnx_node.quantities import about_weights
 from compressor.graph.pt2 import MALFORMED, channels_of
 
 RULE_MODULES = (
-    activations, arithmetic, layers, moves, norms, places, pools, quantized, recurrent, reductions, reshapes, resize,
-    space,
+    arithmetic, moves, places, quantized, recurrent, reductions, reshapes, resize, unit_norms,
 )  # fmt: skip
-"""The modules that register the rules, by being imported."""
+"""The modules that register the rules of functions, by being imported."""
 SUPPORTED = frozenset(RULES)
 """Operators that have a rule; ``Constant``, ``Shape`` and arithmetic on sizes and constants are read besides."""
 

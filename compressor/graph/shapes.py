@@ -14,11 +14,11 @@ import torch
 from torch import fx, nn
 
 from compressor.errors import GraphError
+from compressor.graph.layers.table import kind_of
 from compressor.graph.leaf import Leaf, Shape
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.dry_run import dry_run_module, dry_run_node, forget
 from compressor.graph.shape_rules.functions import _NoRule, function_shape
-from compressor.graph.shape_rules.layers import rule_for
 from compressor.graph.signature import TensorSpec, unique
 
 
@@ -29,8 +29,8 @@ def shape_of(module: nn.Module, *inputs: Shape) -> Shape:
     """
     if isinstance(module, Leaf):
         return tuple(module.output_shape(*inputs))
-    rule = rule_for(module) if len(inputs) == 1 else None
-    return dry_run_module(module, *inputs) if rule is None else rule(module, inputs[0])
+    kind = kind_of(module) if len(inputs) == 1 else None
+    return dry_run_module(module, *inputs) if kind is None or kind.shape is None else kind.shape(module, inputs[0])
 
 
 def propagate(network: Network, dirty: Iterable[fx.Node] | None = None) -> None:

@@ -15,30 +15,20 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
-from torch.nn.modules.conv import _ConvNd
 
+from compressor.graph.layers.kind import Integers
+from compressor.graph.layers.table import kind_of
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 
-MOVING_LAYERS = (
-    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle,
-    nn.ChannelShuffle, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d,
-)  # fmt: skip
-"""Every value they give is one of those they take, or 0."""
 MOVING_FUNCTIONS = frozenset(
     {"reshape", "view", "flatten", "permute", "transpose", "unsqueeze", "squeeze", "slice", "select", "narrow"}
 )
-COMPUTING_LAYERS = (
-    nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
-    nn.Sigmoid, nn.LeakyReLU, nn.ReLU, nn.ReLU6,
-)  # fmt: skip
 JOINING_FUNCTIONS = frozenset({"cat", "concat", "concatenate"})
 COMPUTING_FUNCTIONS = frozenset({"add", "mul", "iadd", "imul"}) | JOINING_FUNCTIONS
-"""Together with convolutions and linear layers: what ONNX Runtime computes in integers."""
+"""Together with the layers that say so: what ONNX Runtime computes in integers."""
 _FAKE = torch.ops.aten.fake_quantize_per_tensor_affine.default
-_CLIPPING = (nn.ReLU, nn.ReLU6, nn.Hardtanh, nn.Identity, nn.Dropout)
-"""What vanishes between a call and the steps that hold what it makes."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +39,12 @@ class Place:
     region: int
     enters: bool
     leaves: bool
+
+
+def integers_of(leaf: nn.Module) -> Integers | None:
+    """How one of torch's own layers passes values that are held to steps."""
+    kind = kind_of(leaf)
+    return None if kind is None else kind.integers
 
 
 def held_bits(network: Network, node: fx.Node) -> int:
@@ -95,7 +91,7 @@ def _has_integer_form(network: Network, node: fx.Node) -> bool:
     leaf = network.leaf(str(node.target)) if node.op == "call_module" else None
     if isinstance(leaf, Leaf):
         return not leaf.held_bits
-    return isinstance(leaf, (_ConvNd, nn.Linear, *MOVING_LAYERS, *COMPUTING_LAYERS))
+    return leaf is not None and integers_of(leaf) is not None
 
 
 def _origins(network: Network, node: fx.Node) -> set[fx.Node]:
@@ -117,7 +113,9 @@ def _leaves(network: Network, node: fx.Node, inside: Mapping[fx.Node, int]) -> b
 
 
 def _clips(network: Network, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(network.leaf(str(node.target)), _CLIPPING)
+    """Whether a call vanishes between another one and the steps that hold what that makes."""
+    kind = kind_of(network.leaf(str(node.target))) if node.op == "call_module" else None
+    return kind is not None and kind.clips
 
 
 def regions_of(network: Network) -> Iterator[tuple[str, Place]]:

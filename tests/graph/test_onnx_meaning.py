@@ -20,7 +20,8 @@ from compressor.errors import ModelFileError
 from compressor.export.emit import to_onnx
 from compressor.graph.onnx_in import check
 from compressor.graph.onnx_in.file import stored_bytes
-from compressor.graph.onnx_node.node import RULES, Node
+from compressor.graph.onnx_in.rules import RULES
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_reader import read_onnx
 from compressor.measure.parity import numeric_parity
 

@@ -10,11 +10,11 @@ from torch import nn
 
 from compressor.errors import ExportError
 from compressor.export.rules.call import Call, function
-from compressor.export.rules.pool import by_matrices
-from compressor.export.rules.registry import rule_for
-from compressor.export.rules.shape import resize
+from compressor.export.rules.layer import write_layer
+from compressor.graph.layers.resample import resize
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.builder import GraphBuilder
+from compressor.graph.onnx_out.matrices import by_matrices
 
 Argument = Callable[..., Any]
 
@@ -24,11 +24,7 @@ def _layer(name: str, build: Callable[[Argument], nn.Module]) -> None:
 
     @function(name)
     def emit(b: GraphBuilder, call: Call) -> OnnxValue:
-        layer = build(call.argument)
-        rule = rule_for(layer)
-        if rule is None:
-            raise ExportError(f"{type(layer).__name__} has no ONNX form")
-        return rule(b, layer, call.operand())
+        return write_layer(b, build(call.argument), call.operand())
 
 
 _layer("relu", lambda a: nn.ReLU())

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from compressor.errors import ExportError
-from compressor.export.rules.activation import sample_axis
 from compressor.export.rules.arithmetic import as_kind
 from compressor.export.rules.call import BatchSize, Call, function
-from compressor.export.rules.pad import pad_value, split_pads
 from compressor.export.rules.pick import reversed_axis
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.axes import sample_axis
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
+from compressor.graph.onnx_out.pads import pad_value, split_pads
 
 
 @function("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from compressor.errors import ExportError
 from compressor.export.rules.call import Call, function
-from compressor.export.rules.registry import per_axis, rule_for
+from compressor.export.rules.layer import write_layer
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.axes import per_axis
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -22,16 +23,13 @@ TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: n
 
 
 def _write(b: GraphBuilder, call: Call, build: Callable[[], nn.Module], **tensors: Tensor | None) -> OnnxValue:
-    """The layer that ``build`` makes, holding ``tensors``, written by its rule."""
+    """The layer that ``build`` makes, holding ``tensors``, written by its kind."""
     with torch.device("meta"):
         layer = build()
     for name, tensor in tensors.items():
         holder: dict[str, Any] = layer._buffers if name.startswith("running") else layer._parameters
         holder[name] = tensor
-    rule = rule_for(layer)
-    if rule is None:
-        raise ExportError(f"{type(layer).__name__} has no ONNX form")
-    return rule(b, layer, call.operand())
+    return write_layer(b, layer, call.operand())
 
 
 def _needed(tensor: Tensor | None) -> Tensor:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from compressor.errors import ExportError
-from compressor.export.rules.activation import sample_axis
 from compressor.export.rules.call import Call, function
-from compressor.export.rules.pad import pad_value
-from compressor.export.rules.registry import per_axis
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.axes import per_axis, sample_axis
 from compressor.graph.onnx_out.builder import GraphBuilder
+from compressor.graph.onnx_out.pads import pad_value
 
 
 @function("index_select")

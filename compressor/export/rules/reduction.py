@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressor.errors import ExportError
-from compressor.export.rules.activation import sample_axis
 from compressor.export.rules.call import Call, function
 from compressor.graph.leaf import OnnxValue
+from compressor.graph.onnx_out.axes import sample_axis
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 REDUCTIONS = {

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 
 from compressor.errors import Refusal
 from compressor.graph.coupling.atoms import Numbers
-from compressor.graph.coupling.layers import channel_dim
+from compressor.graph.coupling.kinds import channel_dim
 from compressor.graph.coupling.plan import channel_plan, put_in_place
 from compressor.graph.coupling.replay import ChannelChange, ChannelLayout, Replay
 from compressor.graph.coupling.trace import ChannelTrace, trace_of

@@ -14,6 +14,7 @@ from compressor.graph.coupling import moves, places
 from compressor.graph.coupling.moves import argument_of
 from compressor.graph.flow.flow import NEIGHBOURS, Differing, Flow, is_opaque, tensors_in
 from compressor.graph.flow.values import TRACE_BATCH, broadcast, core, slices
+from compressor.graph.layers import shuffle
 from compressor.graph.shape_rules.functions import BINARY, UNARY, argument, operation
 
 Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
@@ -238,17 +239,9 @@ def _overwritten(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[
     return _met(flow, node, x.narrow(dim, 0, 1), part.narrow(dim, 0, 1)).expand(x.shape)
 
 
-def _pixels(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    factor = int(args[1] if len(args) > 1 else next(iter(kwargs.values())))
-    kind: Any = {
-        "pixel_shuffle": torch.nn.PixelShuffle, "pixel_unshuffle": torch.nn.PixelUnshuffle,
-        "channel_shuffle": torch.nn.ChannelShuffle, "native_channel_shuffle": torch.nn.ChannelShuffle,
-    }[operation(node)]  # fmt: skip
-    rule: Any = {
-        torch.nn.PixelShuffle: moves.shuffled, torch.nn.PixelUnshuffle: moves.unshuffled,
-        torch.nn.ChannelShuffle: moves.without_channel_order,
-    }[kind]  # fmt: skip
-    return rule(flow, node, kind(factor), args[0])
+def _shuffled(rule: Callable[[Flow, fx.Node, Tensor, int], Tensor]) -> Rule:
+    """A function of one number that a layer is called for, too."""
+    return lambda flow, node, args, kwargs: rule(flow, node, args[0], int([*args[1:], *kwargs.values()][0]))
 
 
 RULES: dict[str, Rule] = {
@@ -262,7 +255,9 @@ RULES: dict[str, Rule] = {
     "getitem": moves.got,
     **dict.fromkeys(("cat", "concat", "concatenate", "stack"), moves.joined),
     **dict.fromkeys(("pad", "constant_pad_nd"), moves.padded),
-    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"), _pixels),
+    "pixel_shuffle": _shuffled(shuffle.to_space),
+    "pixel_unshuffle": _shuffled(shuffle.from_space),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _shuffled(shuffle.exchanged)),
     **dict.fromkeys(("roll", "tril", "triu"), places.fixed),
     "diagonal": places.diagonal,
     "unfold": places.windows,

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from compressor.graph.flow.flow import NEIGHBOURS, Flow, is_opaque, tensors_in
-from compressor.graph.flow.values import TRACE_BATCH, collapsed, core
+from compressor.graph.flow.flow import Flow, is_opaque, tensors_in
+from compressor.graph.flow.values import TRACE_BATCH, collapsed
 from compressor.graph.shape_rules.functions import argument, operation
 
 END = 2**63 - 1
@@ -213,49 +213,3 @@ def padded(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, A
 def argument_of(args: tuple[Any, ...], kwargs: dict[str, Any], place: int, name: str, default: Any) -> Any:
     """An evaluated argument given by position or by name."""
     return args[place] if len(args) > place else kwargs.get(name, default)
-
-
-# --- moves that are layers -------------------------------------------------------------------------------------------
-
-
-def flatten_channels(flow: Flow, node: fx.Node, leaf: nn.Flatten, x: Tensor) -> Tensor:
-    return flow.rectangular(x.flatten(leaf.start_dim, leaf.end_dim), node)
-
-
-def unflattened(flow: Flow, node: fx.Node, leaf: nn.Unflatten, x: Tensor) -> Any:
-    return flow.opaque(node, x, f"pass {node.name}, which has their number written into it")
-
-
-def shuffled(flow: Flow, node: fx.Node, leaf: nn.PixelShuffle, x: Tensor) -> Tensor:
-    """Factor² channels become one channel of an image that is larger by the factor."""
-    factor, rest = leaf.upscale_factor, range(2, x.dim())
-    x = flow.mix(x, rest, node, f"{node.target} {NEIGHBOURS}")
-    rows = core(x).expand(x.shape[:2] + (1,) * len(rest))
-    rows = flow.mix(
-        rows.reshape(rows.size(0), -1, factor**2, *rows.shape[2:]),
-        [2],
-        node,
-        f"{node.target} makes one of {factor**2} channels",
-    )
-    shape = (TRACE_BATCH, rows.size(1), *(x.size(dim) * factor for dim in rest))
-    return rows[:, :, 0].expand(shape)
-
-
-def unshuffled(flow: Flow, node: fx.Node, leaf: nn.PixelUnshuffle, x: Tensor) -> Tensor:
-    """Every channel becomes factor² ones, side by side."""
-    factor = leaf.downscale_factor
-    rest = range(2, x.dim())
-    x = flow.mix(x, rest, node, f"{node.target} {NEIGHBOURS}")
-    rows = core(x).expand(x.shape[:2] + (1,) * len(rest)).repeat_interleave(factor**2, 1)
-    return rows.expand(TRACE_BATCH, -1, *(x.size(dim) // factor for dim in rest))
-
-
-def without_channel_order(flow: Flow, node: fx.Node, leaf: nn.ChannelShuffle, x: Tensor) -> Tensor:
-    """Channels in rows, read by columns; rows must stay equally long."""
-    return exchanged(flow, node, x, leaf.groups)
-
-
-def exchanged(flow: Flow, node: fx.Node, x: Tensor, groups: int) -> Tensor:
-    """The channel shuffle of ShuffleNet."""
-    rows = flow.rectangular(x.reshape(x.size(0), groups, -1, *x.shape[2:]), node)
-    return rows.transpose(1, 2).flatten(1, 2)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx
-from torch.nn.modules.conv import _ConvNd
 
 from compressor.errors import Refusal
 from compressor.graph.coupling import functions, layers
@@ -23,6 +22,7 @@ from compressor.graph.coupling.moves import perform, refit, resliced
 from compressor.graph.coupling.trace import ChannelTrace, differing
 from compressor.graph.flow.flow import Differing, Flow, tensors_in
 from compressor.graph.flow.values import NOTHING, core, slices
+from compressor.graph.layers.convolving import is_grouped
 from compressor.graph.network import Network
 
 COPY = 2**40
@@ -107,7 +107,7 @@ class Replay(Flow):
     def _groups_change(self) -> bool:
         """Whether a grouped convolution is touched: with as many groups as inputs it is another kind."""
         touched = [self.network.leaf(path) for path in {*self.layout.outputs, *self.layout.inputs}]
-        return any(isinstance(leaf, _ConvNd) and leaf.groups > 1 for leaf in touched)
+        return any(is_grouped(leaf) for leaf in touched)
 
     def _concerns(self, node: fx.Node) -> bool:
         if any(source in self._changed for source in node.all_input_nodes):

@@ -6,12 +6,13 @@ import operator
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
 from compressor.graph.onnx_in.reshapes import note_batch
-from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_in.rules import rule
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.sizes import Open
 
 aten = torch.ops.aten
@@ -189,34 +190,3 @@ def triangle(node: Node) -> fx.Node:
     offset = int(node.constant(1).item()) if node.given(1) else 0
     kind = torch.triu if node.attributes.get("upper", 1) else torch.tril
     return node.apply(kind, node.tensor(), offset)
-
-
-# --- between channels and space ------------------------------------------------------------------------------------
-
-
-@rule("DepthToSpace")
-def depth_to_space(node: Node) -> fx.Node:
-    """CRD is torch's PixelShuffle; DCR, ONNX's default, has the blocks before the channels."""
-    block, mode = node.attributes["blocksize"], node.attributes.get("mode", b"DCR")
-    channels, height, width = _image(node)
-    if mode == b"CRD":
-        return node.leaf(nn.PixelShuffle(block), node.tensor())
-    rest = channels // block**2
-    blocks = node.reshaped(node.tensor(), (block, block, rest, height, width))
-    moved = node.apply(torch.permute, blocks, [0, 3, 4, 1, 5, 2])
-    return node.reshaped(moved, (rest, height * block, width * block))
-
-
-@rule("SpaceToDepth")
-def space_to_depth(node: Node) -> fx.Node:
-    block = node.attributes["blocksize"]
-    channels, height, width = _image(node)
-    blocks = node.reshaped(node.tensor(), (channels, height // block, block, width // block, block))
-    moved = node.apply(torch.permute, blocks, [0, 3, 5, 1, 2, 4])
-    return node.reshaped(moved, (channels * block**2, height // block, width // block))
-
-
-def _image(node: Node) -> Shape:
-    if len(node.sample()) != 3:
-        raise CaptureError(f"samples of {node.sample()}, no images")
-    return node.sample()

@@ -8,7 +8,8 @@ import torch
 from torch import fx
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_in.rules import rule
+from compressor.graph.onnx_node.node import Node
 
 aten = torch.ops.aten
 

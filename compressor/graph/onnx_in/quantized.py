@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.layers import convolution, linear
-from compressor.graph.onnx_node.node import RULES, Node, rule
+from compressor.graph.layers.conv import read as convolution
+from compressor.graph.layers.linear import read as linear
+from compressor.graph.onnx_in.rules import RULES, rule
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.quantities import Quantity, quantity
 
 _FAKE = torch.ops.aten.fake_quantize_per_tensor_affine.default

@@ -18,8 +18,9 @@ from compressor.graph.onnx_in.entry import TYPES, FileInput, file_inputs
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.older import modern_node
+from compressor.graph.onnx_in.rules import RULES
 from compressor.graph.onnx_in.state import State
-from compressor.graph.onnx_node.node import RULES, Node
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.quantities import AWARE, MOVES
 from compressor.graph.onnx_node.sizes import BATCH, Size, SizeVector, compute, is_known, vector
 

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from compressor.errors import CaptureError
-from compressor.graph.onnx_in.layers import linear
-from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.layers.adaptive_pool import over_image
+from compressor.graph.layers.linear import read as linear
+from compressor.graph.onnx_in.rules import rule
+from compressor.graph.onnx_node.node import Node
 
 aten = torch.ops.aten
 
@@ -27,7 +29,7 @@ def mean(node: Node) -> fx.Node:
     dims, keep = _dims(node), bool(node.attributes.get("keepdims", 1))
     if sorted(dims) != [2, 3] or len(node.sample()) != 3:
         return node.apply(torch.mean, node.tensor(), dims, keep) if dims else node.tensor()
-    pooled = node.leaf(nn.AdaptiveAvgPool2d((1, 1)), node.tensor())
+    pooled = node.leaf(over_image(), node.tensor())
     return pooled if keep else node.rows(pooled)
 
 

@@ -15,7 +15,8 @@ from torch import fx
 
 from compressor.errors import CaptureError
 from compressor.graph.leaf import Shape
-from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_in.rules import rule
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.sizes import BATCH, UNKNOWN, Open, Size
 
 BETWEEN_SAMPLES = "it moves values between samples"

@@ -18,7 +18,8 @@ from torch import Tensor, fx
 
 from compressor.errors import CaptureError
 from compressor.graph.onnx_in.moves import chosen_places
-from compressor.graph.onnx_node.node import Node, rule
+from compressor.graph.onnx_in.rules import rule
+from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.sizes import Open
 
 aten = torch.ops.aten

@@ -1,4 +1,4 @@
-"""One ONNX operator as its rule sees it, and the register of rules."""
+"""One ONNX operator as the rule sees it that reads it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,6 @@ from compressor.graph.onnx_node.sizes import BATCH, UNKNOWN, Size, vector
 
 if TYPE_CHECKING:
     from compressor.graph.onnx_in.state import State
-
-Rule = Callable[["Node"], fx.Node]
-RULES: dict[str, Rule] = {}
-"""Operator → what it becomes."""
-
-
-def rule(*operators: str) -> Callable[[Rule], Rule]:
-    """Register a rule for these operators."""
-
-    def register(function: Rule) -> Rule:
-        RULES.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from compressor.errors import CaptureError
+from compressor.graph.layers.table import CAPTURED
 from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, SAME, SIZE_ARITHMETIC
-from compressor.graph.raising.layers import LAYERS
-from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.pure import pure
 from compressor.graph.traced.program import Op, Program
 
 _FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS
 _RANDOM = ("aten.rand", "aten.bernoulli", "aten.normal", "aten.multinomial", "aten.poisson", "aten.uniform")
-_FAMILIES = frozenset({*LAYERS, *PLAIN, *ARITHMETIC})
+_FAMILIES = frozenset({*CAPTURED, *ARITHMETIC})
 
 
 def split_target(target: str) -> tuple[str, str, str]:

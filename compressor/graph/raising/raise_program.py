@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
+from compressor.graph.layers.adaptive_pool import over_image
+from compressor.graph.layers.table import CAPTURED, WITH_TENSORS
 from compressor.graph.network import Network
 from compressor.graph.raising.aliasing import same_tensors
 from compressor.graph.raising.allowed import refuse_unknown, source_place, split_target
@@ -29,12 +31,11 @@ from compressor.graph.raising.functions import (
     SAME,
     SIZE_ARITHMETIC,
 )
-from compressor.graph.raising.layers import LAYERS, Layer
-from compressor.graph.raising.plain import PLAIN
 from compressor.graph.raising.precision import in_single_precision
 from compressor.graph.raising.pure import pure
 from compressor.graph.signature import TensorSpec
 from compressor.graph.traced.call import Call
+from compressor.graph.traced.layer import Layer
 from compressor.graph.traced.program import BATCH, Op, Program, ValueRef, sample_sizes
 
 
@@ -82,7 +83,7 @@ class _Raising:
 
     def layers(self) -> set[str]:
         """Paths of the modules that hold the weights of a layer, and so will be that layer."""
-        ops = [op for op in self.program.ops if split_target(op.target)[0] in LAYERS]
+        ops = [op for op in self.program.ops if split_target(op.target)[0] in WITH_TENSORS]
         held = [self.program.state[value.name] for op in ops for value in op.values if value.name in self.program.state]
         return {owner_of(self.paths[path]) for path in held if path.endswith((".weight", ".running_mean"))}
 
@@ -136,7 +137,7 @@ class _Raising:
 
     def as_layer(self, call: Call) -> fx.Node | None:
         base, _, _ = split_target(call.op.target)
-        layer = LAYERS[base](call) if base in LAYERS else None
+        layer = CAPTURED[base](call) if base in WITH_TENSORS else None
         if layer is None or call.source is None or not self.holds_samples(call.source):
             return None
         settings = (str(layer.module), *sorted(layer.tensors.items()))
@@ -185,13 +186,19 @@ class _Raising:
         if base == "aten.mean" and (node := self.as_pooling(call)) is not None:
             return node
         rows = base in ("aten.view", "aten.reshape", "aten.squeeze")
-        if base not in PLAIN or variant == "Dimname" or not (call.is_plain or rows) or call.source is None:
+        if (
+            base not in CAPTURED
+            or base in WITH_TENSORS
+            or variant == "Dimname"
+            or not (call.is_plain or rows)
+            or call.source is None
+        ):
             return None
-        module = PLAIN[base](call)
-        if module is None or not self.holds_samples(call.source):
+        layer = CAPTURED[base](call)
+        if layer is None or not self.holds_samples(call.source):
             return None
-        name = "flatten" if isinstance(module, nn.Flatten) else plain.split(".")[1]
-        return self.build.call(self.plain_path(call, module, name), self.node(call.source.name))
+        name = "flatten" if isinstance(layer.module, nn.Flatten) else plain.split(".")[1]
+        return self.build.call(self.plain_path(call, layer.module, name), self.node(call.source.name))
 
     def plain_path(self, call: Call, module: nn.Module, name: str) -> str:
         """One leaf for all calls of one module of the source; a leaf of its own for every function call."""
@@ -217,7 +224,7 @@ class _Raising:
             return None
         if sorted(dim % 4 for dim in dims) != [2, 3]:
             return None
-        path = self.plain_path(call, nn.AdaptiveAvgPool2d((1, 1)), "mean")
+        path = self.plain_path(call, over_image(), "mean")
         node = self.build.call(path, self.node(call.source.name))
         if call.get("keepdim"):
             return node

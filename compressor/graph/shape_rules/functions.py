@@ -13,8 +13,8 @@ import torch
 from torch import fx
 
 from compressor.errors import GraphError
+from compressor.graph.layers.reshape import flattened
 from compressor.graph.leaf import Shape
-from compressor.graph.shape_rules.layers import flattened
 
 
 class _NoRule:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from compressor.errors import GraphError
-from compressor.export.rules.conv import padding_of
-from compressor.export.rules.pad import split_pads
 from compressor.graph.editor import Editor
+from compressor.graph.layers.conv import padding_of
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
+from compressor.graph.onnx_out.pads import split_pads
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user, source_of
 from compressor_plugins.input_mask.parity_masks import Pair
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from compressor.export.fold import affine_of, with_weights
+from compressor.graph.layers.affine import with_weights
+from compressor.graph.layers.batch_norm import affine_of
 from compressor.graph.network import Network
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

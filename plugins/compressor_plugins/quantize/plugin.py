@@ -27,9 +27,10 @@ import torch
 from torch import fx, nn
 
 from compressor.errors import Refusal
-from compressor.export.fold import affine_of, fold_affine
+from compressor.export.fold import fold_affine
 from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
+from compressor.graph.layers.batch_norm import affine_of
 from compressor.graph.network import Network
 from compressor.knobs import Choice, Choices, Knob
 from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion

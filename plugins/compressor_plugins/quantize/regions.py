@@ -18,14 +18,14 @@ from collections.abc import Callable
 from torch import fx, nn
 
 from compressor.graph.editor import Editor
+from compressor.graph.layers.kind import Integers
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
 from compressor.graph.steps import (
     COMPUTING_FUNCTIONS,
-    COMPUTING_LAYERS,
     JOINING_FUNCTIONS,
     MOVING_FUNCTIONS,
-    MOVING_LAYERS,
+    integers_of,
 )
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, only_user
 from compressor_plugins.quantize.activations import open_up, opens
@@ -108,7 +108,9 @@ def _inside(network: Network, node: fx.Node) -> bool:
 def _moves(leaf: nn.Module | None, node: fx.Node) -> bool:
     if isinstance(leaf, nn.Upsample):
         return leaf.mode == "nearest"
-    return isinstance(leaf, MOVING_LAYERS) or (leaf is None and operation(node) in MOVING_FUNCTIONS)
+    if leaf is None:
+        return operation(node) in MOVING_FUNCTIONS
+    return integers_of(leaf) is Integers.MOVES
 
 
 def _joins_alike(network: Network, node: fx.Node) -> bool:
@@ -119,7 +121,7 @@ def _joins_alike(network: Network, node: fx.Node) -> bool:
 def _computes(leaf: nn.Module | None, node: fx.Node) -> bool:
     if leaf is None and operation(node) in COMPUTING_FUNCTIONS:
         return len(node.all_input_nodes) > 1  # with a number, or with itself, there is no integer form
-    return isinstance(leaf, COMPUTING_LAYERS)
+    return leaf is not None and integers_of(leaf) is Integers.COMPUTES
 
 
 def _hold(editor: Editor, node: fx.Node, fresh: Fresh) -> None:

@@ -1,15 +1,12 @@
-"""Padding layers, and padding as a step of other layers."""
+"""Padding as a step of layers and functions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
-
 from compressor.errors import ExportError
-from compressor.export.rules.registry import per_axis, rule
 from compressor.graph.leaf import OnnxValue
-from compressor.graph.onnx_out.builder import GraphBuilder, Operand
+from compressor.graph.onnx_out.builder import GraphBuilder
 
 MODES = {
     "zeros": "constant",
@@ -39,17 +36,3 @@ def split_pads(pads: Sequence[int], axes: int) -> tuple[list[int], list[int]]:
     begin, end = list(pads[0::2]), list(pads[1::2])
     missing = [0] * (axes - len(begin))
     return [*missing, *reversed(begin)], [*missing, *reversed(end)]
-
-
-def _layers(mode: str, *kinds: type[nn.Module]) -> None:
-    @rule(*kinds)
-    def padding(b: GraphBuilder, layer: nn.ConstantPad2d, x: Operand) -> OnnxValue:
-        axes = len(x.sample) - 1
-        begin, end = split_pads(per_axis(layer.padding, 2 * axes), axes)
-        return pad_value(b, x.value, begin, end, mode, float(getattr(layer, "value", 0) or 0))
-
-
-_layers("constant", nn.ConstantPad1d, nn.ConstantPad2d, nn.ConstantPad3d, nn.ZeroPad1d, nn.ZeroPad2d, nn.ZeroPad3d)
-_layers("reflect", nn.ReflectionPad1d, nn.ReflectionPad2d, nn.ReflectionPad3d)
-_layers("replicate", nn.ReplicationPad1d, nn.ReplicationPad2d, nn.ReplicationPad3d)
-_layers("circular", nn.CircularPad1d, nn.CircularPad2d, nn.CircularPad3d)
