@@ -42,10 +42,11 @@ def lanes() -> list[tuple[str, ...]]:
 
 
 def papers(setting: Setting) -> Figures:
-    """Every lane, and how many arms there are in the end. A rehearsal: one seed, in turn, with hardly any images."""
+    """Every lane, and how many arms there are in the end. A rehearsal: one lane a page, with few images."""
     waiting, running = deque(lanes()), list[subprocess.Popen[bytes]]()
     if setting.quick:
-        waiting = deque((page, seed, "rehearsal", only) for page, seed, _, only in waiting if seed == "0")
+        last = {page: only for page, seed, _, only in waiting if seed == "0"}
+        waiting = deque((page, "0", "rehearsal", only) for page, only in last.items())
     ends = time.monotonic() + (3600.0 if setting.quick else SECONDS)
     failed = 0
     try:
