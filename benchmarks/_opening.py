@@ -18,7 +18,7 @@ def opening(name: str) -> str:
     if entry is None:
         return ""
     drawn = entry.get("plot") or (f"results-{name}" if "value" in entry else "")
-    plot = f"\n\n![{entry['shows'].partition('.')[0]}](../figures/{drawn}.svg)" if drawn else ""
+    plot = f"\n\n![{entry['shows'].partition('. ')[0]}](../figures/{drawn}.svg)" if drawn else ""
     return f"{entry['shows']}{plot}\n\n{MARK}"
 
 
