@@ -68,6 +68,17 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def kill_session(pid: int) -> None:
     """Kill the process and whatever it started; a process that is gone already is fine."""
     with suppress(ProcessLookupError, PermissionError):

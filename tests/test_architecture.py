@@ -51,6 +51,7 @@ LAYERS = [
 
 CONFINED = {
     "optuna": {"search"},
+    "ray": {"search"},
     "typer": {"cli"},
     "rich": {"cli"},
     "onnxruntime": {"runtime", "measure"},

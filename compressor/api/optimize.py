@@ -27,10 +27,9 @@ from compressor.present import LIVE, present
 from compressor.recipe.model import Recipe
 from compressor.report.gather import gather
 from compressor.report.write import write_report
-from compressor.search.driver import ExecutorFactory, local_executor
+from compressor.search.driver import ExecutorFactory
 from compressor.search.driver import run_search as carry_out
-from compressor.search.executor import Executor
-from compressor.search.local import LocalExecutor
+from compressor.search.executors import executor_of, local_executor
 from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
 from compressor.task import Task, TaskSpec, make_task
@@ -50,6 +49,7 @@ def optimize(
     trials: int | None = None,
     seed: int | None = None,
     jobs: int | None = None,
+    executor: str = "",
     out: str | Path | None = None,
     weights: str | Path | None = None,
     inputs: InputsGiven = None,
@@ -64,7 +64,8 @@ def optimize(
     ``test``: datasets, loaders, or pairs of arrays; or ``data`` in their place: a folder, a file, the name of a set, a
     finished ``Data``. ``task``: a name, ``package.module:name``, or a ``Task``. ``recipe``: a file, a bundled one by
     name, or ``auto``, which chooses. ``budget``: such as ``30m``, or seconds. ``max_drop``: what the task's metric may
-    lose. ``out``: the run folder, a new one under ``runs/`` where none is named. ``overrides``: as ``--set``.
+    lose. ``executor``: ``local``, ``ray`` or ``ray://HOST:PORT``, where trials run. ``out``: the run folder, a new one
+    under ``runs/`` where none is named. ``overrides``: as ``--set``.
 
     Raises ``InputError`` with one line where the parts do not fit. An interrupted run is gone on with by ``resume``.
     """
@@ -75,7 +76,13 @@ def optimize(
         live = open_data(data, task=wanted)
     if live is not None and isinstance(data, str | Path):
         raise InputError("give data, or train, validation and test; not both")
-    settings = {"search.trials": trials, "search.seed": seed, "search.jobs": jobs, "constraints.max_drop": max_drop}
+    settings = {
+        "search.trials": trials,
+        "search.seed": seed,
+        "search.jobs": jobs,
+        "search.executor": executor or None,
+        "constraints.max_drop": max_drop,
+    }
     said = [f"{key}={value}" for key, value in settings.items() if value is not None]
     said += ["search.allow_untrained=true"] if allow_untrained else []
     with present(data=live, task=own):
@@ -122,7 +129,10 @@ def resume(
 
 
 def _run(run: RunFolder, observer: Observer | None, more: float | None = None, **live: Any) -> Result:
-    executor: ExecutorFactory = local_executor if all(value is None for value in live.values()) else forked_executor
+    executor: ExecutorFactory = executor_of
+    if any(value is not None for value in live.values()):
+        _refuse_far_workers(run.recipe())
+        executor = functools.partial(local_executor, forked=True)
     finished = carry_out(run, observer=observer, executor=executor, more=more)
     if finished.result is None:
         raise KeyboardInterrupt(f"interrupted; go on with compressor.resume({str(run.path)!r})")
@@ -130,12 +140,13 @@ def _run(run: RunFolder, observer: Observer | None, more: float | None = None, *
     return Result(run, finished.result, **live)
 
 
-def forked_executor(run: RunFolder, recipe: Recipe) -> Executor:
-    """Workers that are forks of this process, which have its live objects."""
-    jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
-    executor = LocalExecutor(run.path, jobs, threads=1, forked=True)
-    executor.warm()
-    return executor
+def _refuse_far_workers(recipe: Recipe) -> None:
+    """Raise ``InputError`` where live objects would have to travel."""
+    if recipe.search.executor != "local":
+        raise InputError(
+            f"search.executor = {recipe.search.executor}: live datasets and tasks cannot travel to other machines; put "
+            'them into a module there, and name the functions that make them (data="package.module:function")'
+        )
 
 
 @functools.singledispatch

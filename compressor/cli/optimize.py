@@ -13,6 +13,7 @@ from compressor.cli.options import (
     RECIPE_OPTION,
     Budget,
     DataOption,
+    ExecutorName,
     Input,
     JsonFlag,
     Model,
@@ -42,6 +43,7 @@ def optimize(
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, help="Trials that run at the same time.", show_default=False)
     ] = None,
+    executor: ExecutorName = "",
     overrides: Set = None,
     inputs: Input = None,
     trust: Trust = False,
@@ -79,7 +81,7 @@ def optimize(
             task=task,
             budget=seconds_of(budget, "--budget"),
             trials=trials,
-            overrides=[*(overrides or ()), *_as_overrides(seed, jobs, untrained, fold)],
+            overrides=[*(overrides or ()), *_as_overrides(seed, jobs, executor, untrained, fold)],
             weights=weights,
             trust=trust,
             inputs=parse_inputs(inputs),
@@ -97,8 +99,9 @@ def optimize(
         raise typer.Exit(code)
 
 
-def _as_overrides(seed: int | None, jobs: int | None, untrained: bool, fold: bool) -> list[str]:
+def _as_overrides(seed: int | None, jobs: int | None, executor: str, untrained: bool, fold: bool) -> list[str]:
     numbers = {"seed": seed, "jobs": jobs}
     found = [f"search.{key}={value}" for key, value in numbers.items() if value is not None]
+    found += [f"search.executor={executor}"] if executor else []
     found += ["search.allow_untrained=true"] if untrained else []
     return [*found, "export.fold_normalisation=true"] if fold else found

@@ -77,6 +77,15 @@ TaskOption = Annotated[
         show_default=False,
     ),
 ]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="E",
+        help="Where trials run: local, ray (a Ray cluster here), or ray://HOST:PORT.",
+        show_default=False,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the recipe: search.trials=5. Repeatable."),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 from compressor.cli.display import observer
 from compressor.cli.failures import INTERRUPTED, NO, OK
 from compressor.cli.output import CommandOutput
 from compressor.cli.summary import tell_result
 from compressor.search.driver import run_search
+from compressor.search.executors import executor_of
 from compressor.search.observer import Observer
 from compressor.search.run_folder import RunFolder
 from compressor.track.observer import Tracked
@@ -22,17 +24,20 @@ def carry_out(
     more: float | None = None,
     since: float | None = None,
     tracker: Tracker | None = None,
+    executor: str = "",
 ) -> int:
     """Search until the run is finished or interrupted; the exit code of ``run_search``.
 
     ``more``: a new budget, in seconds from now on; ``since``: when the command began, which counts.
-    ``tracker``: told of every trial.
+    ``tracker``: told of every trial; ``executor``: where trials run, in place of the recipe's.
     """
     with contextlib.ExitStack() as stack:
         watching: Observer = stack.enter_context(observer(out.notes))
         if tracker is not None:
             watching = stack.enter_context(Tracked(watching, tracker, run))
-        finished = run_search(run, observer=watching, more=more, since=since)
+        finished = run_search(
+            run, observer=watching, executor=partial(executor_of, name=executor), more=more, since=since
+        )
     if finished.result is not None:
         tell_result(run, finished.result, out)
     if finished.interrupted:

@@ -14,6 +14,7 @@ from compressor.apart import each_apart
 from compressor.engine.candidate import Constraints
 from compressor.engine.space import PhaseSpec, PluginUse, uses_of
 from compressor.errors import CompressorError, NoAnswer, did_you_mean
+from compressor.recipe.executors import unusable
 from compressor.recipe.limits import (
     AUGMENTATION,
     DATA,
@@ -182,6 +183,8 @@ def _search(recipe: Recipe) -> Iterator[RecipeProblem]:
         yield ("search", "trials"), "0 means as many as the budget allows, and there is none: [search] budget"
     if recipe.search.sampler == "gp" and importlib.util.find_spec("scipy") is None:
         yield ("search", "sampler"), "'gp' needs scipy: pip install 'compressor[gp]', or choose another sampler"
+    if complaint := unusable(recipe.search.executor):
+        yield ("search", "executor"), complaint
     yield from outside(recipe.search, ("search",), SEARCH)
     yield from outside(recipe.measure, ("measure",), MEASURE)
     yield from outside(recipe.data, ("data",), DATA)

@@ -39,6 +39,9 @@ class SearchSpec:
     """Trials that run at the same time. Only with one job are the proposals reproducible."""
     threads: int = 1
     """Threads each trial may use."""
+    executor: str = "local"
+    """Where trials run: ``local`` (processes of this machine), ``ray`` (the Ray cluster that this machine belongs to,
+    or a new one on it), or ``ray://HOST:PORT`` (a cluster elsewhere); needs ray: ``pip install 'compressor[ray]'``."""
     timeout: float = 0.0
     """Seconds a trial may take before it is ended as failed; 0 means no limit."""
     patience: int = 30

@@ -18,11 +18,11 @@ from compressor.search.conclude import judge_finalists, not_applicable, prelimin
 from compressor.search.controls import run_controls
 from compressor.search.estimate import estimate
 from compressor.search.executor import Executor
+from compressor.search.executors import executor_of
 from compressor.search.interrupts import Interrupts
 from compressor.search.kept import kept
 from compressor.search.layer_times import record_layer_times
 from compressor.search.ledger import Ledger
-from compressor.search.local import LocalExecutor
 from compressor.search.loop import SearchLoop
 from compressor.search.observer import Event, Finished, FrontChanged, Note, Observer, Silent, Stage, Started
 from compressor.search.piloting import run_pilot
@@ -35,19 +35,11 @@ from compressor.search.study import Study
 ExecutorFactory = Callable[[RunFolder, Recipe], Executor]
 
 
-def local_executor(run: RunFolder, recipe: Recipe) -> Executor:
-    """Worker processes on this machine, as many as the recipe has jobs."""
-    jobs = min(recipe.search.jobs, recipe.search.trials or recipe.search.jobs)
-    executor = LocalExecutor(run.path, jobs, threads=recipe.search.threads)
-    executor.warm()
-    return executor
-
-
 def run_search(
     run: RunFolder,
     *,
     observer: Observer | None = None,
-    executor: ExecutorFactory = local_executor,
+    executor: ExecutorFactory = executor_of,
     more: float | None = None,
     since: float | None = None,
 ) -> Finished:
