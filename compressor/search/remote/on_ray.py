@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from compressor.engine.course import Progress
 from compressor.engine.space import uses_of
 from compressor.errors import CompressorError, InputError, WorkerLost
 from compressor.recipe.model import Recipe
-from compressor.search.executor import Job, JobResult, Progress, Question
+from compressor.search.executor import Job, JobResult, Question
 from compressor.search.remote.host import Host
 from compressor.search.remote.pool import PATIENCE, Pool
 from compressor.search.remote.shared import Shared

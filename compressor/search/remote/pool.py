@@ -15,8 +15,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from compressor.engine.course import Progress
 from compressor.errors import CompressorError, InputError, MachineError, WorkerLost
-from compressor.search.executor import Job, JobResult, Progress, Question
+from compressor.search.executor import Job, JobResult, Question
 from compressor.search.remote.shared import Shared
 from compressor.search.remote.toolkit import Toolkit
 

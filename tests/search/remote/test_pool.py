@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from compressor.engine.candidate import Outcome
+from compressor.engine.course import Progress
 from compressor.engine.plan import Plan
 from compressor.errors import InputError, MachineError, TrialError, WorkerLost
-from compressor.search.executor import Job, JobResult, Progress, Question, TrialSpec
+from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.remote.pool import Pool
 from compressor.search.remote.shared import Shared
 from compressor.search.remote.toolkit import Toolkit
