@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from compressor.graph.layers.table import KINDS
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "compressor"
 
@@ -198,3 +200,41 @@ def test_each_heavy_library_lives_in_one_place(library: str, homes: set[str]) ->
 def test_installed_entry_points_are_those_of_pyproject(group: str) -> None:
     installed = {point.name: point.value for point in entry_points(group=group)}
     assert {name: installed.get(name) for name in DECLARED[group]} == DECLARED[group]
+
+
+LAYER_CLASSES = {of.__name__ for kind in KINDS for of in kind.classes} | {
+    "_BatchNorm", "_ConvNd", "_ConvTransposeNd", "_DropoutNd", "_InstanceNorm"
+}  # fmt: skip
+"""torch's classes, and the bases of several, that ``graph.layers`` alone describes."""
+NAMING_LAYERS = {
+    "export.fold": "puts the identity where a normalisation was",
+    "export.rules.as_layer": "functions that are layers by another name",
+    "export.rules.parametric": "functions that are layers by another name",
+    "graph.capture": "a momentum that a trace does not tell",
+    "graph.frozen": "classes derived from torch's",
+    "graph.onnx_in.quantized": "a clip behind a convolution of whole numbers",
+    "graph.onnx_node.node": "each sample as one row",
+    "graph.raising.raise_program": "each sample as one row",
+    "graph.repair": "makes new layers",
+}
+"""The only others that name one, and why."""
+
+
+def names_layers(path: Path) -> bool:
+    tree = ast.parse(path.read_text())
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr in LAYER_CLASSES and ast.unparse(node.value).endswith("nn"))
+        or (
+            isinstance(node, ast.ImportFrom)
+            and (node.module or "").startswith("torch.nn")
+            and any(alias.name in LAYER_CLASSES for alias in node.names)
+        )
+        for node in ast.walk(tree)
+    )
+
+
+def test_a_layer_is_described_in_one_place() -> None:
+    naming = {
+        module for module, path in sources() if module.split(".")[0] in ("graph", "export") and names_layers(path)
+    }
+    assert {module for module in naming if not module.startswith("graph.layers.")} == NAMING_LAYERS.keys()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.flow.flow import Flow
 from compressor.graph.flow.treatments import Treatment
 from compressor.graph.layers.elementwise import same_shape
-from compressor.graph.layers.kind import NOT_CAPTURED, NOT_READ, LayerKind
+from compressor.graph.layers.kind import NOT_CAPTURED, LayerKind
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
@@ -19,9 +17,6 @@ from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 def _flow(flow: Flow, node: fx.Node, layer: nn.Module, x: Tensor) -> Tensor:
     flow.mix(x, [1], node, f"{node.target} weighs neighbouring channels against each other")
     return x
-
-
-_NEIGHBOURS: Final = Treatment("weighs neighbouring channels against each other, so that none can go", _flow)
 
 
 def _emit(b: GraphBuilder, layer: nn.LocalResponseNorm, x: Operand) -> OnnxValue:
@@ -51,17 +46,8 @@ KINDS = (
         captured=NOT_CAPTURED,
         shape=same_shape,
         macs=None,
-        treatment=_NEIGHBOURS,
+        treatment=Treatment("weighs neighbouring channels against each other, so that none can go", _flow),
         emit=_emit,
         read={"LRN": _read},
-    ),
-    LayerKind(
-        (nn.CrossMapLRN2d,),
-        captured=NOT_CAPTURED,
-        shape=None,
-        macs=None,
-        treatment=_NEIGHBOURS,
-        emit=None,
-        read=NOT_READ,
     ),
 )
