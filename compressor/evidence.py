@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from compressor.graph.device import at_work
 from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
-from compressor.graph.nested import Nested, joined, samples, tensors
+from compressor.graph.nested import Nested, joined, samples, tensors, to_device
 from compressor.graph.network import Network
 from compressor.task import Task, usual_task
 
@@ -36,17 +38,26 @@ class Evidence:
         """Samples in all batches."""
         return sum(samples(inputs) for inputs, _ in self.batches)
 
+    @contextmanager
+    def at_work(self, network: Network) -> Iterator[Iterator[Batch]]:
+        """The batches, and meanwhile the network, on the accelerator where there is one; the network then is back."""
+        with at_work(network) as device:
+            yield ((to_device(inputs, device), to_device(target, device)) for inputs, target in self.batches)
+
     def mean_loss(self, network: Network) -> float:
         """Mean loss per sample in eval mode."""
         network.eval()
         total, task = 0.0, self.task.fitted(network)
-        with torch.inference_mode():
-            for inputs, target in self.batches:
+        with self.at_work(network) as batches, torch.inference_mode():
+            for inputs, target in batches:
                 total += float(task.loss(network(inputs), target)) * samples(inputs)
         return total / max(self.count, 1)
 
     def activations(self, network: Network, nodes: Sequence[fx.Node]) -> dict[str, Tensor]:
-        """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode."""
+        """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode, where the
+        network is.
+        """
+        home = network.device
         wanted = {node.name for node in nodes}
         collected: dict[str, list[Tensor]] = {name: [] for name in wanted}
 
@@ -54,13 +65,13 @@ class Evidence:
             def run_node(self, n: fx.Node) -> object:
                 value: object = super().run_node(n)
                 if n.name in wanted and isinstance(value, Tensor):
-                    collected[n.name].append(value.detach().clone())
+                    collected[n.name].append(value.detach().to(home, copy=True))
                 return value
 
         network.eval()
-        recorder = Recorder(network.module)
-        with torch.no_grad():
-            for inputs, _ in self.batches:
+        with self.at_work(network) as batches, torch.no_grad():
+            recorder = Recorder(network.module)
+            for inputs, _ in batches:
                 recorder.run(*tensors(inputs))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
@@ -75,12 +86,13 @@ class Evidence:
 
         def run() -> None:
             network.eval()
-            with torch.no_grad():
-                for inputs, _ in self.batches:
+            with self.at_work(network) as batches, torch.no_grad():
+                for inputs, _ in batches:
                     network(inputs)
 
-        for home, leaves in calibrating(network).items():
-            home.calibrate(leaves, run)
+        with at_work(network):
+            for home, leaves in calibrating(network).items():
+                home.calibrate(leaves, run)
 
     def _estimate_norms(self, network: Network, passes: int) -> None:
         """The running statistics of every BatchNorm anew, each sample counting alike.
@@ -98,13 +110,13 @@ class Evidence:
             norm.reset_running_stats()
             norm.train()
         seen = 0
-        with torch.no_grad():
+        with at_work(network) as device, torch.no_grad():
             for _ in range(passes):
                 for inputs in _whole_batches(self.batches):
                     seen += samples(inputs)
                     for norm in norms:
                         norm.momentum = samples(inputs) / seen
-                    network(inputs)
+                    network(to_device(inputs, device))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()

@@ -9,7 +9,9 @@ The command line goes through the same functions.
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from compressor.api.prepare import check_budget, set_up
 from compressor.api.result import Result
 from compressor.data.open import from_loaders, open_data
 from compressor.errors import InputError
+from compressor.graph.device import left_to_forks, used
 from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
 from compressor.present import LIVE, present
@@ -85,7 +88,7 @@ def optimize(
     }
     said = [f"{key}={value}" for key, value in settings.items() if value is not None]
     said += ["search.allow_untrained=true"] if allow_untrained else []
-    with present(data=live, task=own):
+    with present(data=live, task=own), _forking(live is not None or own is not None):
         prepared = set_up(
             model,
             recipe,
@@ -124,8 +127,19 @@ def resume(
         wanted = make_task(run.recipe().task)
     given = from_loaders(train, validation, test, task=wanted) if train is not None else None
     live = open_data(data, task=wanted) if given is None and data is not None else given
-    with present(data=live, task=task):
+    with present(data=live, task=task), _forking(live is not None or task is not None):
         return _run(run, observer, seconds_of(budget), data=live, task=task)
+
+
+def _forking(live: bool) -> AbstractContextManager[None]:
+    """Live objects reach workers by fork, which have an accelerator only where this process has not used it."""
+    if live and used():
+        warnings.warn(
+            "this process has used CUDA, so that the workers, its forks, cannot: trials run on the CPU. Call optimize "
+            "in a process that has not, or name what makes data and task (package.module:function)",
+            stacklevel=3,
+        )
+    return left_to_forks() if live else nullcontext()
 
 
 def _run(run: RunFolder, observer: Observer | None, more: float | None = None, **live: Any) -> Result:

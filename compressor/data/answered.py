@@ -12,6 +12,7 @@ from torch import Tensor
 from compressor.data.dataset import Data
 from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.graph import nested
+from compressor.graph.device import at_work, in_fork
 from compressor.graph.leaf import Shape
 from compressor.graph.network import Network
 
@@ -97,8 +98,8 @@ def answered(data: Data, network: Network) -> Data:
     teacher = network.fork().eval()
 
     def answer(inputs: BatchInputs) -> Target:
-        with torch.inference_mode():
-            said = teacher(data.normalised(nested.to_device(inputs, teacher.device)))
+        with at_work(teacher) as device, torch.inference_mode():
+            said = teacher(data.normalised(nested.to_device(inputs, device)))
         return nested.map_tensors(lambda tensor: tensor.clone().cpu(), said)
 
     few = sum(math.prod(spec.shape) for spec in network.signature.outputs)
@@ -106,7 +107,11 @@ def answered(data: Data, network: Network) -> Data:
     def told(split: Split) -> Split:
         if not split.held or len(split) * few > _MOST:
             return AnsweredSplit(split, answer)
-        return KeptAnswers(split, nested.joined([answer(inputs) for inputs, _ in split.batches(_BATCH)]))
+        return KeptAnswers(split, in_fork(lambda: asked(split)))
+
+    def asked(split: Split) -> Target:
+        with at_work(teacher):
+            return nested.joined([answer(inputs) for inputs, _ in split.batches(_BATCH)])
 
     test = data.test
     return replace(data, train=told(data.train), validation=told(data.validation), test=lambda: told(test()))

@@ -187,14 +187,15 @@ def onnx_timer(baseline: bytes, batch: int = 1) -> Timer:
 def squared_gradient(network: Network, evidence: Evidence) -> float:
     """‖∇L‖² over all trainable parameters, L the mean loss over the batches in eval mode; copied inputs count once."""
     network.eval()
-    parameters = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
     task = evidence.task.fitted(network)
-    total = [torch.zeros_like(parameter) for parameter in parameters]
-    for inputs, target in evidence.batches:
-        loss = task.loss(network(inputs), target) * samples(inputs) / evidence.count
-        for sum_, part in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
-            if part is not None:
-                sum_ += part
+    with evidence.at_work(network) as batches:
+        parameters = [parameter for parameter in network.module.parameters() if parameter.requires_grad]
+        total = [torch.zeros_like(parameter) for parameter in parameters]
+        for inputs, target in batches:
+            loss = task.loss(network(inputs), target) * samples(inputs) / evidence.count
+            for sum_, part in zip(total, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+                if part is not None:
+                    sum_ += part
     return sum(float(_distinct_inputs(gradient).square().sum()) for gradient in total)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from compressor.data.dataset import Data
 from compressor.errors import DataError
+from compressor.graph.device import in_fork
 from compressor.graph.nested import joined
 from compressor.graph.network import Network
 from compressor.task import Guess, Task
@@ -35,6 +36,10 @@ class Glance:
 
 def glance(network: Network, data: Data, *, error: bool = False) -> Glance:
     """How the network answers up to ``LOOKED_AT`` validation samples, always the same ones."""
+    return in_fork(lambda: _glance(network, data, error))
+
+
+def _glance(network: Network, data: Data, error: bool) -> Glance:
     part = data.validation.some(LOOKED_AT)
     task = data.task.fitted(network)
     meter = task.meter()

@@ -23,8 +23,8 @@ def capture(module: nn.Module, inputs: InputsGiven, source: str = "", *, fold: b
     ``inputs``: the shape of one sample (without the batch), ``(3, 32, 32)``; or several, in the order of ``forward``'s
     arguments or by their names; each as sizes, a ``TensorSpec``, or an example tensor (see ``given_inputs``).
 
-    The network holds copies of the module's tensors; the module is left as it was. Raises ``CaptureError`` with the
-    reason where the module is more than a graph of tensors: control flow on values, answers that are no tensors…
+    The network holds copies of the module's tensors, on the CPU; the module is left as it was. Raises ``CaptureError``
+    with the reason where it is more than a graph of tensors: control flow on values, answers that are no tensors…
     What it does in training mode alone is in the network's ``notes``. Weights that it computes from others at each call
     (weight_norm, weight standardisation, masks) become plain ones, as a note says, unless ``fold`` is False.
     """
@@ -38,7 +38,7 @@ def capture(module: nn.Module, inputs: InputsGiven, source: str = "", *, fold: b
     owner = Owner(module, call_of(module, given), given)
     check_backwards(owner, network)
     network.notes += differences_in_training(owner, network)
-    return fold_weights(network) if fold else network
+    return (fold_weights(network) if fold else network).to("cpu")
 
 
 def _keep_momenta(module: nn.Module, network: Network) -> None:

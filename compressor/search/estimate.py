@@ -12,7 +12,7 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.space import PhaseSpec
-from compressor.graph.device import working_device
+from compressor.graph.device import in_fork, working_device
 from compressor.graph.nested import samples, to_device
 from compressor.graph.network import Network
 from compressor.recipe.model import Recipe
@@ -79,6 +79,10 @@ def _seconds(spec: TrainingSpec, data: Data, pace: float) -> float:
 
 def seconds_per_sample(network: Network, data: Data, *, batch: int, threads: int = 1) -> float:
     """Of one training step, forward and backward, on the device and with the threads of a trial."""
+    return in_fork(lambda: _timed(network, data, batch, threads))
+
+
+def _timed(network: Network, data: Data, batch: int, threads: int) -> float:
     own = network.fork().to(working_device()).eval()  # eval: BatchNorm takes batches of one
     inputs, target = next(data.train.first(batch).batches(batch))
     inputs, target = data.normalised(to_device(inputs, own.device)), to_device(target, own.device)

@@ -25,6 +25,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from compressor.engine.control import from_scratch
 from compressor.engine.trial import TrialSettings, load_candidate, read_candidate, run_trial
 from compressor.files import is_machine_s
 from compressor.foreign import described, one_line
+from compressor.graph.device import left_to_forks
 from compressor.processes import FORKS, Guard, die_with_parent, kill_session
 from compressor.search.arms import ARM, run_arm
 from compressor.search.context import Context, context
@@ -134,7 +136,11 @@ def serve(parent: int) -> None:
     torch.set_num_threads(1)  # threads started before a fork would be missing after it
     _import_late_parts()
     answer = _answers()
-    guard = Guard() if FORKS else None
+    with left_to_forks() if FORKS else nullcontext():
+        _serve(answer, Guard() if FORKS else None)
+
+
+def _serve(answer: Reply, guard: Guard | None) -> None:
     for line in sys.stdin:
         message = json.loads(line)
         if "question" in message:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compressor.data.dataset import Data, Split
 from compressor.errors import DataError
+from compressor.graph.device import at_work, in_fork
 from compressor.graph.nested import Nested, joined, samples, to_device
 from compressor.graph.network import Network
 
@@ -30,18 +31,23 @@ class Score:
 
 
 def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH, error: bool = False) -> Score:
-    """The score of ``network`` in eval mode on a split of ``data``, on the device the network is on.
+    """The score of ``network`` in eval mode on a split of ``data``.
 
     ``error``: with the standard error, which some metrics take long for. The network is left in the mode it was in.
     Raises ``DataError`` for an empty split.
     """
     if len(split) == 0:
         raise DataError(f"{data.name}: nothing to evaluate on, the split is empty")
-    was_training, device = network.module.training, network.device
+    return in_fork(lambda: _evaluated(network, data, split, batch, error))
+
+
+def _evaluated(network: Network, data: Data, split: Split, batch: int, error: bool) -> Score:
+    was_training = network.module.training
     network.eval()
     task = data.task.fitted(network)
-    meter, loss, count = task.meter(), torch.zeros((), device=device, dtype=torch.float64), 0
-    with torch.inference_mode():
+    meter, count = task.meter(), 0
+    with at_work(network) as device, torch.inference_mode():
+        loss = torch.zeros((), device=device, dtype=torch.float64)
         for inputs, target in split.batches(batch):
             outputs, wanted = network(data.normalised(to_device(inputs, device))), to_device(target, device)
             meter.update(outputs, wanted)
@@ -54,27 +60,32 @@ def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH,
 def scores(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Tensor:
     """How good the network's answer to each sample of the split is, ``(N,)`` on the CPU: more is better."""
     task = data.task.fitted(network)
-    with torch.inference_mode():
-        found = answers(network, data, split.batches(batch))
-        parts = [task.scores(outputs, target).cpu() for outputs, target in found]
-    return torch.cat(parts)
+
+    def found() -> Tensor:
+        with torch.inference_mode():
+            said = answers(network, data, split.batches(batch))
+            return torch.cat([task.scores(outputs, target).cpu() for outputs, target in said])
+
+    return in_fork(found)
 
 
 def answers(network: Network, data: Data, batches: Iterable[tuple[Nested, Any]]) -> Iterator[tuple[Nested, Any]]:
-    """``(outputs, target)`` for batches of raw inputs of ``data``, the network in eval mode, on its device."""
-    was_training, device = network.module.training, network.device
+    """``(outputs, target)`` for batches of raw inputs of ``data``, the network in eval mode, where it is at work."""
+    was_training = network.module.training
     network.eval()
     try:
-        for inputs, target in batches:
-            with torch.no_grad():
-                yield network(data.normalised(to_device(inputs, device))), to_device(target, device)
+        with at_work(network) as device:
+            for inputs, target in batches:
+                with torch.no_grad():
+                    yield network(data.normalised(to_device(inputs, device))), to_device(target, device)
     finally:
         network.train(was_training)
 
 
 def predict(network: Network, data: Data, split: Split | Tensor, *, batch: int = _BATCH) -> Nested:
-    """The outputs of the network in eval mode for all samples of a split (or raw inputs), as one batch."""
+    """The outputs of the network in eval mode for all samples of a split (or raw inputs), one batch on its device."""
+    home = network.device
     batches = (
         ((part, None) for part in torch.split(split, batch)) if isinstance(split, Tensor) else split.batches(batch)
     )
-    return joined([outputs for outputs, _ in answers(network, data, batches)])
+    return joined([to_device(outputs, home) for outputs, _ in answers(network, data, batches)])

@@ -63,7 +63,7 @@ def _rounded_group(weight: Tensor, step: Tensor, moments: Tensor, largest: int) 
     order = moments.diagonal().argsort(descending=True)
     left, whole = weight[:, order].double(), torch.zeros_like(weight, dtype=torch.double)
     spread = moments[order][:, order].double()
-    spread += (DAMPING * spread.diagonal().mean() + 1e-12) * torch.eye(len(spread), dtype=torch.double)
+    spread += (DAMPING * spread.diagonal().mean() + 1e-12) * torch.eye(len(spread)).to(spread)
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(spread)), upper=True)
     for k, row in enumerate(inverse):
         whole[:, k] = integers(left[:, k : k + 1], step.double(), largest)[:, 0] * step.double()[:, 0]

@@ -97,15 +97,17 @@ def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace
     evidence = leading(evidence, MOST_SAMPLES)
     task = evidence.task.fitted(network)
     pairs: list[tuple[Tensor, Tensor]] = []
-    training = network.module.training
+    training, home = network.module.training, network.device
     network.eval()
     try:
-        for inputs, target in evidence.batches:
-            recorder = _Recorder(network, source_of(place.layer), place.taker)
-            with torch.enable_grad():
-                outputs = recorder.run(*network.signature.tensors(inputs))
-                loss = task.loss(outputs, target) * samples(inputs) / evidence.count
-            pairs.append((recorder.taken, torch.autograd.grad(loss, recorder.given)[0]))
+        with evidence.at_work(network) as batches:
+            for inputs, target in batches:
+                recorder = _Recorder(network, source_of(place.layer), place.taker)
+                with torch.enable_grad():
+                    outputs = recorder.run(*network.signature.tensors(inputs))
+                    loss = task.loss(outputs, target) * samples(inputs) / evidence.count
+                gradient = torch.autograd.grad(loss, recorder.given)[0]
+                pairs.append((recorder.taken.to(home), gradient.to(home)))
     finally:
         network.train(training)
     return pairs
