@@ -78,7 +78,7 @@ class Suggestion:
 
     phase: Literal["structure", "bits"]
     why: str
-    policy: Literal["spread", "threshold", "each", "all"] = "spread"
+    policy: Literal["spread", "threshold", "mixed", "each", "all"] = "spread"
     options: Mapping[str, Value] = field(default_factory=dict)
 
 
@@ -90,6 +90,9 @@ class Plugin(ABC):
     """
 
     promise: ClassVar[Promise] = Promise.TRAINED
+    timed_together: ClassVar[bool] = False
+    """Whether its sites are faster beside one another than alone, as layers in integers are: then the time that a site
+    saves is measured where all of them are rewritten."""
 
     @abstractmethod
     def sites(self, network: Network) -> Iterable[Site | Refused]:

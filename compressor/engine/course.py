@@ -184,6 +184,7 @@ class Course:
             self._evidence,
             admits=admitting([(step.plugin, step.options, step.only, step.skip) for step in asking]),
             timer=onnx_timer(to_onnx(self.network), self._batch) if phase.timed else None,
+            fixed=lambda name, options: [s.values for s in asking if (s.plugin, s.options) == (name, options)],
         )
 
     def _within(self, limits: Constraints, promises: Promises) -> Callable[[Network, Edit, Evidence], object]:

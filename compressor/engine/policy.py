@@ -5,6 +5,7 @@ policy asks a plugin only for its sites, so every plugin, a third party's includ
 
     spread      `count` sites, the most worthwhile by measured sensitivity, all with the same knob values (the default)
     threshold   every site whose measured loss increase per saving is below `tau`, all with the same knob values
+    mixed       every site whose loss increase per saving is below `tau` at some values of its knobs, with the best
     each        every site has its own switch and its own knobs
     all         every site, with the same knob values
 """
@@ -73,9 +74,9 @@ class Spread(Policy):
 
     def edits(self, decision: Decision, sites: Sequence[Site], known: Mapping[str, SiteSensitivity]) -> Iterator[Edit]:
         follow = float(decision.values.get(FOLLOW, 1.0))
-        by_path = {site.path: site for site in sites}
-        for path in rank(list(by_path), known, follow):
-            yield edit_at(decision, by_path[path], decision.values)
+        edits, measured = _at_their_values(decision, sites, known)
+        for path in rank(list(edits), measured, follow):
+            yield edits[path]
 
     def limit(self, decision: Decision, sites: Sequence[Site]) -> int:
         return int(decision.values.get(COUNT, len(sites)))
@@ -95,11 +96,40 @@ class Threshold(Policy):
 
     def edits(self, decision: Decision, sites: Sequence[Site], known: Mapping[str, SiteSensitivity]) -> Iterator[Edit]:
         tau = float(decision.values.get(TAU, self.TAUS.default))
-        by_path = {site.path: site for site in sites}
-        for path in rank(list(by_path), known, 1.0):
-            entry = known.get(path)
+        edits, measured = _at_their_values(decision, sites, known)
+        for path in rank(list(edits), measured, 1.0):
+            entry = measured.get(path)
             if entry is not None and entry.saving > 0 and entry.loss_increase / entry.saving < tau:
-                yield edit_at(decision, by_path[path], decision.values)
+                yield edits[path]
+
+
+class Mixed(Policy):
+    """Every site at the values of its knobs with the least ``loss increase − tau · saving``, if that is below 0.
+
+    One knob for the whole network: with ``tau`` more sites are rewritten, and further (from 8 to 4 bits). The best
+    first. For a plugin whose sites add up, no other choice that saves as much is measured to cost less loss.
+    """
+
+    measured = True
+    TAUS: ClassVar[FloatRange] = FloatRange(1e-3, 10.0, log=True)
+
+    def knobs(self, sites: Sequence[Site]) -> dict[str, Knob]:
+        return {TAU: self.TAUS}
+
+    def edits(self, decision: Decision, sites: Sequence[Site], known: Mapping[str, SiteSensitivity]) -> Iterator[Edit]:
+        tau = float(decision.values.get(TAU, self.TAUS.default))
+
+        def price(entry: SiteSensitivity) -> float:
+            return max(entry.loss_increase, 0.0) - tau * entry.saving
+
+        found = []
+        for site in sites:
+            measured = [entry for entry in known[site.path].every if entry.is_finite] if site.path in known else []
+            best = min(measured, key=price, default=None)
+            if best is not None and price(best) < 0:
+                found.append((price(best), edit_at(decision, site, best.choice)))
+        for _, edit in sorted(found, key=lambda pair: pair[0]):
+            yield edit
 
 
 class Each(Policy):
@@ -123,7 +153,9 @@ class Each(Policy):
                 yield edit_at(decision, site, own)
 
 
-POLICIES: Mapping[str, Policy] = {"spread": Spread(), "threshold": Threshold(), "each": Each(), "all": All()}
+POLICIES: Mapping[str, Policy] = {
+    "spread": Spread(), "threshold": Threshold(), "mixed": Mixed(), "each": Each(), "all": All(),
+}  # fmt: skip
 
 
 def admitted(sites: Sequence[Site], only: Sequence[str], skip: Sequence[str]) -> list[Site]:
@@ -151,6 +183,14 @@ def edit_at(decision: Decision, site: Site, values: Choices) -> Edit:
     """The decision's edit at one site: each knob takes the value of its name, moved to the nearest useful one."""
     choice = {name: knob.nearest(values[name]) if name in values else knob.default for name, knob in site.knobs.items()}
     return Edit(decision.plugin, site.path, choice, decision.options)
+
+
+def _at_their_values(
+    decision: Decision, sites: Sequence[Site], known: Mapping[str, SiteSensitivity]
+) -> tuple[dict[str, Edit], dict[str, SiteSensitivity]]:
+    """By path: the decision's edit at each site, and what was measured at the values of that edit."""
+    edits = {site.path: edit_at(decision, site, decision.values) for site in sites}
+    return edits, {path: known[path].at(edit.choice) for path, edit in edits.items() if path in known}
 
 
 def shared_knobs(sites: Sequence[Site]) -> dict[str, Knob]:

@@ -1,12 +1,16 @@
 """How much each site hurts, and how much it saves: measured once, one rewrite at a time, without training.
 
+A site with knobs is measured at several of their values (``knob_values``), so that what 4 bits cost is not taken from
+what 8 bits cost.
+
     efficiency of a site = loss increase when it alone is rewritten / what that saves
 
 The loss is the mean over the calibration batches after BatchNorm has been recalibrated; the saving is the sum of the
 relative savings in weight bytes, in multiply-accumulates and in time: measured on the ONNX file of the network with
 this rewrite alone, or, where nothing is timed, the share of latency of the layers that vanish. Sites that save the same
 bytes and the same multiply-accumulates do the same work; their median saving of time is taken for each of them, so that
-the noise of a measurement does not choose between equal blocks.
+the noise of a measurement does not choose between equal blocks. Where sites are faster beside one another than alone
+(``Plugin.timed_together``), the time of a site is what it contributes where all of them are rewritten.
 Measuring the bypass itself is the most reliable criterion for removing layers; the same measurement ranks
 the sites of any plugin, so a third party's gets it for nothing.
 
@@ -28,6 +32,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from compressor.knobs import Choices
 from compressor.plugin import Site
 from compressor.stored import Figure, Stored
 
@@ -48,6 +53,19 @@ class SiteSensitivity:
     ``latency_saved``."""
     gain: Figure = 0.0
     """Of an exact rewrite that enlarges the network: the squared gradient it adds to what training can follow."""
+    choice: Choices = field(default_factory=dict)
+    """The values of the knobs that this was measured at."""
+    others: tuple[SiteSensitivity, ...] = ()
+    """The same at other values of the knobs."""
+
+    @property
+    def every(self) -> tuple[SiteSensitivity, ...]:
+        """At all values that were measured."""
+        return self, *self.others
+
+    def at(self, choice: Choices) -> SiteSensitivity:
+        """At the values nearest to ``choice``: of those that were measured the ones that share the most with it."""
+        return max(self.every, key=lambda entry: sum(choice.get(name) == value for name, value in entry.choice.items()))
 
     @property
     def saving(self) -> float:

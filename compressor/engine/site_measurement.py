@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from compressor.engine.apply import acting, apply_edit
+from compressor.engine.knob_values import knob_values
 from compressor.engine.plan import Edit
 from compressor.engine.sensitivity import Admits, Sensitivities, SiteSensitivity, key_of
 from compressor.errors import ExportError, Refusal
@@ -24,6 +25,7 @@ from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
 from compressor.graph.nested import samples
 from compressor.graph.network import Network
+from compressor.knobs import Choices
 from compressor.measure.latency import QUICK, compare
 from compressor.plugin import Promise, sites_of
 from compressor.registry import make
@@ -46,6 +48,8 @@ class Speedup:
 
 Timer = Callable[[Network], Speedup | None]
 """How many times as fast a network is as the one it comes from; None where that cannot be said."""
+Fixed = Callable[[str, Mapping[str, Any]], Sequence[Choices]]
+"""Of each use of the plugin with this name and these options, the values of knobs that are not to be chosen."""
 
 
 @dataclass(frozen=True)
@@ -70,35 +74,44 @@ def measure_sensitivities(
     latency_shares: Mapping[str, float] | None = None,
     timer: Timer | None = None,
     progress: Callable[[str, float], None] | None = None,
+    fixed: Fixed = lambda name, options: ({},),
 ) -> Sensitivities:
-    """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, with default knobs, and measure.
+    """Rewrite every site of every plugin ``(name, options)`` alone, on a fork, at each value of its knobs, and measure.
 
     Sites that nobody ``admits`` are left out, and a plugin may keep some only (``Plugin.worth_measuring``). Where
     ``timer`` says nothing, ``latency_shares`` of the layers that vanish stand in.
     """
     different = [pair for index, pair in enumerate(plugins) if pair not in plugins[:index]]
-    todo = [
-        Edit(name, path, options=options)
-        for name, options in different
-        for path in shortlist(name, options, network, evidence, admits)
-    ]
+    todo = [edit for pair in different for edit in shortlist(*pair, network, evidence, admits, fixed(*pair))]
     before = reference(network, evidence, gradient=any(adds_exactly(*pair) for pair in different))
-    found: dict[str, dict[str, SiteSensitivity]] = {key_of(name, options): {} for name, options in different}
+    found: Found = {key_of(name, options): {} for name, options in different}
     for index, edit in enumerate(todo):
         if progress:
             progress(f"{edit.plugin} {edit.site}", index / len(todo))
         entry = measure_site(edit, network, evidence, before, latency_shares=latency_shares, timer=timer)
         if entry is not None:
-            found[key_of(edit.plugin, edit.options)][edit.site] = entry
+            found[key_of(edit.plugin, edit.options)].setdefault(edit.site, []).append(entry)
     return settled(found)
 
 
-def shortlist(name: str, options: Mapping[str, Any], network: Network, evidence: Evidence, admits: Admits) -> list[str]:
-    """Paths of the sites to measure: those that somebody admits, as far as the plugin finds them worth it."""
+def shortlist(
+    name: str,
+    options: Mapping[str, Any],
+    network: Network,
+    evidence: Evidence,
+    admits: Admits,
+    fixed: Sequence[Choices],
+) -> list[Edit]:
+    """The edits to measure: the sites that somebody admits, as far as the plugin finds them worth it, at each value of
+    their knobs; all sites at their first values, then at others. ``fixed``: as ``knob_values`` has it.
+    """
     with acting(name):
         plugin = make(name, options)
         admitted = [site for site in sites_of(plugin, network) if admits(name, options, site)]
-        return [str(site.path) for site in plugin.worth_measuring(network, admitted, evidence)]
+        worth = plugin.worth_measuring(network, admitted, evidence)
+        choices = [(str(site.path), knob_values(site.knobs, fixed)) for site in worth]
+    firsts = [Edit(name, path, first, options) for path, (first, *_) in choices]
+    return firsts + [Edit(name, path, choice, options) for path, (_, *more) in choices for choice in more]
 
 
 def adds_exactly(name: str, options: Mapping[str, Any]) -> bool:
@@ -128,8 +141,12 @@ def measure_site(
     *,
     latency_shares: Mapping[str, float] | None = None,
     timer: Timer | None = None,
+    saved: float | None = None,
 ) -> SiteSensitivity | None:
-    """What ``edit`` alone does to a fork of ``network``; None where it is refused."""
+    """What ``edit`` alone does to a fork of ``network``; None where it is refused.
+
+    ``saved``: the share of the time that it saves, where that is known already; then nothing is timed.
+    """
     fork = network.fork()
     try:
         apply_edit(fork, edit, evidence)
@@ -138,37 +155,48 @@ def measure_site(
     with acting(edit.plugin, edit.site):  # layers of the plugin's own run from here on
         evidence.calibrate(fork)
         cost = network_cost(fork)
-        timed = timer(fork) if timer is not None else None
+        timed = timer(fork) if timer is not None and saved is None else None
+        if saved is None:
+            saved = _share_of_gone(network, fork, latency_shares or {}) if timed is None else timed.saved
         entry = SiteSensitivity(
             loss_increase=evidence.mean_loss(fork) - before.loss,
             bytes_saved=1 - cost.weight_bytes / max(before.weight_bytes, 1),
             macs_saved=1 - cost.mac_count / max(before.macs, 1),
-            latency_saved=_share_of_gone(network, fork, latency_shares or {}) if timed is None else timed.saved,
+            latency_saved=saved,
             speedup=0.0 if timed is None else timed.estimate,
+            choice=edit.choice,
         )
         if entry.saving < 0 and before.squared_gradient is not None and adds_exactly(edit.plugin, edit.options):
             entry = replace(entry, gain=squared_gradient(fork, evidence) - before.squared_gradient)
     return entry
 
 
-def settled(
-    found: Mapping[str, Mapping[str, SiteSensitivity]], failed: Mapping[str, Mapping[str, str]] | None = None
-) -> Sensitivities:
+Found = dict[str, dict[str, list[SiteSensitivity]]]
+"""By plugin with its options, and by site: what was measured, that of the first values first."""
+
+
+def settled(found: Found, failed: Mapping[str, Mapping[str, str]] | None = None) -> Sensitivities:
     """All that was measured, once all of it was: sites that do the same work share the median of their time."""
     return Sensitivities({key: _same_time_for_same_work(entries) for key, entries in found.items()}, failed or {})
 
 
-def _same_time_for_same_work(found: Mapping[str, SiteSensitivity]) -> dict[str, SiteSensitivity]:
+def _same_time_for_same_work(found: Mapping[str, Sequence[SiteSensitivity]]) -> dict[str, SiteSensitivity]:
     """Sites without multiply-accumulates (activations, pools) are as they were: nothing says that they are alike."""
     alike: dict[tuple[float, float], list[float]] = {}
-    for entry in filter(lambda entry: entry.is_finite, found.values()):
+    for entry in (entry for measured in found.values() for entry in measured if entry.is_finite):
         alike.setdefault((entry.bytes_saved, entry.macs_saved), []).append(entry.latency_saved)
-    return {
-        path: replace(entry, latency_saved=statistics.median(alike[entry.bytes_saved, entry.macs_saved]))
-        if entry.macs_saved and entry.is_finite
-        else entry
-        for path, entry in found.items()
-    }
+
+    def shared(entry: SiteSensitivity) -> SiteSensitivity:
+        if not (entry.macs_saved and entry.is_finite):
+            return entry
+        return replace(entry, latency_saved=statistics.median(alike[entry.bytes_saved, entry.macs_saved]))
+
+    return {path: _joined([shared(entry) for entry in measured]) for path, measured in found.items()}
+
+
+def _joined(measured: Sequence[SiteSensitivity]) -> SiteSensitivity:
+    first, *others = measured
+    return replace(first, others=tuple(others))
 
 
 def onnx_timer(baseline: bytes, batch: int = 1) -> Timer:

@@ -23,7 +23,7 @@ class PluginUse:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the plugin."""
-    policy: Literal["spread", "threshold", "each", "all"] = "spread"
+    policy: Literal["spread", "threshold", "mixed", "each", "all"] = "spread"
     required: bool = False
     """Always on; otherwise the search may leave it out."""
     values: Mapping[str, Value] = field(default_factory=dict)

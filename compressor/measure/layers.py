@@ -9,6 +9,7 @@ neighbour.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
@@ -27,6 +28,8 @@ from compressor.runtime import open_session, session_options
 OTHER = "other"
 """Sums, concatenations and whatever cannot be led back to a leaf."""
 WARM_UP = 5
+_FUSED = re.compile(r"^fused |_token_\d+$")
+"""What fusion adds to the name of the node that it kept."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,16 @@ def latency_shares(network: Network, *, batch: int = 1, runs: int = 40) -> dict[
 
 def layer_times(model: bytes, *, batch: int = 1, runs: int = 40) -> dict[str, float]:
     """Microseconds of a call that each leaf takes (by path); "other" holds the rest, see ``latency_shares``."""
-    events = profile(model, batch=batch, runs=runs)
     times: dict[str, float] = defaultdict(float)
-    for event, owner in zip(events, _owners(model, events), strict=True):
-        times[owner or OTHER] += event.microseconds
+    for owner, microseconds in owned_events(model, batch=batch, runs=runs):
+        times[owner or OTHER] += microseconds
     return dict(times)
+
+
+def owned_events(model: bytes, *, batch: int = 1, runs: int = 40) -> list[tuple[str, float]]:
+    """Nodes of the optimised graph in order of execution: the leaf path each belongs to (or ""), microseconds."""
+    events = profile(model, batch=batch, runs=runs)
+    return [(owner, event.microseconds) for owner, event in zip(_owners(model, events), events, strict=True)]
 
 
 def profile(model: bytes, *, batch: int = 1, runs: int = 40) -> list[ProfiledNode]:
@@ -96,7 +104,7 @@ def _owners(model: bytes, events: list[ProfiledNode]) -> list[str]:
     owners: list[str | None] = []
     claimed: set[str] = set()
     for event in events:
-        node = by_name.get(event.name.removeprefix("fused "))
+        node = by_name.get(_FUSED.sub("", event.name))
         yielded = by_output.get(event.name.removesuffix("_nchwc"))
         if node is None and yielded is not None and yielded.op_type == event.op_type:
             node = yielded

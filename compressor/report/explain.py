@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 from compressor.engine.candidate import StageFigures, overstepped
 from compressor.engine.plan import Decision, Edit
 from compressor.engine.sensitivity import Sensitivities, SiteSensitivity, rank
 from compressor.errors import InputError
+from compressor.knobs import Choices
 from compressor.report import text
 from compressor.report.gather import Facts, Trial
 from compressor.report.layers import LayerChange
@@ -132,7 +133,7 @@ def _change(change: LayerChange) -> str:
 
 def _why(facts: Facts, trial: Trial) -> Iterator[str]:
     for plugin, sites in _by_plugin(trial.plan.edits).items():
-        known = _known_sites(facts.sensitivities, plugin)
+        known = _known_sites(facts.sensitivities, plugin, sites)
         order = rank(list(known), known, 1.0)
         acted = [path for path in order if path in sites]
         if not acted:
@@ -158,7 +159,7 @@ def _sites(facts: Facts, trial: Trial) -> Table | None:
     total = sum(facts.times.before.values())
     rows = []
     for plugin, sites in _by_plugin(trial.plan.edits).items():
-        known = _known_sites(facts.sensitivities, plugin)
+        known = _known_sites(facts.sensitivities, plugin, sites)
         ranks = {path: number for number, path in enumerate(rank(list(known), known, 1.0), start=1)}
         for site in sites:
             entry = known.get(site)
@@ -176,17 +177,20 @@ def _sites(facts: Facts, trial: Trial) -> Table | None:
     return table("site, plugin, >loss, >bytes saved, >of the time, >rank", rows) if rows else None
 
 
-def _by_plugin(edits: Sequence[Edit]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def _by_plugin(edits: Sequence[Edit]) -> dict[str, dict[str, Choices]]:
+    """The sites of each plugin, in order, with the values of their knobs."""
+    found: dict[str, dict[str, Choices]] = {}
     for edit in edits:
-        found.setdefault(edit.plugin, []).append(edit.site)
+        found.setdefault(edit.plugin, {})[edit.site] = edit.choice
     return found
 
 
-def _known_sites(sensitivities: Sensitivities, plugin: str) -> dict[str, SiteSensitivity]:
-    """Of a plugin, whatever its options."""
+def _known_sites(
+    sensitivities: Sensitivities, plugin: str, chosen: Mapping[str, Choices]
+) -> dict[str, SiteSensitivity]:
+    """Of a plugin, whatever its options: each site at the values ``chosen`` for it, others at their first."""
     return {
-        path: entry
+        path: entry.at(chosen[path]) if path in chosen else entry
         for key, entries in sensitivities.entries.items()
         if key.partition(" ")[0] == plugin
         for path, entry in entries.items()

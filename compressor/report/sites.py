@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from compressor.engine.sensitivity import Sensitivities, SiteSensitivity
 from compressor.report import text
@@ -10,11 +10,11 @@ from compressor.report.table import Table, table
 
 
 def sites_tables(sensitivities: Sensitivities) -> list[Table]:
-    """One for each plugin (with its options) of which anything was measured, the most worthwhile sites first."""
+    """One for each plugin (with its options) of which anything was measured, the most worthwhile first."""
     return [
         table(
-            "site, >loss, >bytes saved, >MACs saved, >speed-up",
-            (_row(path, entry) for path, entry in sorted(entries.items(), key=lambda pair: _efficiency(pair[1]))),
+            "site, >loss, >bytes saved, >MACs saved, >time saved",
+            (_row(path, entry) for path, entry in sorted(_every(entries), key=lambda pair: _efficiency(pair[1]))),
             title=plugin,
         )
         for plugin, entries in sensitivities.entries.items()
@@ -22,13 +22,21 @@ def sites_tables(sensitivities: Sensitivities) -> list[Table]:
     ]
 
 
-def _row(path: str, entry: SiteSensitivity) -> tuple[str, ...]:
+def _every(entries: Mapping[str, SiteSensitivity]) -> Iterator[tuple[str, SiteSensitivity]]:
+    """At all values of the knobs that were measured, which the name says where there are several."""
+    for path, entry in entries.items():
+        for one in entry.every:
+            shown = ", ".join(f"{name} = {value}" for name, value in one.choice.items()) if entry.others else ""
+            yield f"{path} ({shown})" if shown else path, one
+
+
+def _row(name: str, entry: SiteSensitivity) -> tuple[str, ...]:
     return (
-        path,
+        name,
         text.signed(entry.loss_increase, 4),
         text.percent(entry.bytes_saved, 1),
         text.percent(entry.macs_saved, 1),
-        text.times(entry.speedup) if entry.speedup else text.NONE,
+        text.percent(entry.latency_saved, 1) if entry.latency_saved else text.NONE,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,11 +17,27 @@ from compressor.engine.policy import admitting
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import SiteSensitivity
 from compressor.engine.site_measurement import Reference, adds_exactly, measure_site, onnx_timer, reference, shortlist
+from compressor.engine.together import saved_together
 from compressor.engine.untrained import Untrained, look_at
+from compressor.knobs import Value
+from compressor.registry import make
 from compressor.search.context import Context
 
-Use = tuple[str, Mapping[str, Any], Sequence[str], Sequence[str]]
-"""A plugin's name, its options, and the patterns of sites it may and may not act on."""
+
+class Use(NamedTuple):
+    """One use of a plugin in a recipe, as far as what is measured of its sites depends on it."""
+
+    name: str
+    options: Mapping[str, Any]
+    only: Sequence[str] = ("*",)
+    skip: Sequence[str] = ()
+    """The patterns of sites it may and may not act on."""
+    fixed: Mapping[str, Value] = {}
+    """Values of knobs that the recipe leaves nobody to choose."""
+
+    @property
+    def plugin(self) -> tuple[str, Mapping[str, Any]]:
+        return self.name, self.options
 
 
 @dataclass(frozen=True)
@@ -31,21 +47,38 @@ class Unchanged:
     uses: tuple[Use, ...]
 
     def answer(self, context: Context) -> Reference:
-        gradient = any(adds_exactly(name, options) for name, options, _, _ in self.uses)
+        gradient = any(adds_exactly(use.name, use.options) for use in self.uses)
         return reference(context.baseline.network, context.evidence, gradient=gradient)
 
 
 @dataclass(frozen=True)
 class WorthMeasuring:
-    """Which sites of a plugin are to be measured, of those that one of its ``uses`` admits?"""
+    """Which edits of a plugin are to be measured, at sites that one of its ``uses`` admits?"""
 
     name: str
     options: Mapping[str, Any]
     uses: tuple[Use, ...]
 
-    def answer(self, context: Context) -> list[str]:
-        admits = admitting(list(self.uses))
-        return shortlist(self.name, self.options, context.baseline.network, context.evidence, admits)
+    def answer(self, context: Context) -> list[Edit]:
+        admits, fixed = admitting([use[:4] for use in self.uses]), [use.fixed for use in self.uses]
+        return shortlist(self.name, self.options, context.baseline.network, context.evidence, admits, fixed)
+
+
+@dataclass(frozen=True)
+class SavedTogether:
+    """What share of the time does each site save where all are rewritten? None where its time alone says it.
+
+    ``edits``: one for each site of a plugin.
+    """
+
+    edits: tuple[Edit, ...]
+
+    def answer(self, context: Context) -> Mapping[str, float] | None:
+        first, baseline = self.edits[0], context.baseline
+        if not make(first.plugin, first.options).timed_together:
+            return None
+        batch = context.recipe.measure.batch
+        return saved_together(baseline.network, baseline.onnx, self.edits, context.evidence, batch)
 
 
 @dataclass(frozen=True)
@@ -54,10 +87,15 @@ class Sensitivity:
 
     edit: Edit
     unchanged: Reference
+    saved: float | None = None
+    """The share of the time that it saves, where that is known."""
 
     def answer(self, context: Context) -> SiteSensitivity | None:
-        timer = onnx_timer(context.baseline.onnx, context.recipe.measure.batch)
-        return measure_site(self.edit, context.baseline.network, context.evidence, self.unchanged, timer=timer)
+        baseline = context.baseline
+        timer = onnx_timer(baseline.onnx, context.recipe.measure.batch)
+        return measure_site(
+            self.edit, baseline.network, context.evidence, self.unchanged, timer=timer, saved=self.saved
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +126,7 @@ class LookedAt:
         )
 
 
-About = Unchanged | WorthMeasuring | Sensitivity | Resolved | LookedAt
+About = Unchanged | WorthMeasuring | SavedTogether | Sensitivity | Resolved | LookedAt
 
 
 def respond(about: About, context: Context, threads: int = 1) -> Any:

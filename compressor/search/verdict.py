@@ -150,18 +150,33 @@ def why_nothing(outcomes: Iterable[Outcome]) -> str:
     """Why no candidate is left: what most trials met."""
     limits: Counter[str] = Counter()
     failures: Counter[str] = Counter()
+    nearest: dict[str, Outcome] = {}
     total = 0
     for outcome in outcomes:
         total += 1
         over = [name for name, excess in outcome.excess.items() if excess > 0]
         limits.update(over)
+        for name in over:
+            nearest[name] = min(nearest.get(name, outcome), outcome, key=lambda known: known.excess[name])
         if not over and outcome.status in ("failed", "stopped"):
             failures[outcome.reason] += 1
     if limits:
         (name, count), *others = limits.most_common()
         more = "".join(f", {other} {number}" for other, number in others)
-        return f"no candidate keeps within the limits: {name} ruled out {count} of {total} trials{more}"
+        ruled_out = f"no candidate keeps within the limits: {name} ruled out {count} of {total} trials{more}"
+        return f"{ruled_out}{_figures(nearest[name])}"
     if failures:
         reason, count = failures.most_common(1)[0]
         return f"no candidate: {count} of {total} trials ended early, most often with: {reason}"
     return "no candidate: no trial was finished"
+
+
+def _figures(nearest: Outcome) -> str:
+    """What the plan that came nearest to a limit would have been."""
+    if nearest.metrics is None:
+        return ""
+    latency = nearest.metrics.latency
+    return (
+        f"; the nearest to it has {nearest.metrics.size_bytes:,} bytes and runs at {latency.speedup:.2f}× the "
+        f"baseline's speed ({latency.low:.2f} to {latency.high:.2f})"
+    )

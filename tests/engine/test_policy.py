@@ -23,6 +23,36 @@ KNOWN = {
 }
 
 
+BITS = {"bits": Choice((8, 4))}
+AT_8_AND_4 = {
+    path: SiteSensitivity(
+        at_8, 0.1, 0.0, choice={"bits": 8}, others=(SiteSensitivity(at_4, 0.2, 0.0, choice={"bits": 4}),)
+    )
+    for path, at_8, at_4 in (("one", 0.01, 4.0), ("two", 0.02, 0.03), ("three", 9.0, 9.0))
+}
+
+
+def chosen(policy: str, **values: object) -> dict[str, object]:
+    """Site and bits, in order, of three sites that were measured at 8 and at 4 bits."""
+    decision = Decision("p", policy, values)  # type: ignore[arg-type]
+    sites = [Site(path, BITS) for path in AT_8_AND_4]
+    return {edit.site: edit.choice["bits"] for edit in POLICIES[policy].edits(decision, sites, AT_8_AND_4)}
+
+
+def test_sites_are_ranked_by_what_was_measured_at_the_chosen_values() -> None:
+    assert list(chosen("spread", bits=8)) == ["one", "two", "three"]
+    assert list(chosen("spread", bits=4)) == ["two", "one", "three"]
+    assert chosen("threshold", bits=8, tau=1.0) == {"one": 8, "two": 8}
+    assert chosen("threshold", bits=4, tau=1.0) == {"two": 4}
+
+
+def test_mixed_takes_each_site_as_far_as_it_pays() -> None:
+    assert chosen("mixed", tau=0.05) == {}
+    assert chosen("mixed", tau=1.0) == {"two": 4, "one": 8}
+    assert chosen("mixed", tau=1000.0) == {"two": 4, "one": 4, "three": 4}
+    assert list(POLICIES["mixed"].knobs([Site("one", BITS)])) == ["tau"]
+
+
 def decide(policy: str, **values: object) -> list[str]:
     decision = Decision("p", policy, values)  # type: ignore[arg-type]
     return [edit.site for edit in POLICIES[policy].edits(decision, SITES, KNOWN)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from compressor.errors import CompressorError, ForeignError, NoAnswer, WorkerLos
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Question
 from compressor.search.observer import Event, Note, Stage
-from compressor.search.questions import Sensitivity, Unchanged, WorthMeasuring
+from compressor.search.questions import SavedTogether, Sensitivity, Unchanged, WorthMeasuring
 from compressor.search.run_folder import RunFolder
 from compressor.search.sensitivities import sensitivities_of
 
 SITES = ("one", "two", "three", "four")
+BITS = (8, 4)
 Told = list[Event]
 
 
@@ -38,9 +40,12 @@ class Asked(Scripted):
         match question.about:
             case Unchanged():
                 future.set_result(Reference(1.0, 0.5, 100.0, 100))
-            case WorthMeasuring():
-                future.set_result(list(SITES))
-            case Sensitivity(edit):
+            case WorthMeasuring(name, options):
+                future.set_result([Edit(name, site, {"bits": bits}, options) for bits in BITS for site in SITES])
+            case SavedTogether():
+                future.set_result({"one": 0.5})
+            case Sensitivity(edit, _, saved):
+                assert saved == (0.5 if edit.site == "one" else None)
                 assert question.seconds == 60 + 20 * 0.5
                 self.edits.append(edit)
                 try:
@@ -62,7 +67,7 @@ class Ear:
 
 
 def worth(edit: Edit) -> SiteSensitivity:
-    return SiteSensitivity(0.25 * SITES.index(edit.site), 0.5, 0.0)
+    return SiteSensitivity(0.25 * SITES.index(edit.site) + 1 / int(edit.choice["bits"]), 0.5, 0.0, choice=edit.choice)
 
 
 def measured(folder: Path, executor: Asked, ear: Ear | None = None) -> Any:
@@ -72,17 +77,20 @@ def measured(folder: Path, executor: Asked, ear: Ear | None = None) -> Any:
 def test_every_site_is_measured_once_with_progress_and_read_back(tmp_path: Path) -> None:
     executor, ear = Asked(worth), Ear()
     found = measured(tmp_path, executor, ear)
-    assert found.of("a", {}) == found.of("b", {}) == {site: worth(Edit("a", site)) for site in SITES}
+    expected = {site: [worth(Edit("a", site, {"bits": bits})) for bits in BITS] for site in SITES}
+    assert found.of("a", {}) == found.of("b", {})
+    known = found.of("a", {}).items()
+    assert {site: [replace(part, others=()) for part in entry.every] for site, entry in known} == expected
     shares = [event.share for event in ear.heard if isinstance(event, Stage)]
     assert shares == sorted(shares)
-    assert len(shares) == 1 + 2 * len(SITES)
+    assert len(shares) == 1 + 2 * len(SITES) * len(BITS)
     assert measured(tmp_path, Asked(worth)) == found
     assert not RunFolder(tmp_path).measured_sites.exists()
 
 
 def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path: Path) -> None:
     def interrupted(edit: Edit) -> SiteSensitivity:
-        if (edit.plugin, edit.site) == ("b", "two"):
+        if (edit.plugin, edit.site, edit.choice["bits"]) == ("b", "two", 4):
             raise KeyboardInterrupt
         return worth(edit)
 
@@ -92,7 +100,9 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(tmp_path
         file.write(b'{"plugin": "b", "si')  # the driver was killed while it wrote
     executor = Asked(worth)
     found = measured(tmp_path, executor)
-    assert {(edit.plugin, edit.site) for edit in executor.edits} == {("b", site) for site in SITES[1:]}
+    assert [(edit.plugin, edit.site, edit.choice["bits"]) for edit in executor.edits] == [
+        ("b", site, 4) for site in SITES[1:]
+    ]
     assert list(found.of("b", {})) == list(SITES)
 
 

@@ -126,6 +126,8 @@ def test_an_empty_front_names_the_limit_in_the_way() -> None:
     both = Outcome("complete", excess={"max_size": 0.1, "max_drop": 0.3})
     met = Outcome("complete", excess={"max_size": -0.1, "max_drop": 0.3})
     assert "max_size ruled out 3 of 4 trials" in why_nothing([over, over, both, met])
+    nearer = replace(over, metrics=final(size=800, speedup=0.5).metrics, excess={"max_size": 0.01})
+    assert "; the nearest to it has 800 bytes and runs at 0.50× the baseline's speed" in why_nothing([over, nearer])
     failed = Outcome("failed", reason="ExportError: no form")
     assert why_nothing([failed]).endswith("1 of 1 trials ended early, most often with: ExportError: no form")
     assert "no trial was finished" in why_nothing([])

@@ -1,6 +1,6 @@
 """Smooth activations in integers: each as a gate times its input, both held to steps.
 
-    hard-sigmoid(x) = g / 6        hard-swish(x) = x · g / 6        g = clip(x + 3, 0, 6)        SiLU(x) = x · σ(x)
+    hard-sigmoid(x) = g / 6        hard-swish(x) = x · (g / 6)        g = clip(x + 3, 0, 6)        SiLU(x) = x · σ(x)
 
 The gate of the hard ones is nothing but other steps: with s = 6/255
 
@@ -23,19 +23,27 @@ from compressor.graph.leaf import OnnxBuilder, OnnxValue
 from compressor_plugins.quantize.value import SteppedValue
 
 _CENTRE = 128
+_WIDTH = 6.0
 
 
 class HardGate(SteppedValue):
-    """clip(x + 3, 0, 6) · gain in 256 steps, which are fixed."""
+    """clip(x + 3, 0, 6) / 6 in 256 steps, which are fixed."""
 
-    def __init__(self, gain: float = 1.0) -> None:
-        super().__init__(trainable=False, gain=gain)
-        self.fix(6.0, _CENTRE)
+    def __init__(self) -> None:
+        super().__init__(trainable=False)
+        self.fix(_WIDTH, _CENTRE)
+
+    @property
+    def handed_on(self) -> float:
+        return super().handed_on / _WIDTH
+
+    def alike(self) -> SteppedValue:
+        return SigmoidGate()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.paused:
-            return (x + 3).clamp(0, 6) * self.gain
-        return super().forward(x) + _CENTRE * self.step.detach() * self.gain
+            return (x + 3).clamp(0, _WIDTH) / _WIDTH
+        return (super().forward(x) + _CENTRE * self.step.detach()) / _WIDTH
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
         passed = builder.op("LeakyRelu", [inputs[0]], alpha=1.0)
@@ -56,16 +64,15 @@ def opens(leaf: nn.Module | None) -> bool:
     return type(leaf) in (nn.Hardsigmoid, nn.Hardswish, nn.SiLU)
 
 
-def open_up(editor: Editor, node: fx.Node, leaf: nn.Module, fresh: Callable[[float], SteppedValue]) -> None:
-    """Put the integer form in the place of the activation that ``node`` calls; ``fresh`` takes a gain."""
+def open_up(editor: Editor, node: fx.Node, leaf: nn.Module, fresh: Callable[[], SteppedValue]) -> None:
+    """Put the integer form in the place of the activation that ``node`` calls; ``fresh`` makes a holder of values."""
     (value,) = node.all_input_nodes
-    if type(leaf) is nn.Hardsigmoid:
-        editor.redirect(node, editor.append(HardGate(1 / 6), [value], "gate"))
-        return
     if type(leaf) is nn.SiLU:
         gate = editor.append(SigmoidGate(), [editor.append(nn.Sigmoid(), [value], "sigmoid")], "gate")
     else:
         gate = editor.append(HardGate(), [value], "gate")
+    if type(leaf) is nn.Hardsigmoid:
+        editor.redirect(node, gate)
+        return
     product = editor.append(operator.mul, [value, gate], "gated")
-    gain = 1.0 if type(leaf) is nn.SiLU else 1 / 6
-    editor.redirect(node, editor.append(fresh(gain), [product], "steps"))
+    editor.redirect(node, editor.append(fresh(), [product], "steps"))

@@ -54,6 +54,7 @@ class Quantize(Plugin):
     """Compute in 8-bit integers, weights and activations, where that is faster."""
 
     promise: ClassVar[Promise] = Promise.APPROXIMATE
+    timed_together: ClassVar[bool] = True
 
     range: Method = "mse"
     """How the range of a value is found."""
@@ -98,7 +99,7 @@ class Quantize(Plugin):
             editor.remove_span(network.calls_of(site.path)[0], norm, [])
         settle(
             editor,
-            lambda gain: SteppedValue(self.range, self.trainable, gain),
+            lambda: SteppedValue(self.range, self.trainable),
             lambda layer, learns: self._integer(layer, self.weight_bits, self.trainable and learns),
         )
 

@@ -7,12 +7,14 @@
        (a BatchNorm that no layer could take in, an average over windows) becomes a depthwise convolution
 
 Rule 2 is applied in execution order, so a region grows as far as it can, and its boundaries are where some input comes
-from float arithmetic or ONNX Runtime has no integer form. Each edit brings the regions up to date; the order of edits
-does not matter.
+from float arithmetic or ONNX Runtime has no integer form. A value that floats compute and that is only moved before an
+integer layer reads it enters where it is smallest, behind a pooling rather than before. Each edit brings the regions up
+to date; the order of edits does not matter.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import fx, nn
@@ -34,8 +36,8 @@ from compressor_plugins.quantize.layer import IntegerLayer
 from compressor_plugins.quantize.taken_over import take_over
 from compressor_plugins.quantize.value import SteppedValue, clips
 
-Fresh = Callable[[float], SteppedValue]
-"""Makes a holder of values that is not calibrated yet, with this gain."""
+Fresh = Callable[[], SteppedValue]
+"""Makes a holder of values that is not calibrated yet."""
 FreshLayer = Callable[[nn.Module, bool], IntegerLayer]
 """Makes the integer form of a layer, which learns or does not."""
 
@@ -63,6 +65,9 @@ def settle(editor: Editor, fresh: Fresh, fresh_layer: FreshLayer) -> None:
                 _hold(editor, _behind_rectifiers(network, node), fresh)
                 if operation(node) in JOINING_FUNCTIONS:
                     _share_steps(editor, node)
+    for node in list(network.graph.nodes):
+        if _inside(network, node) and _moves(leaf_at(network, node), node):
+            _hold_alike(editor, node)  # what was held behind it before its input was held, too
 
 
 def is_held(network: Network, node: fx.Node) -> bool:
@@ -126,26 +131,54 @@ def _computes(leaf: nn.Module | None, node: fx.Node) -> bool:
 
 def _hold(editor: Editor, node: fx.Node, fresh: Fresh) -> None:
     if not is_held(editor.network, node) and not _read_by_steps(editor.network, node):
-        editor.insert_after(node, fresh(1.0), "steps")
+        editor.insert_after(node, fresh(), "steps")
 
 
 def _hold_origin(editor: Editor, node: fx.Node, fresh: Fresh) -> None:
-    """Hold a value where it is computed, and all the way to here where it is only moved."""
-    network = editor.network
-    if is_held(network, node):
-        return
-    if _moves(leaf_at(network, node), node) and len(node.all_input_nodes) == 1:
-        _hold_origin(editor, _source(network, node), fresh)
-        _hold_alike(editor, node)
-    else:
-        _hold(editor, node, fresh)
+    """Hold a value all the way to here from where it is held; else from where it is smallest on its way from floats."""
+    network, way = editor.network, [node]
+    while not is_held(network, way[0]) and _moves(leaf_at(network, way[0]), way[0]):
+        if len(way[0].all_input_nodes) != 1:
+            break
+        way.insert(0, _source(network, way[0]))
+    if not is_held(network, way[0]):
+        start = min(way, key=lambda place: math.prod(network.shape(place)))
+        _hold(editor, start, fresh)
+        way = way[way.index(start) :]
+    for place in way[1:]:
+        _hold_alike(editor, place)
 
 
 def _hold_alike(editor: Editor, node: fx.Node) -> None:
-    """Hold what only moves values to the steps they had."""
-    if not _read_by_steps(editor.network, node):
-        before = _past_passive(editor.network, _source(editor.network, node))
-        editor.repeat_after(node, str(before.target))
+    """Hold what only moves values to the steps they had, whatever held it until now for itself."""
+    network = editor.network
+    before = _past_passive(network, _source(network, node))
+    own = [user for user in node.users if isinstance(leaf_at(network, user), SteppedValue)]
+    if any(not _is_its_own(network, user) or _same(network, before, user) for user in own):
+        return
+    held = leaf_at(network, before)
+    alike = held.alike() if isinstance(held, SteppedValue) else None
+    if alike is not None:
+        again = editor.insert_after(node, alike, "steps")
+    else:
+        again = editor.repeat_after(node, str(before.target))
+    for user in own:
+        editor.redirect(user, again)
+
+
+def _is_its_own(network: Network, steps: fx.Node) -> bool:
+    """Whether steps are held by nothing else in the network."""
+    return len(network.calls_of(str(steps.target))) == 1
+
+
+def _same(network: Network, one: fx.Node, other: fx.Node) -> bool:
+    """Whether two values are held to the same steps, for good."""
+    if one.target == other.target:
+        return True
+    left, right = leaf_at(network, one), leaf_at(network, other)
+    if not (isinstance(left, SteppedValue) and isinstance(right, SteppedValue) and left.fixed and right.fixed):
+        return False
+    return math.isclose(left.handed_on, right.handed_on, rel_tol=1e-6)
 
 
 def _share_steps(editor: Editor, node: fx.Node) -> None:
@@ -164,7 +197,7 @@ def _share_steps(editor: Editor, node: fx.Node) -> None:
 
 def _may_share(network: Network, node: fx.Node) -> bool:
     leaf = leaf_at(network, node)
-    return type(leaf) is SteppedValue and leaf.gain == 1
+    return type(leaf) is SteppedValue
 
 
 def _read_by_steps(network: Network, node: fx.Node) -> bool:

@@ -19,7 +19,7 @@ from compressor_plugins.quantize.value import SteppedValue
 _FAKE = torch.ops.aten.fake_quantize_per_tensor_affine.default
 
 
-def take_over(editor: Editor, fresh: Callable[[float], SteppedValue]) -> None:
+def take_over(editor: Editor, fresh: Callable[[], SteppedValue]) -> None:
     """Put a held value in the place of every fake quantization to 256 steps."""
     for node in list(editor.network.graph.nodes):
         if node.op != "call_function" or node.target is not _FAKE:
@@ -27,6 +27,6 @@ def take_over(editor: Editor, fresh: Callable[[float], SteppedValue]) -> None:
         value, step, zero, low, high = node.args
         numbers = all(isinstance(number, int | float) for number in (step, zero, low, high))
         if isinstance(value, fx.Node) and numbers and high - low == STEPS:
-            held = fresh(1.0)
+            held = fresh()
             held.hold(float(step), int(zero) - int(low))
             editor.redirect(node, editor.append(held, [value], "steps"))

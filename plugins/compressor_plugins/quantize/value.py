@@ -9,8 +9,10 @@ runtime moves bytes.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,18 +22,21 @@ from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of
 from compressor_plugins.quantize.rounding import RoundingLeaf, rounded
 
+_POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+
 
 class SteppedValue(RoundingLeaf):
     """Rounds a value, of any shape, to 256 steps of one size; ``step`` is learned where training reaches it."""
 
     zero: Tensor
 
-    def __init__(self, method: Method = "mse", trainable: bool = True, gain: float = 1.0) -> None:
-        """``gain``: a constant factor of what is handed on, which costs nothing: x̂ = (q − z) · s · gain."""
+    def __init__(self, method: Method = "mse", trainable: bool = True) -> None:
         super().__init__()
-        self.method, self.gain, self.fixed = method, gain, False
+        self.method, self.fixed = method, False
         self.log_step = nn.Parameter(torch.tensor(0.0), requires_grad=trainable)
         self.register_buffer("zero", torch.tensor(0.0))
+        self.stays = False
+        """At export: behind a pooling of floats, where it is to be rounded."""
         self._seen: Seen | None = None
 
     @property
@@ -46,7 +51,11 @@ class SteppedValue(RoundingLeaf):
     @property
     def handed_on(self) -> float:
         """Size of the steps of what is handed on."""
-        return float(self.step.detach()) * self.gain
+        return float(self.step.detach())
+
+    def alike(self) -> SteppedValue | None:
+        """What holds values that this one has handed on to the same steps; None: this one itself, called again."""
+        return None
 
     def hold(self, step: float, zero: int) -> None:
         """Take these steps, as if calibration had found them."""
@@ -69,7 +78,7 @@ class SteppedValue(RoundingLeaf):
             x = x + self.jitter * self.step.detach() * torch.randn_like(x)
         if self.ready and not self.paused:
             x = rounded(x, self.step, -float(self.zero), STEPS - float(self.zero))
-        return x if self.gain == 1 else x * self.gain
+        return x
 
     def _begin_with(self, x: Tensor) -> None:
         """Trained without having been calibrated, it takes its steps from the first batch."""
@@ -106,9 +115,10 @@ class SteppedValue(RoundingLeaf):
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
         if not self.ready:
-            return inputs[0] if self.gain == 1 else builder.op("Mul", [inputs[0], _scalar(builder, self.gain)])
+            return inputs[0]
         step, zero = float(self.step.detach()), int(self.zero)
-        whole = builder.op("QuantizeLinear", [inputs[0], *self.grid(builder, step, zero)])
+        value = _kept_here(builder, inputs[0], zero) if self.stays else inputs[0]
+        whole = builder.op("QuantizeLinear", [value, *self.grid(builder, step, zero)])
         return builder.op("DequantizeLinear", [whole, *self.grid(builder, self.handed_on, zero)])
 
     @staticmethod
@@ -117,15 +127,25 @@ class SteppedValue(RoundingLeaf):
         return [_scalar(builder, step), builder.constant(np.array(zero, dtype=np.uint8), "z")]
 
     def deploy_with(self, call: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> Mapping[fx.Node, nn.Module]:
-        """The steps clip already what a rectifier in front of them would."""
+        """The steps clip already what a rectifier in front of them would; floats are pooled before they are rounded."""
         before = call.args[0]
         if not self.ready or not isinstance(before, fx.Node) or len(before.users) != 1:
             return {}
+        if isinstance(modules.get(before), _POOLINGS):
+            pooled = before.args[0]
+            held = isinstance(pooled, fx.Node) and isinstance(modules.get(pooled), SteppedValue)
+            return {} if held else {call: self._staying()}
         low, high = clips(modules.get(before))
         step, zero = float(self.step.detach()), float(self.zero)
         least, most = -zero * step, (STEPS - zero) * step
         redundant = low is not None and least >= low and (high is None or most <= high * (1 + 1e-6))
         return {before: nn.Identity()} if redundant else {}
+
+    def _staying(self) -> Self:
+        """A copy that shares the tensors."""
+        deployed = copy.copy(self)
+        deployed.stays = True
+        return deployed
 
     def extra_repr(self) -> str:
         return f"step {float(self.step.detach()):.3g}, zero {int(self.zero)}" if self.ready else "not calibrated"
@@ -133,6 +153,15 @@ class SteppedValue(RoundingLeaf):
 
 def _scalar(builder: OnnxBuilder, value: float) -> OnnxValue:
     return builder.constant(np.array(value, dtype=np.float32), "s")
+
+
+def _kept_here(builder: OnnxBuilder, value: OnnxValue, zero: int) -> OnnxValue:
+    """The value itself, through something that ONNX Runtime does not move a QuantizeLinear past.
+
+    It moves one from behind a MaxPool to before it, where four times as many values are rounded and the pooling of
+    bytes, in the layout of floats, takes a hundred times as long as that of floats. The Relu vanishes later.
+    """
+    return builder.op("Relu", [value]) if zero == 0 else builder.op("LeakyRelu", [value], alpha=1.0)
 
 
 def clips(module: nn.Module | None) -> tuple[float | None, float | None]:
