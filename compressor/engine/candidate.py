@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from compressor.engine.rungs import Reached
 from compressor.stored import Figure, Stored
 from compressor.task import Metric, Quality, drop
 
@@ -96,8 +97,8 @@ class Outcome:
     """How a trial ended.
 
     ``complete``: it ran to the end and has metrics. ``screened``: a limit was overstepped before training, so it was
-    never trained; ``excess`` says which and by how much. ``stopped``: a gate ended it. ``failed``: it could not be
-    built or run; ``reason`` says why.
+    never trained; ``excess`` says which and by how much. ``stopped``: a gate or a rung ended it. ``failed``: it could
+    not be built or run; ``reason`` says why.
     """
 
     status: Literal["complete", "screened", "stopped", "failed"]
@@ -108,6 +109,8 @@ class Outcome:
     """Wall-clock seconds by stage: build, screen, train, measure."""
     stages: tuple[StageFigures, ...] = ()
     """Figures after every phase and round, in order."""
+    curve: tuple[Reached, ...] = ()
+    """Where it stood after every epoch."""
     files: Mapping[str, str] = field(default_factory=dict)
     """What the trial wrote beside this, by name: SHA-256 of each file. The figures are about these bytes."""
 

@@ -29,6 +29,7 @@ from compressor.engine.plan import Decision, Edit, Phase, Plan, Stop
 from compressor.engine.policy import POLICIES, admitting
 from compressor.engine.promises import Promises
 from compressor.engine.resolve import resolve_phase
+from compressor.engine.rungs import Reached, Rung, failed_at
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.site_measurement import measure_sensitivities, onnx_timer
 from compressor.errors import Refusal
@@ -45,6 +46,10 @@ SNAPSHOTS = "before-phase-*.safetensors"
 """The files of a candidate's folder, beside its weights, that a replay of its plan needs."""
 Progress = Callable[[str, float], None]
 """Told the stage, and how far the trial is (0…1)."""
+
+
+class _NotWorthIt(Exception):  # noqa: N818
+    """A rung was not passed; says which, for people."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +74,14 @@ class Course:
         seed: int,
         folder: Path,
         progress: Progress,
+        rungs: Sequence[Rung] = (),
     ) -> None:
         self.network = baseline.network.fork()
         self._begun: Sequence[Edit] | None = None
         """Edits of the first phase, where they have been carried out already."""
         self.done: list[Phase] = []
         self.stages: list[StageFigures] = []
+        self.curve: list[Reached] = []
         self.seconds: dict[str, float] = {}
         self.undone = False
         """Whether a round was undone: the network is then not the one that the plan describes."""
@@ -83,6 +90,7 @@ class Course:
         self._initial = baseline.network.module.state_dict()
         self._quality = baseline.metrics.quality
         self._epochs_done, self._epochs = 0, 1
+        self._rungs = rungs
         self._refused: list[str] = []
 
     def begin(self, phase: Phase) -> None:
@@ -91,12 +99,15 @@ class Course:
             self._begun = self._carried_out(phase)
 
     def run(self, plan: Plan) -> str:
-        """Carry out every phase in turn; returns the reason where a gate ended it, else nothing."""
+        """Carry out every phase in turn; returns the reason where a gate or a rung ended it, else nothing."""
         self._epochs = sum(phase.training.epochs for phase in plan.unrolled() if phase.training) or 1
-        for phase in plan.phases:
-            reason = self._phase(phase, phase.name, 0)
-            if reason:
-                return reason
+        try:
+            for phase in plan.phases:
+                reason = self._phase(phase, phase.name, 0)
+                if reason:
+                    return reason
+        except _NotWorthIt as rung:
+            return str(rung)
         return ""
 
     # --- phases and rounds ---------------------------------------------------------------------------------------
@@ -216,9 +227,15 @@ class Course:
         if phase.training is None:
             return 0
 
+        own = bool(phase.training.function)
+
         def report(epoch: EpochReport) -> None:
             self._epochs_done += 1
             self._progress(f"{name} epoch {epoch.epoch}/{epoch.epochs}", self._share())
+            before = self.curve[-1].share if self.curve else 0.0
+            self.curve.append(Reached(self._share(), epoch.validation_quality))
+            if not own:  # nothing may be raised through somebody else's loop
+                self._check_rungs(before)
 
         teacher = self._baseline.network
         with self.timed("train"):
@@ -236,6 +253,17 @@ class Course:
         self.stages.append(
             StageFigures(name, number, score.quality, now.params, now.macs, now.size_bytes, edits, epochs, note)
         )
+
+    def _check_rungs(self, before: float) -> None:
+        """Raise ``_NotWorthIt`` where the trial, as it is now, does not pass a rung."""
+        now = self.curve[-1]
+        regret = self._metric.regret(now.quality) - self._baseline.metrics.quality.regret
+        rung = failed_at(self._rungs, before, now.share, regret)
+        if rung is not None:
+            raise _NotWorthIt(
+                f"ended after {self._epochs_done} of {self._epochs} epochs: {self._metric.name} is "
+                f"{self._metric.difference(regret)} worse, and what trials still gained from there on would not do"
+            )
 
     # --- bookkeeping ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ of the folder is whole.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from compressor.engine.course import SNAPSHOTS, Course, Progress, save_weights, 
 from compressor.engine.figures import figures, quick_latency
 from compressor.engine.plan import PLAN, Decision, Edit, Plan
 from compressor.engine.resolve import depends_on_its_course
+from compressor.engine.rungs import Rung
 from compressor.errors import BrokenPromise, DamagedFileError, ExportError, GraphError, Refusal, TrialError
 from compressor.evidence import Evidence, calibrating
 from compressor.export.emit import to_onnx
@@ -61,14 +63,16 @@ def run_trial(
     seed: int,
     folder: Path,
     progress: Progress | None = None,
+    rungs: Sequence[Rung] = (),
 ) -> Outcome:
     """Carry out ``plan`` and write the candidate to ``folder``.
 
     Never raises for what a plan can bring about: a plan that cannot be built, exported or trained gives an outcome
-    with its reason. ``plan`` may hold open decisions; the plan written is the one carried out.
+    with its reason. ``plan`` may hold open decisions; the plan written is the one carried out. ``rungs``: where it ends
+    early.
     """
     clear(folder)
-    trial = _Trial(baseline, data, settings, seed, folder, progress or (lambda stage, share: None))
+    trial = _Trial(baseline, data, settings, seed, folder, progress or (lambda stage, share: None), rungs)
     try:
         outcome = trial.run(plan)
     except (Refusal, BrokenPromise, GraphError, ExportError, TrialError) as error:
@@ -82,13 +86,27 @@ class _Trial:
     """A trial from the cheapest question to the figures; what happens between is its ``course``."""
 
     def __init__(
-        self, baseline: Baseline, data: Data, settings: TrialSettings, seed: int, folder: Path, progress: Progress
+        self,
+        baseline: Baseline,
+        data: Data,
+        settings: TrialSettings,
+        seed: int,
+        folder: Path,
+        progress: Progress,
+        rungs: Sequence[Rung],
     ) -> None:
         self.baseline, self.data, self.settings = baseline, data, settings
         self.seed, self.folder, self.progress = seed, folder, progress
         self.evidence = baseline.evidence(data, settings.calibration)
         self.course = Course(
-            baseline, data, self.evidence, batch=settings.batch, seed=seed, folder=folder, progress=progress
+            baseline,
+            data,
+            self.evidence,
+            batch=settings.batch,
+            seed=seed,
+            folder=folder,
+            progress=progress,
+            rungs=rungs,
         )
 
     def run(self, plan: Plan) -> Outcome:
@@ -170,7 +188,9 @@ class _Trial:
         excess = self.settings.constraints.excess(metrics, self.baseline.metrics)
         status: Literal["stopped", "complete"] = "stopped" if stopped else "complete"
         files = digests_of(self.folder, [*WRITTEN, *(file.name for file in self.folder.glob(SNAPSHOTS))])
-        return Outcome(status, metrics, excess, stopped, course.seconds, tuple(course.stages), files)
+        return Outcome(
+            status, metrics, excess, stopped, course.seconds, tuple(course.stages), tuple(course.curve), files
+        )
 
     def _time(self, onnx: bytes) -> Latency:
         return quick_latency(self.baseline, onnx, batch=self.settings.batch, seed=self.seed)

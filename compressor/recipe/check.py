@@ -183,6 +183,8 @@ def _search(recipe: Recipe) -> Iterator[RecipeProblem]:
         yield ("search", "trials"), "0 means as many as the budget allows, and there is none: [search] budget"
     if recipe.search.sampler == "gp" and importlib.util.find_spec("scipy") is None:
         yield ("search", "sampler"), "'gp' needs scipy: pip install 'compressor[gp]', or choose another sampler"
+    if any(not 0 < share < 1 for share in recipe.search.rungs):
+        yield ("search", "rungs"), f"shares lie between 0 and 1, not {list(recipe.search.rungs)}"
     if complaint := unusable(recipe.search.executor):
         yield ("search", "executor"), complaint
     yield from outside(recipe.search, ("search",), SEARCH)

@@ -39,6 +39,10 @@ class SearchSpec:
     """Trials that run at the same time. Only with one job are the proposals reproducible."""
     threads: int = 1
     """Threads each trial may use."""
+    rungs: tuple[float, ...] = (0.25, 0.5)
+    """After these shares of its epochs a trial goes on only where its quality, with the most that earlier trials still
+    gained from there on, would keep the limit (``surrogate``: and be on the front); it is not begun anew. Five trials
+    have to be complete first. Empty: every trial is trained to its end."""
     executor: str = "local"
     """Where trials run: ``local`` (processes of this machine), ``ray`` (the Ray cluster that this machine belongs to,
     or a new one on it), or ``ray://HOST:PORT`` (a cluster elsewhere); needs ray: ``pip install 'compressor[ray]'``."""

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 from compressor.engine.candidate import Outcome
 from compressor.engine.course import Progress
 from compressor.engine.plan import Plan
+from compressor.engine.rungs import Rung
 from compressor.stored import Stored
 
 
@@ -36,6 +37,8 @@ class TrialSpec:
     ``source`` anew; ``arm``: the arm of the pilot study that is called ``source``, whose result is left as
     ``arm.json``."""
     source: str = ""
+    rungs: tuple[Rung, ...] = ()
+    """Where the trial ends early."""
     threads: int = 1
     timeout: float = 0.0
     """Seconds until the trial is ended as failed; 0 means no limit."""

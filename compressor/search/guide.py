@@ -14,6 +14,7 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, Refusal, TrialError, WorkerLost
 from compressor.search.clock import Clock
+from compressor.search.gains import noise_of
 from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
 from compressor.search.questions import LookedAt, Resolved
@@ -36,6 +37,9 @@ class Guide(Protocol):
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         """What to train next, given outcomes and running trials by digest; None: the study's sampler proposes."""
 
+    def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
+        """The regret below which a plan is worth training to its end; infinite where that cannot be told."""
+
 
 def guide_of(prepared: Prepared, planner: Planner, clock: Clock, stopped: Callable[[], bool]) -> Guide:
     """The guide that the recipe asks for; ``stopped`` says when nothing new is to be begun."""
@@ -49,12 +53,16 @@ class Plain:
 
     def __init__(self, prepared: Prepared, planner: Planner) -> None:
         self._space, self._planner = prepared.space, planner
+        self._drop = prepared.recipe.constraints.max_drop
 
     def plan(self, values: Values) -> Plan:
         return cast(Plan, self._planner.answer(self._space.plan(values), Resolved))
 
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return None
+
+    def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
+        return math.inf if self._drop is None else self._drop
 
 
 class Modelled:
@@ -68,7 +76,7 @@ class Modelled:
         self._proposer = Proposer(
             self._looks,
             Encoding(prepared.space.parameters),
-            Scale(prepared.baseline.metrics, _noise(prepared)),
+            Scale(prepared.baseline.metrics, noise_of(prepared.baseline.metrics)),
             reference_point(recipe.constraints, quality.measured.usual_drop(quality.validation)),
             seeds=[values for _, values in automatic_seeds(prepared.space)],
             seed=recipe.search.seed,
@@ -85,6 +93,9 @@ class Modelled:
 
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return self._proposer.suggest(dict(ended), running)
+
+    def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
+        return self._proposer.worth(plan.digest, ended)
 
     def _look(self, many: Sequence[Values]) -> Iterator[Look]:
         """Some at a time, so that an interrupt does not wait for all."""
@@ -103,10 +114,3 @@ class Modelled:
                         yield Look(values, reason=f"{type(answer).__name__}: {answer}", failed=True)
                     case found:
                         yield Look(values, found)
-
-
-def _noise(prepared: Prepared) -> float:
-    """Standard error of the baseline's quality on the validation split."""
-    quality = prepared.baseline.metrics.quality
-    least = 0.1 * quality.measured.usual_drop(quality.validation)
-    return max(quality.error or 0.0, least, 1e-12)

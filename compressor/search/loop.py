@@ -17,6 +17,7 @@ from compressor.engine.plan import Plan
 from compressor.errors import CompressorError, MachineError, Refusal, WorkerLost
 from compressor.search.clock import Clock
 from compressor.search.executor import Executor, Job, TrialSpec
+from compressor.search.gains import Gains, noise_of
 from compressor.search.guide import guide_of
 from compressor.search.interrupts import Interrupts
 from compressor.search.jobs import Abandoned, Ended, Jobs, Progressed
@@ -53,6 +54,7 @@ class SearchLoop:
         self._observer, self._interrupts, self._clock = observer, interrupts, clock
         self._executor = executor
         self._search = prepared.recipe.search
+        self._noise = noise_of(prepared.baseline.metrics)
         self._jobs: Jobs[int] = Jobs(
             executor, lambda number, why: observer.notify(Note(f"trial {number} is run again: {why}"))
         )
@@ -175,10 +177,12 @@ class SearchLoop:
         if outcome is not None:  # it was finished, and the driver was killed before it could be told
             self._settle(running, outcome)
             return
+        worth = self._guide.worth(plan, self._ledger.by_digest())
         spec = TrialSpec(
             plan=plan,
             number=running.number,
             seed=self._search.seed,
+            rungs=Gains(self._ledger.outcomes()).rungs(self._search.rungs, worth, self._noise),
             threads=self._search.threads,
             timeout=self._search.timeout,
         )

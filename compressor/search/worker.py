@@ -101,6 +101,7 @@ def _trial(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], N
         seed=spec.seed,
         folder=place.folder,
         progress=progress,
+        rungs=spec.rungs,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
 from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
+from compressor.engine.rungs import Rung, failed_at
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.measure.session import OnnxModel
 from compressor.train.spec import TrainingSpec
@@ -23,9 +25,11 @@ BINARY = Plan((Phase("main", (Edit("binarize", "fc1"), Edit("binarize", "fc2")),
 
 @pytest.fixture
 def run(baseline: Baseline, data: Data, tmp_path: Path) -> Callable[..., Outcome]:
-    def call(plan: Plan, *, limits: Constraints | None = None, name: str = "a", seed: int = 0) -> Outcome:
+    def call(
+        plan: Plan, *, limits: Constraints | None = None, name: str = "a", seed: int = 0, rungs: Sequence[Rung] = ()
+    ) -> Outcome:
         settings = TrialSettings(limits or Constraints(), calibration=128)
-        return run_trial(plan, baseline, data, settings, seed=seed, folder=tmp_path / name)
+        return run_trial(plan, baseline, data, settings, seed=seed, folder=tmp_path / name, rungs=rungs)
 
     return call
 
@@ -70,6 +74,31 @@ def test_the_same_seed_gives_the_same_weights(run: Callable[..., Outcome], tmp_p
     assert again.metrics is not None
     assert first.metrics.quality == again.metrics.quality
     assert other.status == "complete"
+
+
+def test_a_trial_goes_on_from_a_rung_or_ends_there(run: Callable[..., Outcome], tmp_path: Path) -> None:
+    """It is not begun anew: the weights of one that passed are those of one that met no rung."""
+    whole = run(BINARY)
+    passed = run(BINARY, name="b", rungs=[Rung(0.5, 1.0)])
+    ended = run(BINARY, name="c", rungs=[Rung(0.25, -1.0)])
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1] != weights[2]
+    assert whole.curve == passed.curve
+    assert [reached.share for reached in whole.curve] == [0.5, 1.0]
+    assert ended.status == "stopped"
+    assert ended.curve == whole.curve[:1]
+    assert ended.reason.startswith("ended after 1 of 2 epochs: accuracy is ")
+    assert ended.metrics is not None
+    assert ended.metrics.quality.validation == ended.curve[-1].quality
+
+
+def test_a_trial_that_is_over_passes_every_rung() -> None:
+    rungs = [Rung(0.25, 0.1), Rung(0.5, 0.05)]
+    assert failed_at(rungs, 0.0, 0.2, 9.0) is None
+    assert failed_at(rungs, 0.0, 0.3, 0.1) is None
+    assert failed_at(rungs, 0.0, 0.3, 0.11) == rungs[0]
+    assert failed_at(rungs, 0.3, 0.6, math.nan) == rungs[1]
+    assert failed_at(rungs, 0.0, 1.0, 9.0) is None
 
 
 @pytest.mark.parametrize("limits", [Constraints(max_size=0.01), Constraints(max_latency=0.01)], ids=["size", "latency"])

@@ -18,6 +18,7 @@ from search_support import BASELINE, PHASE, SMALL, SPACE, Scripted, figures, met
 from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.plan import Decision, Plan
+from compressor.engine.rungs import Reached
 from compressor.engine.space import Parameter, SearchSpace
 from compressor.errors import ForeignError, MachineError, NoAnswer, TrialError, WorkerLost
 from compressor.knobs import Choice
@@ -222,6 +223,25 @@ def test_a_gate_s_stop_is_infeasible(tmp_path: Path) -> None:
     session = Session(tmp_path, SearchSpec(trials=2)).run(executor)
     assert session.ledger.front() == []
     assert all(trial.constraints["plan"] > 0 for trial in trials(tmp_path))
+
+
+def test_once_five_are_complete_a_trial_is_trained_only_as_far_as_it_promises(tmp_path: Path) -> None:
+    def answer(spec: TrialSpec) -> Outcome:
+        found = figures(spec.plan)
+        curve = (Reached(0.3, found.quality.validation - 0.05), Reached(1.0, found.quality.validation))
+        return Outcome("complete", found, Constraints(max_drop=0.06).excess(found, BASELINE), curve=curve)
+
+    executor = Scripted(answer)
+    Session(tmp_path, SearchSpec(trials=8), Constraints(max_drop=0.06)).run(executor)
+    assert [bool(spec.rungs) for spec in executor.submitted] == [False] * 5 + [True] * 3
+    (rung,) = executor.submitted[-1].rungs  # of half of the epochs nothing is known
+    assert rung.share == 0.25
+    assert rung.regret == pytest.approx(0.06 + 0.05 + 0.001)  # the limit, the largest gain, the noise
+    assert Session(tmp_path, SearchSpec(trials=8), Constraints(max_drop=0.06)).ledger.finished == 8
+    free = Scripted(answer)
+    (tmp_path / "free").mkdir()
+    Session(tmp_path / "free", SearchSpec(trials=8)).run(free)
+    assert not any(spec.rungs for spec in free.submitted)  # without a limit every plan may be worth something
 
 
 def test_a_trial_whose_worker_was_lost_is_run_again(tmp_path: Path) -> None:

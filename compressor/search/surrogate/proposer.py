@@ -11,7 +11,7 @@ proposal in four takes the regret at its luckiest instead, so that what the mode
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 
 from compressor.engine.candidate import Outcome
 from compressor.search.floats import Floats
+from compressor.search.gains import Gains, worth_of
 from compressor.search.hypervolume import improvements
 from compressor.search.surrogate.answers import Scale
 from compressor.search.surrogate.encoding import Encoding, Values
@@ -100,6 +101,15 @@ class Proposer:
             return None
         return self._best(trained, {*ended, *running}, running, doubt=len(ended) % DOUBT == DOUBT - 1)
 
+    def worth(self, digest: str, ended: Mapping[str, Outcome]) -> float:
+        """The regret below which a plan that was looked at would be on the front and within the limit."""
+        look = next((look for look in self._looks.found if look.digest == digest), None)
+        if look is None or look.found is None or not look.found.whole:
+            return float(self._reference[0])
+        _, size, _, _, time = self._scale.features(look.found)
+        reached = [self._scale.answers(o.metrics) for o in ended.values() if o.metrics and o.status == "complete"]
+        return worth_of(float(self._reference[0]), size, time, reached)
+
     # --- look ----------------------------------------------------------------------------------------------------
 
     def _look_around(self, rng: random.Random) -> None:
@@ -153,12 +163,13 @@ class Proposer:
 
     def _known(self, trained: dict[str, Outcome]) -> Known:
         looks = self._looks.found
+        gains = Gains(trained.values())
         rows = []
         for index, look in enumerate(looks):
             outcome = trained.get(look.digest)
             if outcome is not None and outcome.metrics is not None:
                 regret, size, time = self._scale.answers(outcome.metrics)
-                rows.append((index, self._scale.warped(regret), size, time))
+                rows.append((index, self._scale.warped(regret - gains.still_to_come(outcome)), size, time))
         return known_of([self._row(look) for look in looks], rows)
 
     def _row(self, look: Look) -> tuple[list[float], tuple[float, ...], bool]:
