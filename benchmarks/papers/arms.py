@@ -10,7 +10,9 @@ import fcntl
 import json
 import os
 import statistics
+import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -159,7 +161,8 @@ class Arms:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """No other process writes these figures meanwhile."""
-    with path.with_suffix(".lock").open("w") as lock:
+    name = f"compressor-arms-{zlib.crc32(bytes(path.resolve())):08x}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -42,10 +42,11 @@ from papers.redundancy_arms import (
     train_tiling,
 )
 from papers.redundancy_claims import claims_of
-from papers.redundancy_large import OWN as GPU
-from papers.redundancy_large import Large
+from papers.redundancy_large import OWN, TINY, Large
 from papers.redundancy_recipe import RECIPE, TRAIN, TRAINED, recipe_table, run_recipe
 
+GPU, REHEARSAL = OWN, TINY
+"""Of the document's own networks alone."""
 THEIR_TILINGS: Mapping[TilingName, Sequence[float]] = {
     "DN": (0.36, 0.38, 0.32),
     "MH": (0.40, 0.34, 0.37),
@@ -95,7 +96,7 @@ def jobs(seeds: Sequence[int], budgets: Budgets | Large) -> Iterator[Job]:
             yield Job(f"latency: {lighter}", seed, TIMED, functools.partial(time_lighter, lighter, seed))
         yield Job("recipe", seed, RECIPE, functools.partial(run_recipe, seed))
     if budgets is FULL:
-        yield from redundancy_large.jobs(seeds, GPU)
+        yield from redundancy_large.jobs(seeds, OWN)
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
