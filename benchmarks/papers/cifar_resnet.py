@@ -58,18 +58,18 @@ GPU = Budgets(
     Budget("gpu", 100),
     Budget("gpu", 100),
     ("--batch", "512", "--lr", "0.6"),
-    ("training.batch=512", "training.lr=0.3"),
+    ("training.batch=512", "training.lr=0.3", "constraints.max_drop=0.1"),
 )
-"""Larger batches: a GPU has nothing to do between those of a small network."""
+"""Larger batches: a GPU has nothing to do between those of a small network. Whatever is lost is to be seen."""
 REHEARSAL = Budgets(
     Budget("rehearsal", 1, train=512),
     Budget("rehearsal", 1, train=512),
     ("--lr", "0.2", "--limit", "512"),
-    ("data.limit=512", "training.batch=64", "constraints.max_drop=1.0"),
+    ("data.limit=512", "training.batch=64", "constraints.max_drop=0.99"),
 )
 FASTNAS = "FastNAS's budget"
 FASTNAS_SETS = (
-    "constraints.max_drop=0.006",
+    "constraints.max_drop=0.1",
     "constraints.max_macs=0.729",
     "constraints.max_latency=1.0",
     "search.seeds.0.halve.layer-removal.count=3",
