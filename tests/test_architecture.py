@@ -190,6 +190,47 @@ def test_a_plugin_reads_its_own_folder_and_what_all_share() -> None:
     assert not offenders
 
 
+SEVERAL = {
+    "bench": "the function of the Python interface, and the command",
+    "rule": "the decorator of ONNX operators that are read, and of layers that are written",
+    **dict.fromkeys(
+        ("Call", "FunctionRule", "Rule", "Spread", "rule_for"), "rules of layers, on their way to one place"
+    ),
+}
+"""Names that stand for more than one thing, on purpose."""
+
+
+def definitions(tree: ast.Module) -> Iterator[str]:
+    """What a module defines under a public name, but for type variables."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            of_types = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "TypeVar"
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name) and not of_types)
+
+
+def test_a_name_has_one_meaning() -> None:
+    """Of classes and types, wherever they stand, and of whatever else is used outside its module."""
+    parsed = {f"compressor.{module}": ast.parse(path.read_text()) for module, path in sources()}
+    used = {
+        (node.module, alias.name)
+        for path in (*PACKAGE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes: dict[str, set[str]] = {}
+    for module, tree in parsed.items():
+        for name in definitions(tree):
+            is_type = name[0].isupper() and not name.isupper()
+            if not name.startswith("_") and (is_type or (module, name) in used):
+                homes.setdefault(name, set()).add(module)
+    several = {name: found for name, found in homes.items() if len(found) > 1}
+    assert {name: sorted(found) for name, found in several.items() if name not in SEVERAL} == {}
+
+
 @pytest.mark.parametrize(("library", "homes"), CONFINED.items())
 def test_each_heavy_library_lives_in_one_place(library: str, homes: set[str]) -> None:
     users = {module for module, path in sources() if any(name.split(".")[0] == library for name in imports(path))}
