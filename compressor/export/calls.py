@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from compressor.errors import ExportError
 from compressor.export.rules import FUNCTIONS
-from compressor.export.rules.call import BatchSize, Call, Spread
+from compressor.export.rules.call import BatchSize, CallSite, RepeatedConstant
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 from compressor.graph.shape_rules.functions import operation
 
@@ -21,7 +21,7 @@ def emit_call(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     ``values`` holds the same for every node before. Raises ``ExportError`` where there is no form.
     """
     inputs = [values[source] for source in node.all_input_nodes]
-    call = Call(node, _operands(builder, node, values), values)
+    call = CallSite(node, _operands(builder, node, values), values)
     if _asks_for_size(node):
         return _size(call)
     if not any(_holds(value, Operand) for value in inputs):
@@ -73,7 +73,7 @@ def _asks_for_size(node: fx.Node) -> bool:
     return name in ("size", "sym_size") or (name == "getattr" and node.args[1] == "shape")
 
 
-def _size(call: Call) -> Any:
+def _size(call: CallSite) -> Any:
     value = call.argument(0, "input", "self")
     sizes = (
         tuple(value.shape) if isinstance(value, Tensor) else (BatchSize(call.operand().value), *call.operand().sample)
@@ -89,7 +89,7 @@ def _computed(builder: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Any
     name = operation(node)
     if name == "getitem":
         return arguments[0][arguments[1]]
-    if _holds((arguments, tuple(named.values())), Spread):
+    if _holds((arguments, tuple(named.values())), RepeatedConstant):
         raise ExportError("an operation on a constant that is spread over the batch")
     if _holds((arguments, tuple(named.values())), BatchSize):
         return _spread(builder, node, arguments) if _holds(arguments, Tensor) else BatchSize()
@@ -105,14 +105,14 @@ def _run(node: fx.Node, arguments: Any, named: Any) -> Any:
     raise ExportError("this operation has no ONNX form here")
 
 
-def _spread(builder: GraphBuilder, node: fx.Node, arguments: Any) -> Operand | Spread:
+def _spread(builder: GraphBuilder, node: fx.Node, arguments: Any) -> Operand | RepeatedConstant:
     """A constant repeated along the batch: computed for one sample, and expanded where the batch comes first."""
     if operation(node) not in ("expand", "repeat"):
         raise ExportError("a parameter is spread over the batch")
     sizes = _flat(arguments[1:])
     one = _run(node, (arguments[0], [1 if isinstance(size, BatchSize) else size for size in sizes]), {})
     if not isinstance(sizes[0], BatchSize):
-        return Spread(one)
+        return RepeatedConstant(one)
     if sizes[0].of is None or one.shape[0] != 1:
         raise ExportError("a constant is spread over something computed from the batch")
     count = builder.op("Shape", [sizes[0].of], start=0, end=1)

@@ -32,7 +32,7 @@ _ONNX_TAGS: Final = b"\x12\x1a\x22\x28\x32\x3a\x42"
 """First bytes of the fields that may follow the version in an ONNX file."""
 
 
-def kind_of(path: Path) -> FileKind:
+def file_kind(path: Path) -> FileKind:
     """The kind of a file. Raises ``ModelFileError`` for a folder, and for what cannot be opened."""
     if path.is_dir():
         raise ModelFileError(f"{path}: a folder; name the model file in it")

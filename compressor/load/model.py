@@ -18,7 +18,7 @@ from compressor.graph.onnx_reader import read_onnx
 from compressor.graph.owned import unwrapped
 from compressor.graph.pt2 import read_pt2
 from compressor.imported import call_function, import_function
-from compressor.load.file_kinds import FileKind, kind_of
+from compressor.load.file_kinds import FileKind, file_kind
 from compressor.load.isolated import LOAD_SECONDS, load_apart
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
 from compressor.load.weights import (
@@ -64,7 +64,7 @@ def _is_own(model: str) -> bool:
     """Whether loading it only runs code of the toolkit and of torch."""
     path = Path(model)
     if path.is_file():
-        return kind_of(path) is FileKind.EXPORT
+        return file_kind(path) is FileKind.EXPORT
     return path.exists() or not _FACTORY.fullmatch(model)
 
 
@@ -99,7 +99,7 @@ def _refuse_weights(path: Path) -> None:
 
 
 def _read_file(path: Path, trust: bool, shape: ShapeSource) -> Network:
-    kind = kind_of(path)
+    kind = file_kind(path)
     match kind:
         case FileKind.EXPORT:
             return read_pt2(path)

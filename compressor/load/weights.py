@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ModelFileError
-from compressor.load.file_kinds import FileKind, kind_of
+from compressor.load.file_kinds import FileKind, file_kind
 
 _NESTED: Final = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "checkpoint",
@@ -81,7 +81,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a state_dict, a checkpoint or a safetensors file. Raises ``ModelFileError``."""
     if not path.exists():
         raise ModelFileError(f"{path}: there is no such file of weights")
-    kind = kind_of(path)
+    kind = file_kind(path)
     if kind is FileKind.SAFETENSORS:
         try:
             return safetensors.torch.load_file(path)

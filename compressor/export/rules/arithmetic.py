@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
@@ -64,7 +64,7 @@ def tensor(b: GraphBuilder, value: Any) -> OnnxValue:
 
 def _binary(op_type: str) -> None:
     @function(*BINARY[op_type])
-    def emit(b: GraphBuilder, call: Call) -> OnnxValue:
+    def emit(b: GraphBuilder, call: CallSite) -> OnnxValue:
         left, right = call.argument(0, "input", "self"), call.argument(1, "other", "exponent")
         scaled = tensor(b, right)
         if (alpha := call.argument(2, "alpha", default=1)) != 1 and op_type in ("Add", "Sub"):
@@ -85,7 +85,7 @@ _ONNX_KINDS = {torch.bool: 9, torch.uint8: 2, torch.int8: 3, torch.int16: 5, tor
 """torch's types that are no real numbers → ``TensorProto`` 's."""
 
 
-def as_kind(b: GraphBuilder, call: Call, value: OnnxValue) -> OnnxValue:
+def as_kind(b: GraphBuilder, call: CallSite, value: OnnxValue) -> OnnxValue:
     """Real numbers as the flags or whole numbers that torch answers with."""
     kind = call.node.meta.get("dtype")
     if kind is None or call.name in COMPARISONS:
@@ -97,7 +97,7 @@ def as_kind(b: GraphBuilder, call: Call, value: OnnxValue) -> OnnxValue:
 
 def _unary(op_type: str) -> None:
     @function(UNARY[op_type])
-    def emit(b: GraphBuilder, call: Call) -> OnnxValue:
+    def emit(b: GraphBuilder, call: CallSite) -> OnnxValue:
         return as_kind(b, call, b.op(op_type, [b.real(call.operand())]))
 
 
@@ -108,35 +108,35 @@ for _name in UNARY:
 
 
 @function("rsub")
-def reversed_subtraction(b: GraphBuilder, call: Call) -> OnnxValue:
+def reversed_subtraction(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if call.argument(2, "alpha", default=1) != 1:
         raise ExportError("rsub with alpha")
     return b.op("Sub", [tensor(b, call.argument(1, "other")), b.real(call.operand())])
 
 
 @function("ne")
-def unequal(b: GraphBuilder, call: Call) -> OnnxValue:
+def unequal(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return b.op("Not", [b.op("Equal", [b.real(call.operand()), tensor(b, call.argument(1, "other"))])])
 
 
 @function("log1p")
-def logarithm_above_one(b: GraphBuilder, call: Call) -> OnnxValue:
+def logarithm_above_one(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return b.op("Log", [b.op("Add", [call.operand().value, b.scalar(1.0)])])
 
 
 @function("square")
-def square(b: GraphBuilder, call: Call) -> OnnxValue:
+def square(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand().value
     return b.op("Mul", [x, x])
 
 
 @function("rsqrt")
-def inverse_root(b: GraphBuilder, call: Call) -> OnnxValue:
+def inverse_root(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return b.op("Reciprocal", [b.op("Sqrt", [call.operand().value])])
 
 
 @function("clamp", "clip", "clamp_min", "clamp_max")
-def clamp(b: GraphBuilder, call: Call) -> OnnxValue:
+def clamp(b: GraphBuilder, call: CallSite) -> OnnxValue:
     low = None if call.name == "clamp_max" else call.argument(1, "min")
     high = call.argument(1, "max") if call.name == "clamp_max" else call.argument(2, "max")
     value = call.operand().value
@@ -149,13 +149,13 @@ def clamp(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("where")
-def where(b: GraphBuilder, call: Call) -> OnnxValue:
+def where(b: GraphBuilder, call: CallSite) -> OnnxValue:
     choices = [tensor(b, call.argument(1, "input", "self")), tensor(b, call.argument(2, "other"))]
     return b.op("Where", [call.operand(0, "condition").value, *choices])
 
 
 @function("masked_fill")
-def masked_fill(b: GraphBuilder, call: Call) -> OnnxValue:
+def masked_fill(b: GraphBuilder, call: CallSite) -> OnnxValue:
     fill = tensor(b, call.argument(2, "value"))
     return b.op("Where", [call.operand(1, "mask").value, fill, b.real(call.operand())])
 
@@ -164,7 +164,7 @@ def _one(name: str, write: Callable[[GraphBuilder, OnnxValue], OnnxValue]) -> No
     """An element-wise function of one tensor, written with several operators."""
 
     @function(name)
-    def emit(b: GraphBuilder, call: Call) -> OnnxValue:
+    def emit(b: GraphBuilder, call: CallSite) -> OnnxValue:
         return as_kind(b, call, write(b, b.real(call.operand())))
 
 
@@ -190,7 +190,7 @@ _one("isinf", lambda b, x: b.op("IsInf", [x]))
 
 
 @function("nan_to_num")
-def without_nan(b: GraphBuilder, call: Call) -> OnnxValue:
+def without_nan(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = b.real(call.operand())
     fill, high, low = (call.argument(i, n) for i, n in ((1, "nan"), (2, "posinf"), (3, "neginf")))
     largest = torch.finfo(torch.float32).max
@@ -203,7 +203,7 @@ def without_nan(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("floor_divide", "floordiv", "remainder", "mod", "fmod")
-def division_with_rest(b: GraphBuilder, call: Call) -> OnnxValue:
+def division_with_rest(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """``remainder`` has the sign of the divisor, ``fmod`` that of the dividend."""
     left, right = tensor(b, call.argument(0, "input", "self")), tensor(b, call.argument(1, "other"))
     ratio = b.op("Div", [left, right])
@@ -214,7 +214,7 @@ def division_with_rest(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("addcmul", "addcdiv")
-def scaled_addition(b: GraphBuilder, call: Call) -> OnnxValue:
+def scaled_addition(b: GraphBuilder, call: CallSite) -> OnnxValue:
     first, left, right = (b.real(call.operand(i, n)) for i, n in ((0, "input"), (1, "tensor1"), (2, "tensor2")))
     value = b.op("Mul" if call.name == "addcmul" else "Div", [left, right])
     if (factor := call.argument(3, "value", default=1)) != 1:
@@ -223,7 +223,7 @@ def scaled_addition(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("lerp")
-def interpolation(b: GraphBuilder, call: Call) -> OnnxValue:
+def interpolation(b: GraphBuilder, call: CallSite) -> OnnxValue:
     start, end = b.real(call.operand()), b.real(call.operand(1, "end"))
     return b.op("Add", [start, b.op("Mul", [b.op("Sub", [end, start]), tensor(b, call.argument(2, "weight"))])])
 
@@ -239,7 +239,7 @@ def flags(b: GraphBuilder, operand: Operand) -> OnnxValue:
 
 
 @function(*(f"{kind}_{name}" for kind in ("logical", "bitwise") for name in LOGICAL), *LOGICAL)
-def logical(b: GraphBuilder, call: Call) -> OnnxValue:
+def logical(b: GraphBuilder, call: CallSite) -> OnnxValue:
     left, right = call.operand(), call.operand(1, "other")
     if not call.name.startswith("logical") and (left.kind, right.kind) != (torch.bool, torch.bool):
         raise ExportError(f"{call.name} of numbers")
@@ -247,7 +247,7 @@ def logical(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("logical_not", "bitwise_not", "invert")
-def negation(b: GraphBuilder, call: Call) -> OnnxValue:
+def negation(b: GraphBuilder, call: CallSite) -> OnnxValue:
     operand = call.operand()
     if call.name != "logical_not" and operand.kind is not torch.bool:
         raise ExportError(f"{call.name} of numbers")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.export.rules.layer import write_layer
 from compressor.graph.layers.resample import resize
 from compressor.graph.leaf import OnnxValue
@@ -23,7 +23,7 @@ def _layer(name: str, build: Callable[[Argument], nn.Module]) -> None:
     """``build`` gets ``argument(position, *names, default=…)`` of the call; the tensor is at position 0."""
 
     @function(name)
-    def emit(b: GraphBuilder, call: Call) -> OnnxValue:
+    def emit(b: GraphBuilder, call: CallSite) -> OnnxValue:
         return write_layer(b, build(call.argument), call.operand())
 
 
@@ -90,7 +90,7 @@ _pools(3, nn.MaxPool3d, nn.AvgPool3d, nn.AdaptiveMaxPool3d, nn.AdaptiveAvgPool3d
 
 
 @function("elu")
-def elu(b: GraphBuilder, call: Call) -> OnnxValue:
+def elu(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """scale · (x > 0 ? x : α (exp(x) − 1)), which is ONNX's Selu."""
     if call.argument(3, "input_scale", default=1) != 1:
         raise ExportError("an ELU with an input scale")
@@ -110,7 +110,7 @@ UPSAMPLING = {
 
 
 @function(*UPSAMPLING)
-def upsample(b: GraphBuilder, call: Call) -> OnnxValue:
+def upsample(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """``(input, output_size, [align_corners,] scale_factors)`` as the exported operators take them."""
     nearest = "nearest" in call.name
     return resize(
@@ -124,7 +124,7 @@ def upsample(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa")
-def smooth(b: GraphBuilder, call: Call) -> OnnxValue:
+def smooth(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """With antialiasing: a linear map of each axis, as torch itself tells, which runtimes round in other ways."""
     x, corners = call.operand(), bool(call.argument(2, "align_corners"))
     factors = call.argument(3, "scale_factors")
@@ -139,7 +139,7 @@ def smooth(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("interpolate")
-def interpolate(b: GraphBuilder, call: Call) -> OnnxValue:
+def interpolate(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if call.argument(6, "antialias", default=False):
         raise ExportError("interpolation with antialiasing: capture the network first")
     recompute = call.argument(5, "recompute_scale_factor", default=None)

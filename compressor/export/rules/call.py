@@ -22,14 +22,14 @@ class BatchSize:
 
 
 @dataclass(frozen=True)
-class Spread:
+class RepeatedConstant:
     """A constant that is repeated along the batch, which is not its first dimension; ``one``: for one sample."""
 
     one: Tensor
 
 
 @dataclass(frozen=True)
-class Call:
+class CallSite:
     """A node whose arguments are looked up: tensors are ``Operand`` s, batch sizes ``BatchSize``, the rest plain.
 
     ``raw`` holds the values as they were found: there, parameters are still tensors.
@@ -97,16 +97,16 @@ class Call:
         return fx.node.map_arg(value, lambda node: values[node])
 
 
-FunctionRule = Callable[[GraphBuilder, Call], OnnxValue | list[OnnxValue]]
+CallRule = Callable[[GraphBuilder, CallSite], OnnxValue | list[OnnxValue]]
 """Writes one call; a list where the call returns several tensors."""
 
-FUNCTIONS: dict[str, FunctionRule] = {}
+FUNCTIONS: dict[str, CallRule] = {}
 
 
-def function(*names: str) -> Callable[[FunctionRule], FunctionRule]:
+def function(*names: str) -> Callable[[CallRule], CallRule]:
     """Decorator: this rule writes the operations of these names."""
 
-    def register(rule: FunctionRule) -> FunctionRule:
+    def register(rule: CallRule) -> CallRule:
         for name in names:
             FUNCTIONS[name] = rule
         return rule

@@ -11,7 +11,7 @@ import torch
 
 from compressor.errors import ExportError
 from compressor.export.rules.arithmetic import as_kind
-from compressor.export.rules.call import BatchSize, Call, function
+from compressor.export.rules.call import BatchSize, CallSite, function
 from compressor.export.rules.pick import reversed_axis
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.axes import sample_axis
@@ -20,7 +20,7 @@ from compressor.graph.onnx_out.pads import pad_value, split_pads
 
 
 @function("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "_unsafe_view")
-def reshape(b: GraphBuilder, call: Call) -> OnnxValue:
+def reshape(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """The sizes asked for are known from those of the result; only the batch stays open, wherever it is."""
     x, shape, whole = call.operand(), call.node.meta.get("shape"), call.node.meta.get("sizes")
     if x.shape is not None and shape is not None and math.prod(x.shape) == math.prod(shape):
@@ -32,12 +32,12 @@ def reshape(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("contiguous", "clone", "detach", "alias", "lift_fresh_copy")
-def same(b: GraphBuilder, call: Call) -> OnnxValue:
+def same(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return call.operand().value
 
 
 @function("to", "_to_copy", "float", "type_as", "double", "int", "long", "bool")
-def cast(b: GraphBuilder, call: Call) -> OnnxValue:
+def cast(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """The file computes in float32, double precision too; numbers of less precision are refused."""
     kind = call.node.meta.get("dtype")
     given = [*call.node.args[1:], *call.node.kwargs.values()]
@@ -48,14 +48,14 @@ def cast(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_dropout")
-def dropout(b: GraphBuilder, call: Call) -> OnnxValue:
+def dropout(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if call.argument(2, "train", "training", default=True):
         raise ExportError("dropout that is always on has no fixed function to export")
     return call.operand().value
 
 
 @function("permute")
-def permute(b: GraphBuilder, call: Call) -> OnnxValue:
+def permute(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     rank = x.rank
     order = [dim % rank for dim in call.rest(1, "dims")]
@@ -63,7 +63,7 @@ def permute(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("transpose", "swapaxes", "swapdims")
-def transpose(b: GraphBuilder, call: Call) -> OnnxValue:
+def transpose(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     first, second = (call.argument(i, n) % x.rank for i, n in ((1, "dim0"), (2, "dim1")))
     order = list(range(x.rank))
@@ -72,28 +72,28 @@ def transpose(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("expand", "expand_as", "broadcast_to")
-def expand(b: GraphBuilder, call: Call) -> OnnxValue:
+def expand(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if (shape := call.node.meta.get("shape")) is None:
         raise ExportError("an expansion whose batch is not in the first place")
     return b.op("Expand", [call.operand().value, b.integers([1, *shape])])
 
 
 @function("cat", "concat", "concatenate")
-def concatenate(b: GraphBuilder, call: Call) -> OnnxValue:
+def concatenate(b: GraphBuilder, call: CallSite) -> OnnxValue:
     operands: Sequence[Operand] = call.argument(0, "tensors")
     axis = sample_axis(call.argument(1, "dim", "axis", default=0), operands[0])
     return b.op("Concat", [operand.value for operand in operands], axis=axis)
 
 
 @function("stack")
-def stack(b: GraphBuilder, call: Call) -> OnnxValue:
+def stack(b: GraphBuilder, call: CallSite) -> OnnxValue:
     operands: Sequence[Operand] = call.argument(0, "tensors")
     axis = call.argument(1, "dim", default=0) % (operands[0].rank + 1)
     return b.op("Concat", [b.op("Unsqueeze", [x.value, b.integers([axis])]) for x in operands], axis=axis)
 
 
 @function("chunk", "split", "split_with_sizes", "unsafe_split", "unsafe_chunk", "tensor_split")
-def split(b: GraphBuilder, call: Call) -> list[OnnxValue]:
+def split(b: GraphBuilder, call: CallSite) -> list[OnnxValue]:
     x, given = (
         call.operand(),
         call.argument(1, "chunks", "split_size", "split_size_or_sections", "split_sizes", "sections"),
@@ -109,7 +109,7 @@ def split(b: GraphBuilder, call: Call) -> list[OnnxValue]:
 
 
 @function("flip")
-def flip(b: GraphBuilder, call: Call) -> OnnxValue:
+def flip(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     value = x.value
     for dim in call.rest(1, "dims"):
@@ -118,7 +118,7 @@ def flip(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("roll")
-def roll(b: GraphBuilder, call: Call) -> OnnxValue:
+def roll(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     shifts, dims = call.argument(1, "shifts"), call.argument(2, "dims")
     if not dims:
@@ -133,7 +133,7 @@ def roll(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("movedim")
-def movedim(b: GraphBuilder, call: Call) -> OnnxValue:
+def movedim(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     source, target = ([dims] if isinstance(dims, int) else list(dims) for dims in (call.argument(1), call.argument(2)))
     moved = {to % x.rank: at % x.rank for at, to in zip(source, target, strict=True)}
@@ -143,14 +143,14 @@ def movedim(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("unbind")
-def unbind(b: GraphBuilder, call: Call) -> list[OnnxValue]:
+def unbind(b: GraphBuilder, call: CallSite) -> list[OnnxValue]:
     x = call.operand()
     axis = sample_axis(call.argument(1, "dim", default=0), x)
     return [_select(b, x.value, axis, index) for index in range(x.sizes[axis])]
 
 
 @function("getitem")
-def item(b: GraphBuilder, call: Call) -> OnnxValue:
+def item(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """``x[:, 1, ::2, None, ...]``: full slices along the batch, integers, slices, new axes elsewhere."""
     x, index = call.operand(), call.argument(1)
     parts = list(index) if isinstance(index, list | tuple) else [index]
@@ -175,7 +175,7 @@ def item(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("slice")
-def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
+def slice_(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, (start, stop, step) = call.operand(), (call.argument(i, n) for i, n in ((2, "start"), (3, "end"), (4, "step")))
     dim = call.argument(1, "dim", default=0)
     if dim % (x.rank) == 0 and (start or 0) == 0 and (step or 1) == 1 and _unbounded(stop):
@@ -184,19 +184,19 @@ def slice_(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("narrow")
-def narrow(b: GraphBuilder, call: Call) -> OnnxValue:
+def narrow(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, start, length = call.operand(), call.argument(2, "start"), call.argument(3, "length")
     return _slice(b, x.value, sample_axis(call.argument(1, "dim"), x), start, start + length, 1)
 
 
 @function("select")
-def select(b: GraphBuilder, call: Call) -> OnnxValue:
+def select(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, dim = call.operand(), call.argument(1, "dim")
     return _select(b, x.value, sample_axis(dim, x), call.argument(2, "index"))
 
 
 @function("pad", "constant_pad_nd")
-def pad(b: GraphBuilder, call: Call) -> OnnxValue:
+def pad(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     mode = "constant" if call.name == "constant_pad_nd" else call.argument(2, "mode", default="constant")
     fill = call.argument(2, "value") if call.name == "constant_pad_nd" else call.argument(3, "value")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.export.rules.layer import write_layer
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.axes import per_axis
@@ -22,7 +22,7 @@ CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-def _write(b: GraphBuilder, call: Call, build: Callable[[], nn.Module], **tensors: Tensor | None) -> OnnxValue:
+def _write(b: GraphBuilder, call: CallSite, build: Callable[[], nn.Module], **tensors: Tensor | None) -> OnnxValue:
     """The layer that ``build`` makes, holding ``tensors``, written by its kind."""
     with torch.device("meta"):
         layer = build()
@@ -38,14 +38,14 @@ def _needed(tensor: Tensor | None) -> Tensor:
     return tensor
 
 
-def _check_order(call: Call) -> None:
+def _check_order(call: CallSite) -> None:
     """Of the same name, but with its arguments in another order, is a function of torch.nn.functional."""
     if not isinstance(call.node.target, torch._ops.OpOverload):
         raise ExportError("capture the network first: only the exported operator is known")
 
 
 @function("conv1d", "conv2d", "conv3d")
-def convolution(b: GraphBuilder, call: Call) -> OnnxValue:
+def convolution(b: GraphBuilder, call: CallSite) -> OnnxValue:
     weight, bias = _needed(call.constant(1, "weight")), call.constant(2, "bias")
     axes, groups = weight.dim() - 2, call.argument(6, "groups", default=1)
     padding = call.argument(4, "padding", default=0)
@@ -62,7 +62,7 @@ def convolution(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-def transposed_convolution(b: GraphBuilder, call: Call) -> OnnxValue:
+def transposed_convolution(b: GraphBuilder, call: CallSite) -> OnnxValue:
     weight, bias = _needed(call.constant(1, "weight")), call.constant(2, "bias")
     axes, groups = weight.dim() - 2, call.argument(6, "groups", default=1)
     settings = {
@@ -79,26 +79,26 @@ def transposed_convolution(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("linear")
-def linear(b: GraphBuilder, call: Call) -> OnnxValue:
+def linear(b: GraphBuilder, call: CallSite) -> OnnxValue:
     weight, bias = _needed(call.constant(1, "weight")), call.constant(2, "bias")
     return _write(b, call, lambda: nn.Linear(weight.shape[1], weight.shape[0]), weight=weight, bias=bias)
 
 
 @function("prelu")
-def prelu(b: GraphBuilder, call: Call) -> OnnxValue:
+def prelu(b: GraphBuilder, call: CallSite) -> OnnxValue:
     weight = _needed(call.constant(1, "weight"))
     return _write(b, call, lambda: nn.PReLU(weight.numel()), weight=weight)
 
 
 @function("layer_norm")
-def layer_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def layer_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     shape, epsilon = tuple(call.argument(1, "normalized_shape")), call.argument(4, "eps", default=1e-5)
     weight, bias = call.constant(2, "weight"), call.constant(3, "bias")
     return _write(b, call, lambda: nn.LayerNorm(shape, epsilon), weight=weight, bias=bias)
 
 
 @function("group_norm")
-def group_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def group_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     groups, epsilon = call.argument(1, "num_groups"), call.argument(4, "eps", default=1e-5)
     weight, bias = call.constant(2, "weight"), call.constant(3, "bias")
     channels = call.operand().sample[0]
@@ -106,7 +106,7 @@ def group_norm(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("batch_norm")
-def batch_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def batch_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     _check_order(call)
     names = ("weight", "bias", "running_mean", "running_var")
     tensors = {name: call.constant(position, name) for position, name in enumerate(names, start=1)}
@@ -117,7 +117,7 @@ def batch_norm(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("instance_norm")
-def instance_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def instance_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     _check_order(call)
     weight, bias = call.constant(1, "weight"), call.constant(2, "bias")
     if not call.argument(5, "use_input_stats", default=True):
@@ -127,7 +127,7 @@ def instance_norm(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("rms_norm")
-def rms_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def rms_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """x / √(mean x² + ε), over the last dimensions."""
     x, shape = call.operand(), call.argument(1, "normalized_shape")
     weight, epsilon = call.argument(2, "weight"), call.argument(3, "eps")

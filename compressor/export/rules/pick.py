@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.axes import per_axis, sample_axis
 from compressor.graph.onnx_out.builder import GraphBuilder
@@ -19,7 +19,7 @@ from compressor.graph.onnx_out.pads import pad_value
 
 
 @function("index_select")
-def index_select(b: GraphBuilder, call: Call) -> OnnxValue:
+def index_select(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, index = call.operand(), call.constant(2, "index")
     if index is None:
         raise ExportError("no index")
@@ -27,14 +27,14 @@ def index_select(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("embedding")
-def embedding(b: GraphBuilder, call: Call) -> OnnxValue:
+def embedding(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """Rows of a table of parameters, by whole numbers of the input."""
     table, places = call.operand(0, "weight"), call.operand(1, "indices")
     return b.op("Gather", [table.value, places.value], axis=0)
 
 
 @function("index")
-def index(b: GraphBuilder, call: Call) -> OnnxValue:
+def index(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """``x[:, places]``, and ``x[:, rows, columns]`` of neighbouring dimensions, which are picked from as one."""
     x = call.operand()
     given = {axis: place for axis, place in enumerate(call.rest(1, "indices")) if place is not None}
@@ -57,7 +57,7 @@ def index(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("gather", "take_along_dim")
-def gather(b: GraphBuilder, call: Call) -> OnnxValue:
+def gather(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if call.name == "gather":
         dim, places = call.argument(1, "dim"), call.operand(2, "index")
     else:
@@ -67,7 +67,7 @@ def gather(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("topk", "sort", "argsort")
-def ordered(b: GraphBuilder, call: Call) -> OnnxValue | list[OnnxValue]:
+def ordered(b: GraphBuilder, call: CallSite) -> OnnxValue | list[OnnxValue]:
     x = call.operand()
     if call.name == "topk":
         dim, largest = call.argument(2, "dim", default=-1), call.argument(3, "largest", default=True)
@@ -80,7 +80,7 @@ def ordered(b: GraphBuilder, call: Call) -> OnnxValue | list[OnnxValue]:
 
 
 @function("argmax", "argmin")
-def extreme_place(b: GraphBuilder, call: Call) -> OnnxValue:
+def extreme_place(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, dim = call.operand(), call.argument(1, "dim")
     if dim is None:
         raise ExportError("the place of an extreme in the whole batch")
@@ -89,14 +89,14 @@ def extreme_place(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("cumsum")
-def cumulative_sum(b: GraphBuilder, call: Call) -> OnnxValue:
+def cumulative_sum(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x = call.operand()
     axis = sample_axis(call.argument(1, "dim"), x)
     return b.op("CumSum", [b.real(x), b.constant(np.array(axis, dtype=np.int64))])
 
 
 @function("repeat_interleave")
-def repeated_values(b: GraphBuilder, call: Call) -> OnnxValue:
+def repeated_values(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, times, dim = call.operand(), call.argument(1, "repeats"), call.argument(2, "dim")
     if not isinstance(times, int) or dim is None:
         raise ExportError("repeats that differ, or over the whole batch")
@@ -106,7 +106,7 @@ def repeated_values(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("repeat")
-def repeat(b: GraphBuilder, call: Call) -> OnnxValue:
+def repeat(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, times = call.operand(), call.rest(1, "repeats")
     if len(times) != x.rank or times[0] != 1 or not all(isinstance(count, int) for count in times):
         raise ExportError("a repetition of the batch")
@@ -114,13 +114,13 @@ def repeat(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("tril", "triu")
-def triangle(b: GraphBuilder, call: Call) -> OnnxValue:
+def triangle(b: GraphBuilder, call: CallSite) -> OnnxValue:
     diagonal = b.constant(np.array(call.argument(1, "diagonal", default=0), dtype=np.int64))
     return b.op("Trilu", [call.operand().value, diagonal], upper=int(call.name == "triu"))
 
 
 @function("rot90")
-def quarter_turns(b: GraphBuilder, call: Call) -> OnnxValue:
+def quarter_turns(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """A turn is a transposition behind a reflection."""
     x, turns = call.operand(), call.argument(1, "k", default=1) % 4
     first, second = (sample_axis(dim, x) for dim in call.argument(2, "dims", default=(0, 1)))
@@ -147,7 +147,7 @@ def windows(size: int, kernel: int, stride: int, dilation: int = 1) -> np.ndarra
 
 
 @function("unfold")
-def unfold(b: GraphBuilder, call: Call) -> OnnxValue:
+def unfold(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """Windows along one dimension, which become a last one: ``(…, windows, …, size)``."""
     x, size, step = call.operand(), call.argument(2, "size"), call.argument(3, "step")
     axis, rank = sample_axis(call.argument(1, "dimension"), x), x.rank
@@ -157,7 +157,7 @@ def unfold(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("im2col")
-def columns(b: GraphBuilder, call: Call) -> OnnxValue:
+def columns(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """torch's ``unfold`` of images: every window of every channel as a column."""
     x = call.operand()
     kernel, dilation, padding, stride = (_pair(call.argument(i + 1)) for i in range(4))
@@ -173,7 +173,7 @@ def columns(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("col2im")
-def image_of_columns(b: GraphBuilder, call: Call) -> OnnxValue:
+def image_of_columns(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, size = call.operand(), call.argument(1, "output_size")
     kernel, dilation, padding, stride = (_pair(call.argument(i + 2)) for i in range(4))
     shape = [b.integers(_pair(size)), b.integers(kernel)]
@@ -185,7 +185,7 @@ def _pair(value: int | Sequence[int]) -> list[int]:
 
 
 @function("grid_sampler", "grid_sampler_2d", "grid_sample")
-def grid_sample(b: GraphBuilder, call: Call) -> OnnxValue:
+def grid_sample(b: GraphBuilder, call: CallSite) -> OnnxValue:
     if call.name == "grid_sample":
         raise ExportError("capture the network first: only the exported operator is known")
     if b.opset < 20:
@@ -197,7 +197,7 @@ def grid_sample(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("affine_grid_generator")
-def affine_grid(b: GraphBuilder, call: Call) -> OnnxValue:
+def affine_grid(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """Where each pixel of the result comes from: homogeneous coordinates times the matrix of each sample."""
     theta, size, corners = call.operand(), call.argument(1, "size"), bool(call.argument(2, "align_corners"))
     height, width = int(size[-2]), int(size[-1])

@@ -9,18 +9,18 @@ import torch
 
 from compressor.errors import ExportError
 from compressor.export.rules.arithmetic import tensor
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
 
 
 @function("matmul", "bmm", "mm", "mv")
-def product(b: GraphBuilder, call: Call) -> OnnxValue:
+def product(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return b.op("MatMul", [b.real(call.operand()), b.real(call.operand(1, "other", "mat2", "vec"))])
 
 
 @function("addmm", "baddbmm")
-def shifted_product(b: GraphBuilder, call: Call) -> OnnxValue:
+def shifted_product(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """β · shift + α · (left @ right)."""
     shift, left, right = (call.operand(i, n) for i, n in ((0, "input"), (1, "batch1"), (2, "batch2")))
     value = b.op("MatMul", [left.value, right.value])
@@ -33,13 +33,13 @@ def shifted_product(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("einsum")
-def einsum(b: GraphBuilder, call: Call) -> OnnxValue:
+def einsum(b: GraphBuilder, call: CallSite) -> OnnxValue:
     equation, *operands = call.argument(0, "equation"), *call.rest(1, "tensors")
     return b.op("Einsum", [tensor(b, operand) for operand in operands], equation=equation)
 
 
 @function("bilinear")
-def bilinear(b: GraphBuilder, call: Call) -> OnnxValue:
+def bilinear(b: GraphBuilder, call: CallSite) -> OnnxValue:
     left, right, weight = (call.operand(i) for i in range(3))
     value = b.op("Einsum", [left.value, weight.value, right.value], equation="...i,kij,...j->...k")
     bias = call.argument(3, "bias")
@@ -47,7 +47,7 @@ def bilinear(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("cosine_similarity")
-def cosine(b: GraphBuilder, call: Call) -> OnnxValue:
+def cosine(b: GraphBuilder, call: CallSite) -> OnnxValue:
     left, right = call.operand(0, "x1"), call.operand(1, "x2")
     axes = b.integers([call.argument(2, "dim", default=1) % left.rank])
     least = b.scalar(float(call.argument(3, "eps", default=1e-8)))
@@ -57,7 +57,7 @@ def cosine(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("scaled_dot_product_attention")
-def attention(b: GraphBuilder, call: Call) -> OnnxValue:
+def attention(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """softmax(scale · query @ keyᵀ + mask) @ value."""
     query, key, value = (call.operand(i, name) for i, name in enumerate(("query", "key", "value")))
     if call.argument(4, "dropout_p", default=0):

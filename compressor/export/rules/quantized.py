@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.builder import GraphBuilder
 
@@ -14,7 +14,7 @@ _BYTES: dict[tuple[int, int], type[np.generic]] = {(0, 255): np.uint8, (-128, 12
 
 
 @function("fake_quantize_per_tensor_affine")
-def fake_quantize(b: GraphBuilder, call: Call) -> OnnxValue:
+def fake_quantize(b: GraphBuilder, call: CallSite) -> OnnxValue:
     scale, zero = float(call.argument(1, "scale")), int(call.argument(2, "zero_point"))
     bounds = int(call.argument(3, "quant_min")), int(call.argument(4, "quant_max"))
     if bounds not in _BYTES:

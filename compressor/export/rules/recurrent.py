@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, Spread, function
+from compressor.export.rules.call import CallSite, RepeatedConstant, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.builder import GraphBuilder
 
@@ -34,7 +34,7 @@ _CELLS: Final[Mapping[str, _Cell]] = {
 
 
 @function(*_CELLS)
-def recurrent(b: GraphBuilder, call: Call) -> list[OnnxValue]:
+def recurrent(b: GraphBuilder, call: CallSite) -> list[OnnxValue]:
     """``(input, states, weights, has_biases, layers, dropout, train, bidirectional, batch_first)``."""
     cell, x = _CELLS[call.name], call.operand()
     if call.argument(6, "train") and call.argument(5, "dropout"):
@@ -88,11 +88,11 @@ def _gates(tensor: Tensor, cell: _Cell) -> Tensor:
     return torch.cat([chunks[gate] for gate in cell.gates])
 
 
-def _refuse_states(call: Call) -> None:
+def _refuse_states(call: CallSite) -> None:
     """First states other than zero have no form here."""
     given = call.found(1, "hx")
     states = list(given) if isinstance(given, list | tuple) else [given]
     for state in states:
-        one = state.one if isinstance(state, Spread) else state
+        one = state.one if isinstance(state, RepeatedConstant) else state
         if not isinstance(one, Tensor) or bool(one.any()):
             raise ExportError("a recurrent layer with a first state of its own")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from compressor.errors import ExportError
-from compressor.export.rules.call import Call, function
+from compressor.export.rules.call import CallSite, function
 from compressor.graph.leaf import OnnxValue
 from compressor.graph.onnx_out.axes import sample_axis
 from compressor.graph.onnx_out.builder import GraphBuilder, Operand
@@ -30,7 +30,7 @@ def sample_axes(given: Any, x: Operand) -> list[int]:
 
 
 @function(*REDUCTIONS)
-def reduction(b: GraphBuilder, call: Call) -> OnnxValue:
+def reduction(b: GraphBuilder, call: CallSite) -> OnnxValue:
     """Over the last two axes of an image, a mean is a global pooling, which runs faster."""
     x = call.operand()
     axes = sample_axes(call.argument(1, "dim", "axis"), x)
@@ -43,7 +43,7 @@ def reduction(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("linalg_vector_norm")
-def vector_norm(b: GraphBuilder, call: Call) -> OnnxValue:
+def vector_norm(b: GraphBuilder, call: CallSite) -> OnnxValue:
     x, order = call.operand(), call.argument(1, "ord", default=2)
     axes = sample_axes(call.argument(2, "dim"), x)
     keep = bool(call.argument(3, "keepdim"))
@@ -60,16 +60,16 @@ def vector_norm(b: GraphBuilder, call: Call) -> OnnxValue:
 
 
 @function("var", "std")
-def variance(b: GraphBuilder, call: Call) -> OnnxValue:
+def variance(b: GraphBuilder, call: CallSite) -> OnnxValue:
     return _spread_about(b, call)[0]
 
 
 @function("var_mean", "std_mean")
-def variance_and_mean(b: GraphBuilder, call: Call) -> list[OnnxValue]:
+def variance_and_mean(b: GraphBuilder, call: CallSite) -> list[OnnxValue]:
     return list(_spread_about(b, call))
 
 
-def _spread_about(b: GraphBuilder, call: Call) -> tuple[OnnxValue, OnnxValue]:
+def _spread_about(b: GraphBuilder, call: CallSite) -> tuple[OnnxValue, OnnxValue]:
     """Mean square distance from the mean, times n / (n − correction); and the mean."""
     x = call.operand()
     axes = sample_axes(call.argument(1, "dim"), x)
@@ -89,7 +89,7 @@ def _spread_about(b: GraphBuilder, call: Call) -> tuple[OnnxValue, OnnxValue]:
 
 
 @function("max", "min")
-def extreme(b: GraphBuilder, call: Call) -> OnnxValue | list[OnnxValue]:
+def extreme(b: GraphBuilder, call: CallSite) -> OnnxValue | list[OnnxValue]:
     """Of two tensors, or over one axis: then with the places."""
     x, name, other = call.operand(), call.name.capitalize(), call.argument(1, "dim", "other")
     if isinstance(other, Operand):

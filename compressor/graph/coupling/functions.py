@@ -17,7 +17,7 @@ from compressor.graph.flow.values import TRACE_BATCH, broadcast, core, slices
 from compressor.graph.layers import shuffle
 from compressor.graph.shape_rules.functions import BINARY, UNARY, argument, operation
 
-Rule = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
+FunctionFlow = Callable[[Flow, fx.Node, tuple[Any, ...], dict[str, Any]], Any]
 
 WEIGHING = ("softmax", "log_softmax", "softmin", "cumsum", "cumprod", "logcumsumexp", "normalize")
 """Each value is changed by all that lie beside it along one dimension; the shape stays."""
@@ -68,7 +68,7 @@ def has_rule(node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method") and _rule(operation(node)) is not None
 
 
-def _rule(name: str) -> Rule | None:
+def _rule(name: str) -> FunctionFlow | None:
     return RULES.get(name) or (_together if _is_pointwise(name) else None)
 
 
@@ -239,12 +239,12 @@ def _overwritten(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[
     return _met(flow, node, x.narrow(dim, 0, 1), part.narrow(dim, 0, 1)).expand(x.shape)
 
 
-def _shuffled(rule: Callable[[Flow, fx.Node, Tensor, int], Tensor]) -> Rule:
+def _shuffled(rule: Callable[[Flow, fx.Node, Tensor, int], Tensor]) -> FunctionFlow:
     """A function of one number that a layer is called for, too."""
     return lambda flow, node, args, kwargs: rule(flow, node, args[0], int([*args[1:], *kwargs.values()][0]))
 
 
-RULES: dict[str, Rule] = {
+RULES: dict[str, FunctionFlow] = {
     **dict.fromkeys(TOGETHER, _together),
     **dict.fromkeys(REDUCTIONS, _reduced),
     **dict.fromkeys(WEIGHING, _weighed),

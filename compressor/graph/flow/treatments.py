@@ -12,7 +12,7 @@ from compressor.graph.flow.flow import NEIGHBOURS, Flow
 from compressor.graph.flow.values import TRACE_BATCH, along, has_one_entry, slices
 from compressor.graph.network import Network
 
-Rule = Callable[[Flow, fx.Node, Any, Tensor], Any]
+LayerFlow = Callable[[Flow, fx.Node, Any, Tensor], Any]
 """``rule(flow, node, layer, x)``: the identities of what the layer makes of ``x``."""
 NO_PRODUCER: Final = "makes no channels of its own: name the layer that does"
 ANOTHER_DIMENSION: Final = "is applied along another dimension than the channels"
@@ -32,7 +32,7 @@ class Treatment:
 
     words: str
     """For people: "treats every value alone"."""
-    rule: Rule
+    rule: LayerFlow
     is_channelwise: Callable[[Any], bool] = _never
     """Whether output channel i comes from input channel i alone and is lost together with it."""
     is_producer: bool = False

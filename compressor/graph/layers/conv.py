@@ -89,7 +89,7 @@ def padding_of(layer: nn.Conv2d) -> tuple[list[int], list[int]]:
     return both, both
 
 
-def read(node: Node) -> fx.Node:
+def read_convolution(node: Node) -> fx.Node:
     """``Conv``: input 1 its weights, input 2 its bias."""
     outputs, inputs, *kernel = node.constant(1).shape
     count, groups = len(kernel), node.attributes.get("group", 1)
@@ -116,7 +116,7 @@ KINDS = (
         macs=_macs,
         treatment=TREATMENT,
         emit=_emit,
-        read={"Conv": read},
+        read={"Conv": read_convolution},
         tensors=TENSORS,
         keep_outputs=keep_outputs,
         keep_inputs=keep_inputs,

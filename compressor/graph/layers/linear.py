@@ -102,7 +102,7 @@ def _read_gemm(node: Node) -> fx.Node:
     return _read(node, node.constant(1), bool(node.attributes.get("transB")), read_bias(node))
 
 
-def read(node: Node, *, transposed: bool, bias: bool) -> fx.Node:
+def read_linear(node: Node, *, transposed: bool, bias: bool) -> fx.Node:
     """A linear layer: input 1 its weights, as torch has them where ``transposed``, input 2 its bias."""
     return _read(node, node.constant(1), transposed, {"bias": 2} if bias else {})
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.errors import CaptureError
-from compressor.graph.layers.conv import read as convolution
-from compressor.graph.layers.linear import read as linear
+from compressor.graph.layers.conv import read_convolution as convolution
+from compressor.graph.layers.linear import read_linear as linear
 from compressor.graph.onnx_in.rules import RULES, rule
 from compressor.graph.onnx_node.node import Node
 from compressor.graph.onnx_node.quantities import Quantity, quantity

@@ -10,7 +10,7 @@ from torch import fx
 
 from compressor.errors import CaptureError
 from compressor.graph.layers.adaptive_pool import over_image
-from compressor.graph.layers.linear import read as linear
+from compressor.graph.layers.linear import read_linear as linear
 from compressor.graph.onnx_in.rules import rule
 from compressor.graph.onnx_node.node import Node
 

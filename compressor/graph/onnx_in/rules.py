@@ -9,15 +9,15 @@ from torch import fx
 from compressor.graph.layers.table import READ
 from compressor.graph.onnx_node.node import Node
 
-Rule = Callable[[Node], fx.Node]
-RULES: dict[str, Rule] = dict(READ)
+OperatorRule = Callable[[Node], fx.Node]
+RULES: dict[str, OperatorRule] = dict(READ)
 """Operator → what it becomes."""
 
 
-def rule(*operators: str) -> Callable[[Rule], Rule]:
+def rule(*operators: str) -> Callable[[OperatorRule], OperatorRule]:
     """Register a rule for these operators."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: OperatorRule) -> OperatorRule:
         RULES.update(dict.fromkeys(operators, function))
         return function
 

@@ -23,7 +23,7 @@ class _NoRule:
 
 NO_RULE: Final = _NoRule()
 Answer = Shape | _NoRule
-FunctionRule = Callable[[fx.Node], Answer]
+ShapeFunction = Callable[[fx.Node], Answer]
 
 
 def operation(node: fx.Node) -> str:
@@ -105,7 +105,7 @@ UNARY = (
     "contiguous", "clone", "detach", "fake_quantize_per_tensor_affine",
 )  # fmt: skip
 BINARY = ("add", "sub", "mul", "div", "truediv", "true_divide", "maximum", "minimum")
-RULES: dict[str, FunctionRule] = {
+RULES: dict[str, ShapeFunction] = {
     **dict.fromkeys(UNARY, _same),
     **dict.fromkeys(BINARY, _broadcast),
     **dict.fromkeys(["i" + name for name in ("add", "sub", "mul", "truediv")], _broadcast),
