@@ -17,7 +17,7 @@ from compressor.errors import CompressorError, InputError, WorkerLost
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Job, JobResult, Question
 from compressor.search.remote.host import Host
-from compressor.search.remote.pool import PATIENCE, Pool
+from compressor.search.remote.pool import PATIENCE, WorkerPool
 from compressor.search.remote.shared import Shared
 from compressor.search.remote.toolkit import Toolkit, toolkit
 from compressor.search.run_folder import RunFolder
@@ -48,7 +48,7 @@ class RayExecutor:
         actor = ray.remote(num_cpus=threads, max_restarts=0, max_task_retries=0, max_concurrency=4)(Host)
         log = run.path / "workers.log"
         try:
-            self._pool = Pool(
+            self._pool = WorkerPool(
                 Shared(run),
                 lambda: _RayWorker(ray, actor.remote(threads), plugins, silence),
                 toolkit(plugins),

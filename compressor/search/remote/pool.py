@@ -62,7 +62,7 @@ class _Worker:
                 self.has[name] = digest
 
 
-class Pool:
+class WorkerPool:
     """Up to ``most`` workers of one run. ``employ`` asks for one more; ``tell`` hears what befalls workers.
 
     Raises ``InputError`` where the first to answer is of another version, or none answers for ``patience`` seconds.

@@ -15,7 +15,7 @@ from compressor.engine.course import Progress
 from compressor.engine.plan import Plan
 from compressor.errors import InputError, MachineError, TrialError, WorkerLost
 from compressor.search.executor import Job, JobResult, Question, TrialSpec
-from compressor.search.remote.pool import Pool
+from compressor.search.remote.pool import WorkerPool
 from compressor.search.remote.shared import Shared
 from compressor.search.remote.toolkit import Toolkit
 
@@ -73,14 +73,14 @@ class Cluster:
     def __init__(self, *workers: Remote) -> None:
         self.files, self.said, self.all = Files(), list[str](), list[Remote]()
         self._next = list(workers)
-        self._pool: Pool | None = None
+        self._pool: WorkerPool | None = None
 
     def employ(self) -> Remote:
         self.all.append(self._next.pop(0) if self._next else Remote(machine=False))
         return self.all[-1]
 
-    def pool(self, most: int = 1, patience: float = 5.0) -> Pool:
-        self._pool = Pool(cast(Shared, self.files), self.employ, HERE, most, self.said.append, patience)
+    def pool(self, most: int = 1, patience: float = 5.0) -> WorkerPool:
+        self._pool = WorkerPool(cast(Shared, self.files), self.employ, HERE, most, self.said.append, patience)
         return self._pool
 
     def close(self) -> None:
