@@ -84,7 +84,7 @@ def measure_sensitivities(
     different = [pair for index, pair in enumerate(plugins) if pair not in plugins[:index]]
     todo = [edit for pair in different for edit in shortlist(*pair, network, evidence, admits, fixed(*pair))]
     before = reference(network, evidence, gradient=any(adds_exactly(*pair) for pair in different))
-    found: Found = {key_of(name, options): {} for name, options in different}
+    found: SiteFindings = {key_of(name, options): {} for name, options in different}
     for index, edit in enumerate(todo):
         if progress:
             progress(f"{edit.plugin} {edit.site}", index / len(todo))
@@ -171,11 +171,11 @@ def measure_site(
     return entry
 
 
-Found = dict[str, dict[str, list[SiteSensitivity]]]
+SiteFindings = dict[str, dict[str, list[SiteSensitivity]]]
 """By plugin with its options, and by site: what was measured, that of the first values first."""
 
 
-def settled(found: Found, failed: Mapping[str, Mapping[str, str]] | None = None) -> Sensitivities:
+def settled(found: SiteFindings, failed: Mapping[str, Mapping[str, str]] | None = None) -> Sensitivities:
     """All that was measured, once all of it was: sites that do the same work share the median of their time."""
     return Sensitivities({key: _same_time_for_same_work(entries) for key, entries in found.items()}, failed or {})
 

@@ -23,7 +23,7 @@ from compressor.engine.apply import PASSES
 from compressor.engine.plan import Edit
 from compressor.engine.policy import POLICIES
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities, SiteSensitivity, key_of
-from compressor.engine.site_measurement import Found, Reference, settled
+from compressor.engine.site_measurement import Reference, SiteFindings, settled
 from compressor.engine.space import SearchSpace, uses_of
 from compressor.errors import CompressorError, NoAnswer, TrialError, WorkerLost
 from compressor.knobs import Value
@@ -111,7 +111,7 @@ class _Measuring:
         for answer in self._answers(questions, seconds, len(todo)):
             _keep(self.run.measured_sites, answer)
             answers[_place(answer)] = answer
-        found: Found = {key_of(*plugin): {} for plugin in different}
+        found: SiteFindings = {key_of(*plugin): {} for plugin in different}
         failed: dict[str, dict[str, str]] = {}
         for edit in todo:
             known = answers.get(_place(edit))
