@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,17 @@ import numpy as np
 import onnx
 import torch
 from compressor_plugins.quantize import Quantize
+from compressor_plugins.swap_activation import SwapActivation
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
 
+from compressor.engine.plan import Edit
+from compressor.engine.together import saved_together
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
+from compressor.measure.latency import QUICK, compare
 from compressor.plugin import sites_of
 
 STATIC = {
@@ -30,18 +34,49 @@ STATIC = {
 }
 """Forms of ``quantize_static`` that are fast here."""
 NNCF = "NNCF"
+MATTERS = 0.01
+"""Share of the whole time from which a layer that is slower in integers is left in floats."""
 
 
-def integers(network: Network, images: Tensor, plugin: Quantize | None = None, bits: int = 8, skip: int = 0) -> Network:
-    """Every layer that has an integer form in integers, but for the ``skip`` first; nothing is trained."""
+def integers(
+    network: Network, images: Tensor, plugin: Quantize | None = None, bits: int = 8, left: Collection[str] = ()
+) -> Network:
+    """Every layer that has an integer form in integers, but for those ``left`` in floats; nothing is trained."""
     plugin, fork = plugin or Quantize(), network.fork()
-    for site in sites_of(plugin, network)[skip:]:
+    for site in [site for site in sites_of(plugin, network) if site.path not in left]:
         editor = Editor(fork)
         plugin.rewrite(editor, site, {"bits": bits} if "bits" in site.knobs else {})
         editor.commit()
-    parts = torch.split(images, 50)
-    Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in parts]).calibrate(fork)
+    _evidence(images).calibrate(fork)
     return fork
+
+
+def placed(network: Network, images: Tensor) -> Network:
+    """In integers where that saves time, by what each layer saves beside the others; all of it, where that is faster.
+
+    What costs less than a hundredth of the whole is not told from noise, and stays inside.
+    """
+    edits = [Edit("quantize", site.path) for site in sites_of(Quantize(), network)]
+    known = saved_together(network, to_onnx(network), edits, _evidence(images)) or {}
+    left = [path for path, saved in known.items() if saved < -MATTERS]
+    whole = integers(network, images)
+    part = integers(network, images, left=left) if left else whole
+    return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
+
+
+def swapped(network: Network) -> Network:
+    """With rectifiers for smooth activations, untrained."""
+    plugin, fork = SwapActivation(), network.fork()
+    for site in sites_of(plugin, network):
+        editor = Editor(fork)
+        plugin.rewrite(editor, site, {})
+        editor.commit()
+    return fork
+
+
+def _evidence(images: Tensor) -> Evidence:
+    parts = torch.split(images, 50)
+    return Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in parts])
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from networks import NETWORKS, make_sensitive
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from rewriting import apply, chain, named, parity, reason, traced
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from compressor.evidence import Evidence
@@ -115,6 +115,10 @@ REGIONS: dict[str, Callable[[], Network]] = {
     "hard-swish": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.Conv2d(8, 8, 1)),
     "hard-sigmoid": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.Hardsigmoid(), nn.Conv2d(8, 8, 1)),
     "SiLU": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.SiLU(), nn.Conv2d(8, 8, 1)),
+    "hard-swish, pooled": lambda: image_chain(nn.Conv2d(3, 8, 3), nn.Hardswish(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 1)),
+    "hard-sigmoid, pooled": lambda: image_chain(
+        nn.Conv2d(3, 8, 3), nn.Hardsigmoid(), nn.MaxPool2d(2), nn.Conv2d(8, 8, 1)
+    ),
     "sum": lambda: joined(operator.add),
     "product": lambda: joined(operator.mul),
     "concatenation": lambda: joined(lambda a, b: torch.cat([a, b], 1)),
@@ -181,6 +185,37 @@ def test_one_layer_alone_is_an_island_and_the_others_stay_float(tmp_path: Path) 
     found = kernels(network, tmp_path)
     assert found["QLinearConv"] == 1
     assert found["Conv"] + found["FusedConv"] > 1
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_what_floats_pool_enters_integers_behind_the_pooling(rectified: bool, tmp_path: Path) -> None:
+    """ONNX Runtime would round before it, and pool bytes in the layout of floats, at a hundred times the cost."""
+    layers = [nn.Conv2d(3, 8, 3), *([nn.ReLU()] if rectified else []), nn.MaxPool2d(2), nn.Conv2d(8, 8, 3)]
+    before = image_chain(*layers)
+    last = str(len(layers) - 1)
+    after = apply(PLUGIN, before.fork(), last)
+    data = evidence(before)
+    data.calibrate(after)
+    options = session_options()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    ort.InferenceSession(to_onnx(after), options, providers=["CPUExecutionProvider"])
+    graph = onnx.load(options.optimized_model_filepath).graph
+    (pooling,) = (node for node in graph.node if node.op_type == "MaxPool")
+    (entry,) = (node for node in graph.node if node.op_type == "QuantizeLinear")
+    assert not set(pooling.input) & set(entry.output)
+    assert not any(node.op_type == "Relu" for node in graph.node)
+    assert parity(after, data).ok
+
+    whole = apply(PLUGIN, after.fork(), "0")
+    other = apply(PLUGIN, apply(PLUGIN, before.fork(), "0"), last)
+    for network in (whole, other):
+        held = [node.target for node in network.graph.nodes if isinstance(_leaf(network, node), SteppedValue)]
+        assert len(held) == 4, held  # input, convolution, the same behind the pooling, answer
+        assert len(set(held)) == 3, held
+
+
+def _leaf(network: Network, node: fx.Node) -> nn.Module | None:
+    return network.leaf(str(node.target)) if node.op == "call_module" else None
 
 
 def test_the_parity_check_knows_a_wrong_step_from_rounding() -> None:

@@ -35,7 +35,8 @@ class HardGate(SteppedValue):
 
     @property
     def handed_on(self) -> float:
-        return super().handed_on / _WIDTH
+        """1/255, to the bit as ``alike`` has it: only then does ONNX Runtime move bytes."""
+        return self.alike().handed_on
 
     def alike(self) -> SteppedValue:
         return SigmoidGate()
@@ -43,7 +44,7 @@ class HardGate(SteppedValue):
     def forward(self, x: Tensor) -> Tensor:
         if self.paused:
             return (x + 3).clamp(0, _WIDTH) / _WIDTH
-        return (super().forward(x) + _CENTRE * self.step.detach()) / _WIDTH
+        return (super().forward(x) / self.step.detach() + _CENTRE) * self.handed_on
 
     def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
         passed = builder.op("LeakyRelu", [inputs[0]], alpha=1.0)
