@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from compressor import errors, registry
 from compressor.cli.app import app
+from compressor.graph.layers.table import KINDS
 from compressor.recipe.schema import recipe_schema
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -30,6 +31,7 @@ def pages() -> dict[str, str]:
         "commands.md": page(commands()),
         "recipe.md": page(recipe()),
         "plugins.md": page(plugins()),
+        "layers.md": page(layers()),
         "errors.md": page(exceptions()),
     }
 
@@ -213,6 +215,42 @@ def commented(plugin: type) -> type:
     """The plugin's class, whose fields pydantic describes by the docstrings under them."""
     namespace = {"__pydantic_config__": ConfigDict(use_attribute_docstrings=True), "__module__": plugin.__module__}
     return type(plugin.__name__, (plugin,), namespace)
+
+
+# Layers ---------------------------------------------------------------------------------------------------------------
+
+
+def layers() -> Iterator[str]:
+    yield from (
+        "# Layers that are known",
+        "",
+        "torch's own layers, by kind.",
+        "",
+        "* *Captured*: the operators of `torch.export` that become one. Without any, the layer is captured as the",
+        "  functions that it is made of.",
+        "* *Read*: the ONNX operators that become one, by their attributes. Those that move values about (`Flatten`,",
+        "  `Reshape`, `Resize`, …) are read apart, since where the batch is must be followed there.",
+        "* *Channels*: what it does to them, which decides what [magnitude-prune](../plugins/magnitude-prune.md) can",
+        "  take away.",
+        "",
+        "What a kind is, and how to add one: [add a kind of layer](../layer_kinds.md).",
+        "",
+    )
+    rows = [
+        (
+            listed(of.__name__ for of in kind.classes),
+            listed(operator.removeprefix("aten.") for operator in kind.captured),
+            "yes" if kind.emit else "no",
+            listed(kind.read),
+            "not known" if kind.treatment is None else kind.treatment.words,
+        )
+        for kind in KINDS
+    ]
+    yield from table("layer, captured, written to ONNX, read, channels", rows)
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 # Errors ---------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from compressor.errors import CompressorError
+from compressor.graph.layers.kind import LayerKind
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -54,3 +57,18 @@ def test_the_figures_are_those_that_the_results_give(tmp_path: Path) -> None:
 
 def _parts(page: str) -> list[str]:
     return [part.strip() for line in page.splitlines() for part in line.strip("| ").split(" | ")]
+
+
+def test_the_page_on_layer_kinds_shows_a_kind_as_it_is() -> None:
+    """Its file, its line in the table, and its line in the test: all that adding a kind takes."""
+    page, root = (DOCS / "layer_kinds.md").read_text(encoding="utf-8"), DOCS.parent
+    file, entry, example = re.findall(r"^```\w+\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert file == "# rms_norm.py\n" + (root / "compressor/graph/layers/rms_norm.py").read_text(encoding="utf-8")
+    assert entry in (root / "compressor/graph/layers/table.py").read_text(encoding="utf-8")
+    assert example in (root / "tests/graph/test_layer_kinds.py").read_text(encoding="utf-8")
+
+
+def test_the_page_on_layer_kinds_tells_of_every_answer() -> None:
+    page = (DOCS / "layer_kinds.md").read_text(encoding="utf-8")
+    told = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `")))
+    assert told == [field.name for field in dataclasses.fields(LayerKind)]

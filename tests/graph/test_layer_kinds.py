@@ -83,10 +83,16 @@ def test_every_kind_has_an_example_here() -> None:
     assert Counter(kind(layer).name for layer, _ in EXAMPLES) == Counter(known.name for known in KINDS)
 
 
-@pytest.mark.parametrize("what", ["classes", "captured", "read"])
-def test_a_class_and_an_operator_belong_to_one_kind(what: str) -> None:
-    counts = Counter(name for known in KINDS for name in getattr(known, what))
-    assert [name for name, count in counts.items() if count > 1] == []
+def test_a_class_belongs_to_one_kind() -> None:
+    counts = Counter(of for known in KINDS for of in known.classes)
+    assert [of for of, count in counts.items() if count > 1] == []
+
+
+@pytest.mark.parametrize("what", ["captured", "read"])
+def test_an_operator_has_one_rule(what: str) -> None:
+    """Which may make several kinds of it, by its arguments."""
+    rules = {(name, rule) for known in KINDS for name, rule in getattr(known, what).items()}
+    assert [name for name, count in Counter(name for name, _ in rules).items() if count > 1] == []
 
 
 def test_no_function_takes_an_operator_from_a_kind() -> None:

@@ -171,6 +171,6 @@ KINDS = (
         nn.Hardshrink,
         captured={"aten.hardshrink": with_settings(nn.Hardshrink, lambd=0.5)},
         emit=one_operator("Shrink", lambda layer: {"lambd": float(layer.lambd), "bias": 0.0}),
-        read=NOT_READ,
+        read={"Shrink": _read_shrink},
     ),
 )

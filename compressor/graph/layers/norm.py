@@ -14,7 +14,7 @@ from compressor.graph.flow.treatments import CHANNELWISE, NO_PRODUCER, Treatment
 from compressor.graph.flow.values import along, slices
 from compressor.graph.layers import batch_norm
 from compressor.graph.layers.channels import pick
-from compressor.graph.layers.kind import NOT_CAPTURED, NOT_READ, LayerKind
+from compressor.graph.layers.kind import LayerKind
 from compressor.graph.layers.windows import expect
 from compressor.graph.leaf import OnnxValue, Shape
 from compressor.graph.onnx_node.node import Node
@@ -141,7 +141,7 @@ def _layer_shape(layer: nn.LayerNorm, shape: Shape) -> Shape:
     return shape
 
 
-def _row_flow(flow: Flow, node: fx.Node, layer: nn.LayerNorm | nn.RMSNorm, x: Tensor) -> Tensor:
+def _row_flow(flow: Flow, node: fx.Node, layer: nn.LayerNorm, x: Tensor) -> Tensor:
     path = str(node.target)
     flow.block(path, NO_PRODUCER)
     flow.mix(x, range(-len(layer.normalized_shape), 0), node, f"{path} normalises all channels together")
@@ -165,8 +165,6 @@ def _read_layer(node: Node) -> fx.Node:
     layer = nn.LayerNorm(shape, eps=node.attributes.get("epsilon", 1e-5), bias=node.given(2))
     return node.leaf(layer, node.tensor(), weight=1, **({"bias": 2} if node.given(2) else {}))
 
-
-_ROWS: Final = Treatment("normalises whole rows, so that none of their channels can go", _row_flow)
 
 KINDS = (
     LayerKind(
@@ -196,19 +194,9 @@ KINDS = (
         captured={"aten.layer_norm": _captured_layer},
         shape=_layer_shape,
         macs=None,
-        treatment=_ROWS,
+        treatment=Treatment("normalises whole rows, so that none of their channels can go", _row_flow),
         emit=_emit_layer,
         read={"LayerNormalization": _read_layer},
         tensors=_AFFINE,
-    ),
-    LayerKind(
-        (nn.RMSNorm,),
-        captured=NOT_CAPTURED,
-        shape=None,
-        macs=None,
-        treatment=_ROWS,
-        emit=None,
-        read=NOT_READ,
-        tensors=("weight",),
     ),
 )

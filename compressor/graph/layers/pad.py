@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import torch
@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from compressor.errors import CaptureError
 from compressor.graph.flow.treatments import SPATIAL
-from compressor.graph.layers.kind import NOT_CAPTURED, NOT_READ, Capture, Emit, Integers, LayerKind, Read, ShapeRule
+from compressor.graph.layers.kind import Emit, Integers, LayerKind, ShapeRule
 from compressor.graph.layers.windows import ByRank, expect
 from compressor.graph.leaf import OnnxValue, Shape
 from compressor.graph.network import Network
@@ -140,35 +140,22 @@ def _pads_per_axis(node: Node) -> Pads:
     return before[1:], after[1:]
 
 
-def _kind(
-    classes: ByRank,
-    mode: str,
-    captured: Mapping[str, Capture] = NOT_CAPTURED,
-    shape: ShapeRule | None = _shape,
-    read: Mapping[str, Read] = NOT_READ,
-    integers: Integers | None = None,
-) -> LayerKind:
+def _kind(classes: ByRank, mode: str, shape: ShapeRule | None = _shape, integers: Integers | None = None) -> LayerKind:
+    """What is padded with is an argument of the operators, which are the same for all kinds."""
     return LayerKind(
         tuple(classes.values()),
-        captured=captured,
+        captured=dict.fromkeys(("aten.pad", "aten.constant_pad_nd"), _captured),
         shape=shape,
         macs=None,
         treatment=SPATIAL,
         emit=_emit(mode),
-        read=read,
+        read={"Pad": _read},
         integers=integers,
     )
 
 
 KINDS = (
-    # what is padded with is an argument: the operators of all kinds are those of zeros
-    _kind(
-        _ZERO,
-        "constant",
-        captured=dict.fromkeys(("aten.pad", "aten.constant_pad_nd"), _captured),
-        read={"Pad": _read},
-        integers=Integers.MOVES,
-    ),
+    _kind(_ZERO, "constant", integers=Integers.MOVES),
     _kind(_CONSTANT, "constant"),
     _kind(_REFLECTION, "reflect"),
     _kind(_REPLICATION, "replicate"),

@@ -25,15 +25,16 @@ from compressor.graph.layers import (
     resample,
     reshape,
     response_norm,
+    rms_norm,
     shuffle,
     softmax,
 )
 from compressor.graph.layers.kind import Capture, LayerKind, Read
 
 KINDS: Final[tuple[LayerKind, ...]] = (
-    *conv.KINDS, *conv_transpose.KINDS, *linear.KINDS, *batch_norm.KINDS, *norm.KINDS, *response_norm.KINDS,
-    *rectifier.KINDS, *prelu.KINDS, *activation.KINDS, *gate.KINDS, *softmax.KINDS, *pool.KINDS, *adaptive_pool.KINDS,
-    *pad.KINDS, *resample.KINDS, *reshape.KINDS, *shuffle.KINDS, *dropout.KINDS,
+    *conv.KINDS, *conv_transpose.KINDS, *linear.KINDS, *batch_norm.KINDS, *norm.KINDS, *rms_norm.KINDS,
+    *response_norm.KINDS, *rectifier.KINDS, *prelu.KINDS, *activation.KINDS, *gate.KINDS, *softmax.KINDS, *pool.KINDS,
+    *adaptive_pool.KINDS, *pad.KINDS, *resample.KINDS, *reshape.KINDS, *shuffle.KINDS, *dropout.KINDS,
 )  # fmt: skip
 _BY_CLASS: Final = {of: kind for kind in KINDS for of in kind.classes}
 _COMPUTING: Final = ("forward", "_conv_forward")
