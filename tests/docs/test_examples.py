@@ -16,7 +16,7 @@ SAYS = {
     "python_api.py": "base ",
     "sites.py": "layer-removal: ",
     "which_is_faster.py": ", faster",
-    "first_run.ipynb": "quantize-weights",
+    "first_run.ipynb": "bytes;",
     "read_a_run.ipynb": "bytes  1.00×",
 }
 

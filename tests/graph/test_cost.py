@@ -16,7 +16,7 @@ from compressor.graph.leaf import Cost, Leaf, Shape
 
 
 def lenet() -> nn.Module:
-    """LeNet of document S2."""
+    """LeNet as Dziadek et al. count it."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(6, 16, 5, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
@@ -25,7 +25,7 @@ def lenet() -> nn.Module:
 
 
 def vgg16() -> nn.Module:
-    """The teacher of document S0: stem of stride 2, BatchNorm after every layer but the last."""
+    """The teacher of Gabbasov et al.: stem of stride 2, BatchNorm after every layer but the last."""
     layers: list[nn.Module] = []
     channels = 3
     for block in ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)):

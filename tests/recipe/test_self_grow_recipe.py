@@ -1,4 +1,4 @@
-"""``recipes/self_grow.toml``: the loop of document S4 on ResNet-8, and in miniature on digits."""
+"""``recipes/self_grow.toml``: the loop of Lee's "Self-Optimizing Networks" on ResNet-8, and in miniature on digits."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Weights alone — the layer is replaced, its surroundings stay:
 
     w ∗ x + b   →   α ⊙ (q(V) ∗ x) + b          V = w / max|w|,  α = mean|w| per output channel
 
-Weights and activations — the form of document S2; the scale is the second normalisation's γ, the bias its β:
+Weights and activations — the form of Dziadek et al.; the scale is the second normalisation's γ, the bias its β:
 
     w ∗ x + b   →   BN(q(V) ∗ q(BN(x)))
 
@@ -16,7 +16,8 @@ over tokens, lines and volumes, and of transposed ones, the weights alone are bi
 α is trained with the weights. The promise is ``TRAINED``: of a Gaussian weight vector α·q(w) keeps 2/π = 64 % of the
 energy, which is a start for training and not a network to be used as it stands.
 
-Sources: S2; BinaryNet (arXiv:1602.02830), XNOR-Net (arXiv:1603.05279). The layers themselves: ``layers``.
+Sources: Dziadek et al., "Optimization of Neural Networks"; BinaryNet (arXiv:1602.02830), XNOR-Net (arXiv:1603.05279).
+The layers themselves: ``layers``.
 """
 
 from __future__ import annotations

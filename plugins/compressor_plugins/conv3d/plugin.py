@@ -11,7 +11,7 @@ Warm start: trained channels have no order in which a kernel could slide, so dia
 The kernels are fitted to the layer's input activations instead (``fit``); training, best with distillation, has
 to do the rest. A BatchNorm behind stays as it is, one scale per channel.
 
-Source: S1 (Kondaurova & Semenov, "Optimization of the number of parameters…"), with its two slips put right: the sum
+Source: Kondaurova & Semenov, "Optimization of the number of parameters…", with its two slips put right: the sum
 over depths ends at a + u − 1 for a ∈ 1 … C − u + 1. The layers and their form in a file: ``layer``.
 """
 

@@ -9,7 +9,7 @@ so blacking out the pixels outside S and masking the taps outside S are the same
 the padding; the set of masks does not. A mask is written as its taps, rows top-down and bits left to right
 (``101000101``), where the kernel is 3×3; for other kernels as its tile, classes (0,0) (0,1) (1,0) (1,1) (``1001``).
 
-Source: S0 (Gabbasov et al., "Coordinated optimization of neural network parameters for a given set of images").
+Source: Gabbasov et al., "Coordinated optimization of neural network parameters for a given set of images".
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ black pixels, which the document also tries, would be −mean/std there. No mask
 Dropped taps may each be added to the nearest kept ones (``merge_taps``): neighbouring pixels are alike, and the sum of
 the kernel, its answer to a flat image, stays what it was. The network is to be trained all the same.
 
-Source: S0, stages 1 and 2. The layers: ``masked_conv``; what becomes of them in a file: ``tap_sets``.
+Source: Gabbasov et al., "Coordinated optimization of neural network parameters for a given set of images". The layers:
+``masked_conv``; what becomes of them in a file: ``tap_sets``.
 """
 
 from __future__ import annotations

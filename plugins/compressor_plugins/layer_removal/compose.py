@@ -8,7 +8,7 @@
     padding   p₁ + p₂·s₁
 
 Exact where p₂ = 0. Else exact but for the rim, ⌈p₂ / s₂⌉ outputs wide: there the second convolution reads zeros, and
-the composed one what the first would give beyond the edge of its image. Source: document S4, conv∘conv merging.
+the composed one what the first would give beyond the edge of its image. Source: Lee, "Self-Optimizing Networks".
 """
 
 from __future__ import annotations

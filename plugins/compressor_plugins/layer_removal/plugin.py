@@ -3,7 +3,7 @@
     y = g(f(x))   →   y = g(x)          shapes agree: layers with as many inputs as outputs, residual branches
     y = g(f(x))   →   y = g(M x + b)    M, b = argmin ‖f(x) − M x − b‖² over calibration activations
 
-Removal rules (document S4):
+Removal rules (after Lee, "Self-Optimizing Networks"):
     1. as many channels, same size: layer, normalisation and activation go, users take the input;
     2. residual block: the branch goes and the identity stays, for that one an exact linear map;
     3. other channels: a 1×1 map fitted by least squares, composed into the next layer where that is cheaper;
@@ -15,7 +15,8 @@ refused, as a 1×1 convolution replaced by a 1×1 map.
 The promise is ``TRAINED``: without its layer the network computes something else. How much a span matters is measured
 by the engine (loss increase of this very rewrite per saving), which the document found most reliable; where there are
 many spans, a cheap score chooses those worth measuring. BatchNorm is recalibrated by the engine after the edits.
-Source: S4, S0 stage 3; spans: ``spans``, ways to remove one: ``removal``, cheap scores: ``span_scores``.
+Sources: Lee, "Self-Optimizing Networks"; Gabbasov et al., "Coordinated optimization of neural network parameters for a
+given set of images". Spans: ``spans``, ways to remove one: ``removal``, cheap scores: ``span_scores``.
 """
 
 from __future__ import annotations

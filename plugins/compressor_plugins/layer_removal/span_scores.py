@@ -8,7 +8,7 @@
                                                  channels differ and x cannot stand in
 
 Small is dispensable. What bypassing a span does is measured by the engine, and decides; these say where that is worth
-the time. Sources: document S4, removal criteria; block influence: Men et al., arXiv:2403.03853; angular distance:
+the time. Sources: Lee, "Self-Optimizing Networks"; block influence: Men et al., arXiv:2403.03853; angular distance:
 Gromov et al., arXiv:2403.17887; linear probes: Alain & Bengio, arXiv:1610.01644; Taylor: Molchanov et al.,
 arXiv:1611.06440.
 """

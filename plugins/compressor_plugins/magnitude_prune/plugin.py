@@ -12,8 +12,9 @@ procedure. Biases and BatchNorm are never pruned.
 The promise is ``TRAINED`` for all three: half the channels, or nine tenths of the weights, may be gone at once, and
 nothing bounds what that does to the output.
 
-Sources: S3; Frankle & Carbin (arXiv:1803.03635); Li et al., filter norms (arXiv:1608.08710); Fang et al., coupled
-groups (DepGraph, arXiv:2301.12900); Lee et al., LAMP (arXiv:2010.07611).
+Sources: "How to reduce training parameters in CNNs while keeping accuracy > 99 %"; Frankle & Carbin (arXiv:1803.03635);
+Li et al., filter norms (arXiv:1608.08710); Fang et al., coupled groups (DepGraph, arXiv:2301.12900); Lee et al., LAMP
+(arXiv:2010.07611).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layers split into groups that a small Meta layer mixes."""
+"""A dense layer replaced by several small ones side by side, and a learned sum of what they give."""
 
 from compressor_plugins.meta_head.plugin import MetaHead
 

@@ -20,9 +20,9 @@ were trained without this structure keep 15–26 % of their energy at R = 1: pro
 units may be counted in any order, and take the one in which more is kept (``order``): all of it where there is a
 structure that other numbers hid, and some points where there is none.
 
-Source: S1 (Kondaurova & Semenov, "Optimization of the number of parameters…"): its Meta head has (G, M, L) = (4, 4, 10)
-for T1 and (16, 8, 8) for T2 and T3. Its text counts (K/G)·L + G², forgetting the factor G; its code takes the softmax
-of A and then does not use it, hence ``normalise``. The layers and their forms in a file: ``layers``.
+Source: Kondaurova & Semenov, "Optimization of the number of parameters…": its Meta head has (G, M, L) = (4, 4, 10)
+for the smallest network and (16, 8, 8) for the others. Its text counts (K/G)·L + G², forgetting the factor G; its code
+takes the softmax of A and then does not use it, hence ``normalise``. The layers and their forms in a file: ``layers``.
 """
 
 from __future__ import annotations

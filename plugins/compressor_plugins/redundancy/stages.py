@@ -1,4 +1,4 @@
-"""The three stages of document S0 as tables: what the pixels are worth, what a mask costs, what the student keeps.
+"""The three stages as tables: what the pixels are worth, what a mask costs, what the student keeps.
 
 Stage 1 is the pilot study, stage 2 the trials after their first phase, by the mask of their stem, stage 3 the best
 candidate beside its control arms. The masks are marked by what stage 1 found; it does not forbid any.

@@ -3,7 +3,8 @@
 A tiling whose loss and error are on average no worse than those of the whole images (``DN``), within the tolerances,
 shows that its pixels were not needed. Where none is, the search is not begun.
 
-Source: S0, stage 1. The tilings: ``tilings``; an arm: ``arms``; the verdict: ``judging``; the report: ``stages``.
+Source: Gabbasov et al., "Coordinated optimization of neural network parameters for a given set of images",
+whose first stage this is. The tilings: ``tilings``; an arm: ``arms``; the verdict: ``judging``; the report: ``stages``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ten ways to replace pixels in every 2×2 cell of an image (document S0, stage 1).
+"""Ten ways to replace pixels in every 2×2 cell of an image.
 
     DN nothing    MH one in four    CHB two, on a diagonal    GRI three
 

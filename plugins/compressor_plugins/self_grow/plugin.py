@@ -9,7 +9,7 @@ the network it adds. For a gated block this is |∂L/∂gate|², the score of Fi
 units it is what GradMax makes large.
 
 Places depend on the structure alone, so a plan with training between its rounds can be carried out again without it.
-A place grows again as often as it is chosen. Source: S4.
+A place grows again as often as it is chosen. Source: Lee, "Self-Optimizing Networks".
 """
 
 from __future__ import annotations
