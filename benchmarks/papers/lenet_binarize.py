@@ -230,12 +230,11 @@ def _forms(arms: Arms, budget: Budget) -> Table:
 
 
 def _rewrites(arms: Arms, budgets: Budgets) -> Table:
-    rows = []
+    rows, before = [], FULL.forms if budgets.rewrites == FULL.rewrites else DEFAULT.forms
     for name in REWRITES:
         found = arms.of(f"rewrite: {name}", budgets.rewrites)
         kib = f"{float(found[0].figures['kib']):.2f}" if found else ""
         accuracies = [percent(found, figure) for figure in ("training", "test")]
-        before = FULL.forms if budgets.rewrites == FULL.rewrites else DEFAULT.forms
         points = _points(found, arms.of("form: pure", before))
         rows.append((name, kib, count(found, "bytes"), *accuracies, points, speed(found)))
     return Table(
@@ -243,9 +242,10 @@ def _rewrites(arms: Arms, budgets: Budgets) -> Table:
         ("one-bit weights", "KiB", "ONNX bytes", "training", "test", "points against LeNet", "speed-up"),
         rows,
         (
-            f"The pure network, rewritten and trained on for {budgets.rewrites.text} (cosine, the best validation "
-            "epoch) with itself as teacher; *none* is the pure network trained on as long. Inputs stay float but in "
-            "the last row. *Points*: test accuracy less that of the pure network, seed by seed.",
+            f"The pure network, trained for {before.text}, then rewritten and trained on for {budgets.rewrites.text} "
+            "(cosine, the best validation epoch) with itself as teacher; *none* is the pure network trained as long. "
+            "Inputs stay float but in the last row. *Points*: test accuracy less that of the pure network, seed by "
+            "seed.",
         ),
     )
 
