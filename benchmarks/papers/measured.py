@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from compressor.data.dataset import Data
 from compressor.export.emit import to_onnx
@@ -87,6 +87,19 @@ def settled(values: Sequence[float], *, above: float = 0.0) -> Verdict:
     if abs(distance) <= doubt:
         return "not decided"
     return "held" if distance > 0 else "did not hold"
+
+
+def points(differences: Sequence[float]) -> str:
+    """Their mean with its standard error."""
+    if len(differences) < 2:
+        return f"{differences[0]:+.2f} points (n = 1)"
+    error = standard_error(differences)
+    return f"{statistics.mean(differences):+.2f} ± {error:.2f} points (standard error, n = {len(differences)})"
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Of the parts of a claim the one that counts."""
+    return max(verdicts, key=("held", "not decided", "not tested", "did not hold").index)
 
 
 def missing(arms: Arms, wanted: Sequence[tuple[str, Budget]], seeds: int = 3) -> list[str]:

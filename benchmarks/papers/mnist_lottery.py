@@ -39,8 +39,8 @@ from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figure, Figures, Job, mean_std
 from papers.commands import tables_of
-from papers.measured import count, measured, missing, paired, percent, settled, so_far, speed, standard_error
-from papers.page import Claim, Page, Table, Verdict
+from papers.measured import count, measured, missing, paired, percent, points, settled, so_far, speed, worst
+from papers.page import Claim, Page, Table
 from papers.weights import trained
 
 ROOT = Path(__file__).parents[2]
@@ -401,7 +401,7 @@ def _dense_claim(arms: Arms, budget: Budget) -> Claim:
     if not all(found.values()):
         return Claim(text, "not tested", "Not every network has been trained.")
     bounds = {"a1": 99.1, "a2": 99.3, "a3": 99.0}
-    verdict = max((settled(found[name], above=bounds[name]) for name in DENSE), key=WORST.index)
+    verdict = worst(settled(found[name], above=bounds[name]) for name in DENSE)
     if budget != FULL.dense and verdict != "held":
         verdict = "not tested"
     means = ", ".join(f"{name.upper()} {mean_std(found[name])}" for name in DENSE)
@@ -434,13 +434,13 @@ def _claims(arms: Arms, budget: Budget) -> list[Claim]:
         Claim(
             "The pruned network keeps its accuracy (99.47 → 99.2 %).",
             settled(gain, above=-0.4),
-            f"{test['dense: a2']:.2f} → {test['lottery: paper']:.2f} %; {_points(gain)}, 0.4 lost at most is keeping.",
+            f"{test['dense: a2']:.2f} → {test['lottery: paper']:.2f} %; {points(gain)}, 0.4 lost at most is keeping.",
         ),
         Claim(
             "It is the first weights and the masks that win.",
-            max((settled(chance), settled(fresh)), key=WORST.index),
-            f"The ticket against random masks: {_points(chance)}; against new weights under its own masks: "
-            f"{_points(fresh)}.",
+            worst((settled(chance), settled(fresh))),
+            f"The ticket against random masks: {points(chance)}; against new weights under its own masks: "
+            f"{points(fresh)}.",
         ),
         Claim(
             "Fewer parameters make the network faster.",
@@ -461,17 +461,9 @@ def _goal(arms: Arms, budget: Budget) -> Claim:
     return Claim(
         text,
         verdict,
-        f"{percent(found, 'test')} % with {most:,} weights at most; the mean is {_points([v - GOAL for v in values])} "
+        f"{percent(found, 'test')} % with {most:,} weights at most; the mean is {points([v - GOAL for v in values])} "
         "away.",
     )
-
-
-def _points(differences: Sequence[float]) -> str:
-    """Their mean with its standard error."""
-    if len(differences) < 2:
-        return f"{differences[0]:+.2f} points (n = 1)"
-    error = standard_error(differences)
-    return f"{statistics.mean(differences):+.2f} ± {error:.2f} points (standard error, n = {len(differences)})"
 
 
 MISPRINTS = (
@@ -484,6 +476,4 @@ MISPRINTS = (
 )
 NEEDED = ("dense: a2", "lottery: paper", "lottery: emptied", *(f"control: {name}" for name in CONTROLS))
 """What the document's claims about the lottery rest on."""
-WORST: Sequence[Verdict] = ("held", "not decided", "not tested", "did not hold")
-"""Of two parts of a claim the later one counts."""
 NOT_RUN = "More than two rounds; the document has none."
