@@ -34,8 +34,10 @@ class Encoding:
         return np.array([self.vector(values) for values in many], dtype=np.float64).reshape(len(many), -1)
 
     def by_chance(self, rng: random.Random) -> dict[str, Value]:
-        """Every active parameter drawn by itself; how many switches are on varies more than chance alone has it."""
-        share = rng.random()
+        """Every active parameter drawn by itself; how many switches are on varies more than chance alone has it, and few
+        are likelier than many: a network seldom survives what many plugins do to it.
+        """
+        share = rng.random() ** 2
         switches = {p.name: rng.random() < share for p in self._parameters if _is_switch(p.knob)}
         return self._completed(switches, rng)
 

@@ -4,8 +4,9 @@
 
 Of all plans that were looked at the one is proposed from which most is expected: how much it would enlarge the
 hypervolume within the limits, averaged over what its regret may be (expected hypervolume improvement, Emmerich et al.
-2006). A plan that will break a limit is worth nothing; one that may is proposed when it more probably does not. One
-proposal in four takes the regret at its luckiest instead, so that what the model has wrong is found out.
+2006). A plan that will break a limit is worth nothing; one that may is proposed when it more probably does not, but for
+one proposal in five, so that what the model has wrong is found out. What is looked at is chosen in the same way: plans
+that only luck could save would crowd out those that can be trained.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from compressor.search.surrogate.evolution import evolve
 from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.model import Known, Predicted, Surrogate, known_of
 
-FIRST, BRED, ROUNDS = 24, 8, 2
+FIRST, BRED, ROUNDS = 18, 6, 2
 """Before the first trial: plans by chance that are looked at, then so many bred ones in so many rounds."""
 PATIENCE_SECONDS, FEWEST = 60.0, 12
 """Where looks are slow, the first ones stop after this long, but not before so many."""
-SHARE, MOST = 0.1, 12
-"""Before each later trial: looks for this share of a trial's time, and at most so many."""
-DOUBT = 4
-"""Every fourth proposal is for doubt."""
+SHARE, LEAST, MOST = 0.2, 2, 12
+"""Before each later trial: looks for this share of a trial's time, at least and at most so many."""
+DOUBT = 5
+"""Every fifth proposal is for doubt."""
 LIKELY, FIRST_LIKELY = 0.5, 0.75
 """What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left: the first
 trial, about which there is only a guess, and those after many."""
@@ -125,10 +126,10 @@ class Proposer:
         """How many looks a share of a trial's time pays for."""
         each = self._looks.seconds / max(self._looks.count, 1)
         trial = sum(sum(outcome.seconds.values()) for outcome in trained.values()) / len(trained)
-        return max(1, min(MOST, int(SHARE * trial / max(each, 1e-3))))
+        return max(LEAST, min(MOST, int(SHARE * trial / max(each, 1e-3))))
 
     def _breed(self, trained: dict[str, Outcome], running: Collection[str], count: int, rng: random.Random) -> None:
-        """Search the surrogate thoroughly and look at the plans that promise most together."""
+        """Search the surrogate thoroughly and look at the plans of which most is expected together."""
         if not self._looks.found or self._looks.stopped:
             return
         self._fit(trained)
@@ -138,16 +139,16 @@ class Proposer:
         new = [values for values in bred if not self._looks.knows(values)]
         if not new:
             return
-        front = self._front(trained, running)
-        scores = self._objectives(new)
-        chosen: list[Values] = []
-        while len(chosen) < count and new:
-            gains = improvements(front, scores[:, :1], scores[:, 1:], self._reference.tolist())[:, 0]
-            index = int(np.argmax(gains)) if gains.max() > 0 else rng.randrange(len(new))
-            chosen.append(new.pop(index))
-            front = np.concatenate([front, scores[index : index + 1]])
-            scores = np.delete(scores, index, axis=0)
-        self._looks.at(chosen)
+        front, predicted = self._front(trained, running), self._surrogate.predict(self._encoding.matrix(new))
+        expected = self._expected(predicted)
+        chosen: list[int] = []
+        for _ in range(min(count, len(new))):
+            gains = self._gains(predicted, front, len(trained))
+            gains[chosen] = -1.0
+            left = [index for index in range(len(new)) if index not in chosen]
+            chosen.append(int(np.argmax(gains)) if gains.max() > 0 else rng.choice(left))
+            front = np.concatenate([front, expected[chosen[-1:]]])
+        self._looks.at([new[index] for index in chosen])
 
     def _promise(self, look: Look) -> float:
         """By how much the look is beyond the limits; among those within, its bytes and its time."""
@@ -193,10 +194,12 @@ class Proposer:
         reached = [self._scale.answers(o.metrics) for o in trained.values() if o.metrics and o.status == "complete"]
         waiting = [look for look in self._looks.found if look.digest in running]
         if waiting:
-            predicted = self._predicted(waiting)
-            expected = [self._scale.regret(predicted.regret.mean), predicted.size.mean, predicted.time.mean]
-            return np.concatenate([_rows(reached), np.stack(expected, axis=1)])
+            return np.concatenate([_rows(reached), self._expected(self._predicted(waiting))])
         return _rows(reached)
+
+    def _expected(self, predicted: Predicted) -> Floats:
+        """Regret, log bytes, log time, ``(N, 3)``."""
+        return np.stack([self._scale.regret(predicted.regret.mean), predicted.size.mean, predicted.time.mean], axis=1)
 
     # --- choose --------------------------------------------------------------------------------------------------
 
@@ -209,17 +212,23 @@ class Proposer:
             return None
         predicted = self._predicted(left)
         mean, std = predicted.regret.mean, predicted.regret.std
-        quantiles = np.array([_LUCKY]) if doubt else _QUANTILES
-        regrets = self._scale.regret(mean[:, None] + std[:, None] * quantiles)
-        others = np.stack([predicted.size.mean, predicted.time.mean], axis=1)
-        gains = improvements(self._front(trained, running), regrets, others, self._reference.tolist()).mean(1)
-        asked = LIKELY + (FIRST_LIKELY - LIKELY) / (1 + len(trained))
-        likely = gains * ((regrets < self._reference[0]).mean(1) >= asked)
-        gains = likely if likely.max() > 0 else gains
+        gains = self._gains(predicted, self._front(trained, running), len(trained), doubt=doubt)
         index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
         low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
-        forecast = Forecast(float(middle), float(low), float(high), *map(float, others[index]))
+        forecast = Forecast(float(middle), float(low), float(high), *map(float, self._expected(predicted)[index, 1:]))
         return Proposed(left[index].values, forecast)
+
+    def _gains(self, predicted: Predicted, front: Floats, trained: int, *, doubt: bool = False) -> Floats:
+        """By how much each plan is expected to enlarge the hypervolume, ``(N,)``.
+
+        But for ``doubt``, plans that probably break the limit on quality count for nothing, unless all do.
+        """
+        regrets = self._scale.regret(predicted.regret.mean[:, None] + predicted.regret.std[:, None] * _QUANTILES)
+        others = np.stack([predicted.size.mean, predicted.time.mean], axis=1)
+        gains = improvements(front, regrets, others, self._reference.tolist()).mean(1)
+        asked = LIKELY + (FIRST_LIKELY - LIKELY) / (1 + trained)
+        likely = gains * ((regrets < self._reference[0]).mean(1) >= asked)
+        return np.asarray(gains if doubt or likely.max() <= 0 else likely)
 
     def _beyond(self, predicted: Predicted) -> Floats:
         """How far beyond the limits a plan is at its luckiest, each limit in its own scale."""
