@@ -34,7 +34,7 @@ class Encoding:
         return np.array([self.vector(values) for values in many], dtype=np.float64).reshape(len(many), -1)
 
     def by_chance(self, rng: random.Random) -> dict[str, Value]:
-        """Every active parameter drawn by itself; how many switches are on varies more than chance alone has it, and few
+        """Every active parameter drawn by itself; how many switches are on varies more than by chance alone, and few
         are likelier than many: a network seldom survives what many plugins do to it.
         """
         share = rng.random() ** 2
