@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -48,9 +49,16 @@ def built(kind: type[T], options: Mapping[str, Any]) -> T:
     except (TypeError, ValueError) as error:
         raise ValueError(f"options must be plain data: {error}") from error
     try:
-        return TypeAdapter(kind).validate_json(text, strict=True)
+        found: T = _validator(cast(Any, kind)).validate_json(text, strict=True)
     except ValidationError as error:
         raise ValueError(_first_problem(error)) from error
+    return found
+
+
+@functools.lru_cache(maxsize=256)
+def _validator(kind: Any) -> TypeAdapter[Any]:
+    """Built once: it costs a thousand times what using it does."""
+    return TypeAdapter(kind)
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
