@@ -324,8 +324,9 @@ def interrupting(session: Session, executor: Scripted, submit: Submit, *argument
     return submit(*arguments)
 
 
-def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path: Path) -> None:
-    search = SearchSpec(trials=16, seed=3)
+@pytest.mark.parametrize(("sampler", "count"), [("tpe", 16), ("surrogate", 6)])
+def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path: Path, sampler: Sampler, count: int) -> None:
+    search = SearchSpec(trials=count, seed=3, sampler=sampler)
     whole = Scripted()
     (tmp_path / "whole").mkdir()
     Session(tmp_path / "whole", search).run(whole)

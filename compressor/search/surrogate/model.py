@@ -28,8 +28,9 @@ _OF_ANY, _OF_LOSS, _OF_MACS = 0.8, 2.5, 0.3
 
 Of 77 plans for LeNet on Fashion-MNIST, drawn by chance or by TPE, the loss untrained alone ranks regret with 0.86.
 """
-_REFIT = 1.25
-"""Hyperparameters are sought again when observations have grown by so much; in between they stay."""
+_REFIT, _EVERY = 1.25, 12
+"""Hyperparameters are sought again when observations have grown by so much, and with every one of the first; in between
+they stay."""
 _EXACT = 1e-6
 
 
@@ -64,18 +65,31 @@ class Predicted:
 
 @dataclass
 class _Fitted:
-    """One process, kept between fits so that its hyperparameters need not be sought each time."""
+    """One process. Its hyperparameters follow from the first so many observations alone, whatever was fitted before, so
+    that a search that goes on in another session proposes what it would have proposed; they are kept while those stay.
+    """
 
     process: GaussianProcess | None = None
-    count: int = 0
+    _of: bytes = b""
+    """What the hyperparameters were sought on."""
+    _hyper: GaussianProcess | None = None
 
     def update(self, inputs: Floats, answers: Floats, prior_scale: float = 0.0) -> GaussianProcess:
-        due = self.process is None or len(answers) >= self.count * _REFIT or len(answers) <= 12
-        if due:
-            self.count = len(answers)
-        steps = STEPS if due else 0
-        self.process = fit_process(inputs, answers, start=self.process, steps=steps, prior_scale=prior_scale)
+        first = _milestone(len(answers))
+        known = inputs[:first].tobytes() + answers[:first].tobytes()
+        if self._hyper is None or known != self._of:
+            self._of = known
+            self._hyper = fit_process(inputs[:first], answers[:first], steps=STEPS, prior_scale=prior_scale)
+        self.process = fit_process(inputs, answers, start=self._hyper, steps=0, prior_scale=prior_scale)
         return self.process
+
+
+def _milestone(count: int) -> int:
+    """Of so many observations, how many the hyperparameters are sought on: all of few, later in steps by a quarter."""
+    reached = min(count, _EVERY)
+    while int(reached * _REFIT) <= count and reached >= _EVERY:
+        reached = int(reached * _REFIT)
+    return reached
 
 
 @dataclass
