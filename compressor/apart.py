@@ -10,6 +10,7 @@ Where forking is not safe (anything but Linux) the work is done here, and only w
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import select
@@ -18,7 +19,9 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -31,6 +34,9 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _PATIENCE_SECONDS = 5.0
+ALIVE, BATCH, LEISURE = "alive", "batch", "leisure"
+"""Signs of life."""
+_PULSE_SECONDS = 1.0
 _HEADER = 8
 """Bytes that state the length of an answer."""
 
@@ -39,14 +45,37 @@ class WorkFailedError(RuntimeError):
     """Work apart raised what nobody expected; the traceback of its process is a note of this one."""
 
 
-def apart(work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0, foreign: float = 0.0) -> R:
+@dataclass(frozen=True)
+class _Limits:
+    """How many seconds may pass without a word; 0: as many as it likes."""
+
+    seconds: float = 0.0
+    foreign: float = 0.0
+    silence: float = 0.0
+
+    def of(self, whose: str, *, at_leisure: bool) -> float:
+        if whose and self.foreign:
+            return self.foreign
+        return 0.0 if at_leisure else self.silence or self.seconds
+
+    def overdue(self, whose: str, limit: float) -> str:
+        if self.silence and not (whose and self.foreign):
+            return f"hangs: not one batch went through it in {limit:.3g} s"
+        return f"took longer than {limit:.3g} s"
+
+
+def apart(
+    work: Callable[[], R], *, seconds: float = 0.0, memory: int = 0, foreign: float = 0.0, silence: float = 0.0
+) -> R:
     """What ``work`` returns, done in a process of its own; it must be plain data.
 
     Raises the toolkit's own errors as ``work`` raised them, ``NoAnswer`` where the process ended, or had to be ended
     after ``seconds`` without a word from it (0: never), or after ``foreign`` seconds of the code of someone that it
-    mentioned. ``memory`` limits the bytes it may ask for beyond what this process holds (0: not).
+    mentioned. With ``silence``, every batch that goes through a network counts as a word, and so many seconds may pass
+    without one. ``memory`` limits the bytes it may ask for beyond what this process holds (0: not).
     """
-    (answer,) = each_apart([None], lambda _: work(), seconds=seconds, memory=memory, foreign=foreign)
+    limits = _Limits(seconds, foreign, silence)
+    (answer,) = _each_apart([None], lambda _: work(), limits, memory)
     if isinstance(answer, CompressorError):
         raise answer
     return answer
@@ -56,6 +85,12 @@ def each_apart(
     items: Sequence[T], work: Callable[[T], R], *, seconds: float = 0.0, memory: int = 0, foreign: float = 0.0
 ) -> Iterator[R | CompressorError]:
     """``work`` of each item, in order: what it returns, or the ``CompressorError`` (``NoAnswer``) there is instead."""
+    return _each_apart(items, work, _Limits(seconds, foreign), memory)
+
+
+def _each_apart(
+    items: Sequence[T], work: Callable[[T], R], limits: _Limits, memory: int
+) -> Iterator[R | CompressorError]:
     if not FORKS:
         yield from (_here(work, item) for item in items)
         return
@@ -64,7 +99,7 @@ def each_apart(
         child = _Child(rest, work, memory)
         try:
             for _ in list(rest):
-                answer = child.answer(seconds, foreign)
+                answer = child.answer(limits)
                 rest.pop(0)
                 yield answer
                 if isinstance(answer, NoAnswer):
@@ -84,13 +119,39 @@ def mention(whose: str, culprit: tuple[str, str] = ("", "")) -> None:
 
 def alive() -> None:
     """Say, in a process of its own, that the work goes on: the time that one piece of it may take begins anew."""
-    for pulse in _pulses:
-        pulse()
+    _say(ALIVE)
 
 
-def listen(listener: Callable[[str, tuple[str, str]], None]) -> None:
-    """Tell ``listener`` from now on whatever is mentioned in this process."""
-    _listeners[:] = [listener]
+def batch_done() -> None:
+    """Say that one more batch goes through a network or a file: for work that may take long, but not hang."""
+    _say(BATCH)
+
+
+@contextmanager
+def at_leisure() -> Iterator[None]:
+    """Within, no sign of life is waited for: whoever asked for the work knows how long it takes."""
+    _say(LEISURE)
+    before = _at_leisure.set(True)
+    try:
+        yield
+    finally:
+        _at_leisure.reset(before)
+        _say(ALIVE)
+
+
+def listen(listener: Callable[[str, tuple[str, str]], None], signs: Callable[[str], None]) -> None:
+    """Tell ``listener`` from now on whatever is mentioned in this process, and ``signs`` of every sign of life; of
+    batches once a second.
+    """
+    last = -math.inf
+
+    def thinned(sign: str) -> None:
+        nonlocal last
+        if sign != BATCH or time.monotonic() > last + _PULSE_SECONDS:
+            last = time.monotonic()
+            signs(sign)
+
+    _listeners[:], _signs[:] = [listener], [thinned]
 
 
 def is_apart() -> bool:
@@ -98,8 +159,15 @@ def is_apart() -> bool:
     return bool(_listeners)
 
 
+def _say(sign: str) -> None:
+    if not _at_leisure.get():
+        for signs in _signs:
+            signs(sign)
+
+
+_at_leisure: ContextVar[bool] = ContextVar("at_leisure", default=False)
 _listeners: list[Callable[[str, tuple[str, str]], None]] = []
-_pulses: list[Callable[[], None]] = []
+_signs: list[Callable[[str], None]] = []
 
 
 def _here(work: Callable[[T], R], item: T) -> R | CompressorError:
@@ -126,24 +194,25 @@ class _Child:
         os.close(theirs)
         self._status: int | None = None
 
-    def answer(self, seconds: float, foreign: float) -> Any:
+    def answer(self, limits: _Limits) -> Any:
         """The next answer; ``NoAnswer`` where there will be none."""
-        whose, culprit = "", ("", "")
+        whose, culprit, sign = "", ("", ""), ALIVE
         while True:
-            limit = foreign if whose and foreign else seconds
-            deadline = time.monotonic() + limit if limit else None
+            if sign != BATCH or (limits.silence and not whose):
+                limit = limits.of(whose, at_leisure=sign == LEISURE)
+                deadline = time.monotonic() + limit if limit else None
             try:
                 header = self._read(_HEADER, deadline)
                 kind, *content = pickle.loads(self._read(int.from_bytes(header, "big"), deadline))
             except TimeoutError:
-                return _no_answer(whose, culprit, f"took longer than {limit:.3g} s")
+                return _no_answer(whose, culprit, limits.overdue(whose, limit))
             except EOFError:
                 return _no_answer(whose, culprit, f"its process {self._ended()}")
             match kind:
-                case "alive":
-                    pass
+                case "sign":
+                    (sign,) = content
                 case "mention":
-                    whose, culprit = content
+                    (whose, culprit), sign = content, ALIVE
                 case _:
                     return _unpacked(kind, content)
 
@@ -218,8 +287,10 @@ def _serve(items: Sequence[T], work: Callable[[T], Any], pipe: int, mother: int,
             sys.modules["torch"].set_num_threads(1)
         if memory:
             _limit(memory)
-        listen(lambda whose, culprit: _send(pipe, pickle.dumps(("mention", whose, culprit))))
-        _pulses[:] = [lambda: _send(pipe, pickle.dumps(("alive",)))]
+        listen(
+            lambda whose, culprit: _send(pipe, pickle.dumps(("mention", whose, culprit))),
+            lambda sign: _send(pipe, pickle.dumps(("sign", sign))),
+        )
         for item in items:
             _send(pipe, _packed(work, item))
         status = 0

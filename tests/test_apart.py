@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from compressor.apart import WorkFailedError, apart, each_apart, mention
+from compressor.apart import WorkFailedError, apart, at_leisure, batch_done, each_apart, mention
 from compressor.errors import GraphError, InputError, NoAnswer
 from compressor.foreign import blaming
 
@@ -103,3 +103,20 @@ def test_blame_names_whose_code_it_was_and_the_line() -> None:
     with pytest.raises(InputError) as caught, blaming("plugin 'x' of y 1.0, site conv1"):
         raise ValueError("two\nlines")
     assert str(caught.value) == f"plugin 'x' of y 1.0, site conv1: ValueError: two lines ({__file__}, line {line})"
+
+
+def test_work_may_take_long_as_long_as_batches_go_through_a_network() -> None:
+    def work(steps: int) -> int:
+        for _ in range(steps):
+            batch_done()
+            time.sleep(0.7)
+        with at_leisure():
+            batch_done()  # of somebody who takes his time
+            time.sleep(3.0)
+        return steps
+
+    assert apart(lambda: work(6), silence=2.5) == 6
+    with pytest.raises(NoAnswer, match=r"hangs: not one batch went through it in 2\.5 s"):
+        apart(lambda: (batch_done(), time.sleep(60)), silence=2.5)
+    with pytest.raises(NoAnswer, match=r"took longer than 1 s"):  # batches are no excuse where the time is fixed
+        apart(lambda: work(60), seconds=1.0)

@@ -28,6 +28,13 @@ def rewrite_seconds(own: float, network: Network, evidence: Evidence) -> float:
     return own + PASSES * (time.monotonic() - start)
 
 
+def silence_of(own: float) -> float:
+    """How long a trial or a final measurement may go without one batch of its network or file: a plugin's layer hangs
+    then. ``own``: a plugin's own time.
+    """
+    return 10 * own
+
+
 def find_site(plugin: Plugin, network: Network, path: str) -> Site:
     """The plugin's site at ``path`` in the network as it is now. Raises ``Refusal`` when it is not there."""
     for place in plugin.sites(network):

@@ -84,7 +84,15 @@ def check_baseline(folder: Path) -> Metrics:
     if set(measured.files) != set(_WRITTEN):
         raise DamagedFileError(f"{folder / 'metrics.json'}: is damaged (it is not about the files of a baseline)")
     check_digests(folder, measured.files)
+    check_size(measured.metrics, folder, "metrics.json")
     return measured.metrics
+
+
+def check_size(metrics: Metrics, folder: Path, said_by: str) -> None:
+    """Raises ``DamagedFileError`` where the figures are not those of the ONNX file in their folder."""
+    held = (folder / "model.onnx").stat().st_size
+    if metrics.size_bytes != held:
+        raise DamagedFileError(f"{folder / said_by}: is damaged ({metrics.size_bytes:,} bytes, the file has {held:,})")
 
 
 _MEASURED: Stored[_Measured] = Stored(_Measured)

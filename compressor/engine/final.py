@@ -16,7 +16,8 @@ from torch import Tensor
 
 from compressor.data.dataset import Data, Split
 from compressor.engine.baseline import Baseline
-from compressor.engine.candidate import Latency, Metrics
+from compressor.engine.candidate import OUTCOME, Latency, Metrics
+from compressor.engine.figures import figures
 from compressor.engine.trial import load_candidate, read_candidate
 from compressor.errors import TrialError
 from compressor.graph.nested import Nested, map_tensors
@@ -26,6 +27,7 @@ from compressor.measure.latency import FULL, Comparison, compare
 from compressor.measure.parity import numeric_parity
 from compressor.measure.quality import onnx_quality
 from compressor.stored import Figure, Stored, content, digest_of
+from compressor.task import Metric, Quality
 from compressor.train.evaluate import evaluate
 
 QUALITY_TOLERANCE = 0.2
@@ -62,6 +64,16 @@ class Final:
         """Whether this was measured on these bytes, beside this baseline, in this way."""
         return (self.model, self.baseline, self.batch) == (digest_of(onnx), digest_of(baseline.onnx), batch)
 
+    def goes_with(self, metrics: Metrics) -> bool:
+        """Whether it says what the earlier figures of the same file say, and does not contradict itself."""
+        own = self.metrics
+        quality = own.quality
+        return (
+            (own.params, own.macs, own.size_bytes) == (metrics.params, metrics.macs, metrics.size_bytes)
+            and repr(_before(quality)) == repr(_before(metrics.quality))  # where a figure that is none is like itself
+            and self.quality_ok == _holds(quality.measured, quality.test, quality.onnx)
+        )
+
 
 def finalise_baseline(baseline: Baseline, data: Data, test: Split, *, batch: int = 1) -> Final:
     """The baseline's own final figures."""
@@ -69,18 +81,33 @@ def finalise_baseline(baseline: Baseline, data: Data, test: Split, *, batch: int
 
 
 def finalise(
-    folder: Path, baseline: Baseline, data: Data, test: Split, *, batch: int = 1, calibration: int = 512, seed: int = 0
+    folder: Path,
+    baseline: Baseline,
+    data: Data,
+    test: Split,
+    *,
+    batch: int = 1,
+    calibration: int = 512,
+    seed: int = 0,
+    doubted: bool = False,
 ) -> Final:
     """Measure the candidate in ``folder`` for good, and write ``final.json`` beside it.
 
-    Raises ``DamagedFileError`` where its files are not what its trial wrote.
+    ``doubted``: the figures of its trial contradict others, and are measured again too. Raises ``DamagedFileError``
+    where its files are not what its trial wrote.
     """
     outcome = read_candidate(folder)
-    if outcome.metrics is None or outcome.status == "screened":
+    metrics = outcome.metrics
+    if metrics is None or outcome.status == "screened":
         raise TrialError(f"{folder.name}: a candidate that was {outcome.status} has no final measurement")
     network = load_candidate(folder, baseline, baseline.evidence(data, calibration))
     onnx = content(folder / "model.onnx")
-    final = _final(network, onnx, outcome.metrics, baseline, data, test, batch, seed)
+    if doubted:
+        score = evaluate(network, data, data.validation, error=True)
+        quality = Quality.of(data.task.metric, score.quality, score.error)
+        metrics = figures(network, onnx, quality, metrics.latency)
+        OUTCOME.write(folder / "outcome.json", replace(outcome, metrics=metrics))
+    final = _final(network, onnx, metrics, baseline, data, test, batch, seed)
     FINAL.write(folder / "final.json", final)
     return final
 
@@ -111,8 +138,7 @@ def _final(
         ),
         parity_error=parity.max_error,
         parity_ok=parity.ok,
-        quality_ok=task.metric.drop(scored.quality, on_onnx)
-        <= QUALITY_TOLERANCE * task.metric.usual_drop(scored.quality),
+        quality_ok=_holds(task.metric, scored.quality, on_onnx),
         cross_check=check.status if check.status == "agrees" else f"{check.status}: {check.detail}",
         rounds=timing.rounds,
         wall_us=timing.candidate_wall_us,
@@ -122,6 +148,18 @@ def _final(
         model=digest_of(onnx),
         baseline=digest_of(baseline.onnx),
     )
+
+
+def _before(quality: Quality) -> Quality:
+    """What was known of it before the test split was opened."""
+    return replace(quality, test=None, onnx=None, test_error=None)
+
+
+def _holds(metric: Metric, test: float | None, onnx: float | None) -> bool:
+    """Whether ONNX Runtime scores what torch scores."""
+    if test is None or onnx is None:
+        return False
+    return metric.drop(test, onnx) <= QUALITY_TOLERANCE * metric.usual_drop(test)
 
 
 def as_fed(network: Network, data: Data, split: Split) -> Iterator[tuple[Nested, Any]]:

@@ -20,7 +20,7 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.apply import apply_edits
-from compressor.engine.baseline import Baseline
+from compressor.engine.baseline import Baseline, check_size
 from compressor.engine.candidate import OUTCOME, Constraints, Latency, Outcome, overstepped
 from compressor.engine.course import SNAPSHOTS, Course, Progress, save_weights, snapshot
 from compressor.engine.figures import figures, quick_latency
@@ -217,6 +217,8 @@ def read_candidate(folder: Path) -> Outcome:
     outcome = read_outcome(folder)
     if outcome.status == "complete" and (outcome.metrics is None or not set(WRITTEN) <= set(outcome.files)):
         raise DamagedFileError(f"{folder / 'outcome.json'}: is damaged (a complete trial without figures or files)")
+    if outcome.status == "complete" and outcome.metrics is not None:
+        check_size(outcome.metrics, folder, "outcome.json")
     return outcome
 
 

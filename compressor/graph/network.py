@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from compressor.apart import batch_done
 from compressor.errors import GraphError
 from compressor.graph.leaf import Shape
 from compressor.graph.nested import Inputs
@@ -47,6 +48,7 @@ class Network:
 
         ``inputs``: a tensor ``(N, *signature.input.shape)``, or a tuple of them where there are several inputs.
         """
+        batch_done()
         result = self.module(inputs) if isinstance(inputs, Tensor) else self.module(*inputs)
         nesting = self.signature.nesting
         return nesting.build(nesting.flatten(result)) if nesting.has_records else result

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compressor.apart import batch_done
 from compressor.errors import InputError
 from compressor.graph.leaf import Shape
 from compressor.runtime import open_session, running, session_options, title_of
@@ -87,6 +88,7 @@ class OnnxModel:
         feeds = {
             entry.name: entry.fed(_array(values), self.title) for entry, values in zip(self.inputs, given, strict=True)
         }
+        batch_done()
         with running(self.title):
             return tuple(self.session.run(None, feeds))
 

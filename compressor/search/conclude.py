@@ -9,12 +9,12 @@ from pathlib import Path
 
 from compressor.apart import apart
 from compressor.data.dataset import Split
-from compressor.engine.apply import rewrite_seconds
-from compressor.engine.candidate import Latency
+from compressor.engine.apply import rewrite_seconds, silence_of
+from compressor.engine.candidate import Latency, Metrics
 from compressor.engine.final import FINAL, Final, finalise, finalise_baseline
 from compressor.engine.plan import Plan
 from compressor.engine.trial import read_candidate
-from compressor.errors import RunFolderError
+from compressor.errors import CompressorError, RunFolderError
 from compressor.foreign import one_line
 from compressor.search.clock import Clock
 from compressor.search.front import best_first, finalists
@@ -22,7 +22,7 @@ from compressor.search.kept import kept
 from compressor.search.ledger import Ledger
 from compressor.search.observer import Note, Observer, Stage
 from compressor.search.prepare import Prepared
-from compressor.search.result import Candidate, Checks, PilotResult, RunResult, Verdict
+from compressor.search.result import Candidate, PilotResult, RunResult, Verdict
 from compressor.search.verdict import cautions, idle, judge
 from compressor.stored import content
 from compressor.task import Quality
@@ -69,7 +69,8 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
     chosen = finalists(ledger.front(), base, recipe.objectives, recipe.measure.finalists)
     observer.notify(Stage("final", "baseline"))
     test = prepared.data.open_test("final measurement")
-    baseline = _candidate(Candidate.of(base, Plan()), _measure_baseline(prepared, test, observer))
+    told = prepared.told
+    baseline = Candidate.of(base, Plan()).settled(_measure_baseline(prepared, told.get(""), test, observer))
     measured: list[Candidate] = []
     failed: list[str] = []
     began = time.monotonic()
@@ -80,11 +81,13 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
         began = time.monotonic()
         observer.notify(Stage("final", candidate.about, (index + 1) / (len(chosen) + 1)))
         try:
-            measured.append(_candidate(candidate, _measure(prepared, candidate, test, observer)))
+            final = _measure(prepared, candidate, told.get(candidate.digest), test, observer)
+            measured.append(candidate.settled(final))
         except (OSError, RunFolderError):  # of the run folder: told, and nothing is concluded from it
             raise
         except Exception as error:  # a plugin's leaf may raise anything; the other finalists are judged without it
-            failed.append(f"{candidate.digest} could not be measured for good: {one_line(error)}")
+            why = str(error) if isinstance(error, CompressorError) else one_line(error)
+            failed.append(f"{candidate.digest} could not be measured for good: {why}")
             observer.notify(Note(failed[-1]))
     ranked = best_first(measured, baseline.metrics, recipe.constraints)
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
@@ -130,13 +133,22 @@ def _sound(candidate: Candidate, baseline: Candidate, prepared: Prepared) -> boo
     return checks is not None and checks.parity_ok and checks.quality_ok and all(e <= 0 for e in excess.values())
 
 
-def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Observer) -> Final:
-    """The final figures of the very files that lie in the candidate's folder now, read back or measured."""
+def _measure(
+    prepared: Prepared, candidate: Candidate, told: Candidate | None, test: Split, observer: Observer
+) -> Final:
+    """The final figures of the very files that lie in the candidate's folder now, read back or measured.
+
+    ``told``: what an earlier result says of it. Where one file says this and another that, nothing is believed.
+    """
     folder = prepared.run.candidate(candidate.digest)
+    file = folder / "final.json"
     read_candidate(folder)
-    known = _known(folder / "final.json", content(folder / "model.onnx"), prepared, observer)
-    if known is not None:
+    known = _known(file, content(folder / "model.onnx"), prepared, observer)
+    doubted = known is not None and not _undisputed(known, candidate.metrics, told)
+    if known is not None and not doubted:
         return known
+    if doubted:
+        observer.notify(Note(f"{file}: contradicts other files of this run; {candidate.digest} is measured again"))
     recipe = prepared.recipe
     return apart(  # its plugins' code runs again
         lambda: finalise(
@@ -147,20 +159,29 @@ def _measure(prepared: Prepared, candidate: Candidate, test: Split, observer: Ob
             batch=recipe.measure.batch,
             calibration=recipe.data.calibration,
             seed=recipe.search.seed,
+            doubted=doubted,
         ),
+        silence=silence_of(recipe.limits.plugin_seconds),
         foreign=rewrite_seconds(recipe.limits.plugin_seconds, prepared.baseline.network, prepared.evidence),
     )
 
 
-def _measure_baseline(prepared: Prepared, test: Split, observer: Observer) -> Final:
+def _measure_baseline(prepared: Prepared, told: Candidate | None, test: Split, observer: Observer) -> Final:
     file = prepared.run.baseline / "final.json"
     known = _known(file, prepared.baseline.onnx, prepared, observer)
     if known is not None:
-        return known
+        if _undisputed(known, prepared.baseline.metrics, told):
+            return known
+        observer.notify(Note(f"{file}: contradicts other files of this run; the baseline is measured again"))
     final = finalise_baseline(prepared.baseline, prepared.data, test, batch=prepared.recipe.measure.batch)
     final = replace(final, metrics=replace(final.metrics, latency=Latency(final.metrics.latency.us)))
     FINAL.write(file, final)
     return final
+
+
+def _undisputed(final: Final, metrics: Metrics, told: Candidate | None) -> bool:
+    """Whether the final figures go with those of the search, and with what was told of them before."""
+    return final.goes_with(metrics) and (told is None or told.tells(final))
 
 
 def _known(file: Path, onnx: bytes, prepared: Prepared, observer: Observer) -> Final | None:
@@ -168,26 +189,3 @@ def _known(file: Path, onnx: bytes, prepared: Prepared, observer: Observer) -> F
     final = kept(lambda: FINAL.find(file), observer, instead="it is measured again")
     about = final is not None and final.is_about(onnx, prepared.baseline, prepared.recipe.measure.batch)
     return final if about else None
-
-
-def _candidate(candidate: Candidate, final: Final) -> Candidate:
-    """The candidate with its final figures."""
-    metrics = final.metrics
-    return replace(
-        candidate,
-        params=metrics.params,
-        size_bytes=metrics.size_bytes,
-        macs=metrics.macs,
-        quality=metrics.quality,
-        latency=metrics.latency,
-        checks=Checks(
-            parity_error=final.parity_error,
-            parity_ok=final.parity_ok,
-            quality_ok=final.quality_ok,
-            cross_check=final.cross_check,
-            wall_us=final.wall_us,
-            wall_p90_us=final.wall_p90_us,
-            rounds=final.rounds,
-            model=final.model,
-        ),
-    )

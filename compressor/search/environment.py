@@ -12,6 +12,7 @@ from typing import Any
 
 from compressor import __version__
 from compressor.registry import discover
+from compressor.search.format import FORMAT
 
 _LIBRARIES = ("torch", "torch-pruning", "optuna", "onnx", "onnx-ir", "onnxruntime", "numpy")
 
@@ -20,6 +21,7 @@ def environment(source: str) -> dict[str, Any]:
     """Plain data about this process's software and machine, and the model's origin."""
     return {
         "compressor": __version__,
+        "format": FORMAT,
         "model": source,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),

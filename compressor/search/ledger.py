@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import PLAN
@@ -48,11 +49,18 @@ class Ledger:
         run = self._prepared.run
         found = kept(lambda: run.outcome(digest), observer, instead="the trial is run again") if digest else None
         if found is not None:
-            self.add(record.number, digest, found)
+            self.add(record.number, digest, self._held_to_limits(found))
         elif record.notes.get("status") == "failed":
             self.add(record.number, digest, Outcome("failed", reason=str(record.notes.get("reason", ""))))
         else:
             self.lost.append(record)
+
+    def _held_to_limits(self, outcome: Outcome) -> Outcome:
+        """The outcome with what its figures overstep, whatever was written of that."""
+        if outcome.status != "complete" or outcome.metrics is None:
+            return outcome
+        limits, base = self._prepared.recipe.constraints, self._prepared.baseline.metrics
+        return replace(outcome, excess=limits.excess(outcome.metrics, base))
 
     # --- write ---------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from compressor.apart import LEISURE
 from compressor.engine.candidate import Outcome
 from compressor.engine.course import Progress
 from compressor.errors import CompressorError, MachineError, TrialError, WorkerLost
@@ -177,11 +178,15 @@ class _Worker:
             message: dict[str, Any] = json.loads(line)
             if "pid" in message:
                 self._trial = message["pid"]
+                self._foreign.at("")
             elif "patience" in message:
-                self._foreign.seconds = message["patience"]
+                self._foreign.seconds, self._foreign.silence = message["patience"], message["silence"]
             elif "at" in message:
                 self._foreign.at(message["at"])
+            elif "goes_on" in message:
+                self._foreign.heard(message["goes_on"] != LEISURE)
             elif "stage" in message:
+                self._foreign.heard()
                 progress(message["stage"], message["share"])
             elif "machine" in message:
                 self._machine = str(message["machine"])
@@ -261,17 +266,20 @@ class _Foreign:
         """The last that ran where nothing was said since."""
         self.seconds = 0.0
         """0: as long as it likes."""
+        self.silence = 0.0
+        """How long it may say nothing while nobody's code runs; 0 likewise."""
         self.overdue = ""
         """What to say of it, once it took too long."""
 
     def at(self, whose: str) -> None:
         """Now this one's code runs; empty: nobody's."""
-        self.stop()
         self.whose = whose
-        if whose and self.seconds:
-            self._timer = threading.Timer(self.seconds, self._expire)
-            self._timer.daemon = True
-            self._timer.start()
+        self._await(self.seconds if whose else self.silence)
+
+    def heard(self, watched: bool = True) -> None:
+        """It goes on; or takes as long as it likes now, which is not ``watched``."""
+        if not self.whose:
+            self._await(self.silence if watched else 0.0)
 
     def stop(self) -> None:
         """Wait for nobody any more."""
@@ -279,8 +287,22 @@ class _Foreign:
             self._timer.cancel()
             self._timer = None
 
+    def _await(self, seconds: float) -> None:
+        self.stop()
+        if seconds:
+            self._timer = threading.Timer(seconds, self._expire)
+            self._timer.daemon = True
+            self._timer.start()
+
     def _expire(self) -> None:
-        self.overdue = f"{self.whose}: took longer than the {self.seconds:.3g} s it may take (limits.plugin_seconds)"
+        if self.whose:
+            self.overdue = (
+                f"{self.whose}: took longer than the {self.seconds:.3g} s it may take (limits.plugin_seconds)"
+            )
+        else:
+            self.overdue = (
+                f"hangs: not one batch in {self.silence:.3g} s, so a layer or the data do (10 × limits.plugin_seconds)"
+            )
         self._kill()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from compressor.engine.candidate import Latency, Metrics, StageFigures
+from compressor.engine.final import Final
 from compressor.engine.plan import Plan
 from compressor.graph.normalisation import Normalisation
 from compressor.stored import Figure, Stored
@@ -66,6 +67,32 @@ class Candidate:
     def metrics(self) -> Metrics:
         """The figures alone."""
         return Metrics(self.params, self.size_bytes, self.macs, self.quality, self.latency)
+
+    def settled(self, final: Final) -> Candidate:
+        """The same with its final figures."""
+        metrics = final.metrics
+        return replace(
+            self,
+            params=metrics.params,
+            size_bytes=metrics.size_bytes,
+            macs=metrics.macs,
+            quality=metrics.quality,
+            latency=metrics.latency,
+            checks=Checks(
+                parity_error=final.parity_error,
+                parity_ok=final.parity_ok,
+                quality_ok=final.quality_ok,
+                cross_check=final.cross_check,
+                wall_us=final.wall_us,
+                wall_p90_us=final.wall_p90_us,
+                rounds=final.rounds,
+                model=final.model,
+            ),
+        )
+
+    def tells(self, final: Final) -> bool:
+        """Whether its figures are these."""
+        return repr(self.settled(final)) == repr(self)  # where a figure that is none is like itself
 
     @staticmethod
     def of(

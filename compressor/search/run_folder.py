@@ -31,7 +31,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compressor.engine.candidate import Outcome
+from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.trial import read_candidate, read_outcome
 from compressor.errors import DamagedFileError, ModelFileError, RecipeError, RunFolderError
 from compressor.files import write_atomic
@@ -39,7 +39,9 @@ from compressor.graph.network import Network
 from compressor.graph.pt2 import read_pt2, write_pt2
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe, write_recipe
+from compressor.search.consistency import contradictions
 from compressor.search.environment import environment_json
+from compressor.search.format import check_format
 from compressor.search.locks import exclusive
 from compressor.search.result import RESULT, RunResult
 from compressor.stored import Stored, check_digests, content, is_there
@@ -83,6 +85,7 @@ class RunFolder:
             raise RunFolderError(f"{path}: there is no such folder")
         if missing:
             raise RunFolderError(f"{path}: not a run folder ({missing[0]} is missing)")
+        check_format(run.path, run.environment())
         return run
 
     def lock(self) -> AbstractContextManager[None]:
@@ -193,12 +196,23 @@ class RunFolder:
         return found
 
     def final_result(self) -> RunResult:
-        """``result``, once it is clear that ``best/`` holds the file that the result is about."""
+        """``result``, once it is clear that ``best/`` holds the file that the result is about, and that it says what
+        the figures of the run say. Raises ``DamagedFileError``.
+        """
         result = self.result()
         if result.final and result.best is not None:
             model = "" if result.best.checks is None else result.best.checks.model
             self._remedied(lambda file: check_digests(file.parent, {file.name: model}), self.best / "model.onnx")
+        self._remedied(lambda file: self._check_figures(result, file), self.path / "result.json")
         return result
+
+    def _check_figures(self, result: RunResult, file: Path) -> None:
+        try:
+            limits: Constraints | None = self.recipe().constraints
+        except DamagedFileError:  # which is told elsewhere
+            limits = None
+        for what in contradictions(result, self.baseline, self.best, self.path / "candidates", limits):
+            raise DamagedFileError(f"{file}: is damaged ({what})")
 
     def _remedied(self, read: Callable[[Path], T], file: Path) -> T:
         try:

@@ -33,6 +33,7 @@ from typing import Any
 import torch
 
 from compressor.apart import each_apart, listen
+from compressor.engine.apply import silence_of
 from compressor.engine.candidate import OUTCOME, Constraints, Outcome
 from compressor.engine.control import from_scratch
 from compressor.engine.trial import TrialSettings, load_candidate, read_candidate, run_trial
@@ -154,7 +155,7 @@ def _serve(answer: Reply, guard: Guard | None) -> None:
             return
         shared = _prepared(place.run, answer)
         if shared is not None:
-            answer({"patience": shared.rewrite_seconds})
+            answer({"patience": shared.rewrite_seconds, "silence": silence_of(shared.recipe.limits.plugin_seconds)})
             answer({"exit": _in_child(place, spec, answer, guard)})
 
 
@@ -238,7 +239,7 @@ def _carry_out(place: Workplace, spec: TrialSpec, answer: Reply) -> None:
     log = os.open(place.folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    listen(lambda whose, culprit: answer({"at": whose}))
+    listen(lambda whose, culprit: answer({"at": whose}), lambda sign: answer({"goes_on": sign}))
     run_job(place, spec, lambda stage, share: answer({"stage": stage, "share": share}))
 
 

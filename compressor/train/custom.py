@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import Protocol
 
+from compressor.apart import at_leisure
 from compressor.data.dataset import Data
 from compressor.errors import TrialError
 from compressor.graph.network import Network
@@ -50,7 +51,8 @@ def fit_with_function(
     started = time.perf_counter()
     network.train()
     options = {"teacher": teacher, "seed": seed, "progress": progress}
-    result = call_function(function, spec.function, "training.function", network, data, spec, **options)
+    with at_leisure():
+        result = call_function(function, spec.function, "training.function", network, data, spec, **options)
     if isinstance(result, History):
         return result
     if result is not None:

@@ -46,6 +46,11 @@ def test_a_file_that_is_not_the_network_is_found_out(folder: Path, baseline: Bas
         finalise(folder, baseline, data, data.open_test("test"))
     outcome = OUTCOME.read(folder / "outcome.json")
     OUTCOME.write(folder / "outcome.json", replace(outcome, files=digests_of(folder, WRITTEN)))
+    with pytest.raises(DamagedFileError, match=r"outcome\.json: is damaged \(.* bytes, the file has"):
+        finalise(folder, baseline, data, data.open_test("test"))
+    assert outcome.metrics is not None
+    figures = replace(outcome.metrics, size_bytes=len(baseline.onnx))
+    OUTCOME.write(folder / "outcome.json", replace(outcome, metrics=figures, files=digests_of(folder, WRITTEN)))
     assert not finalise(folder, baseline, data, data.open_test("test"), calibration=128).parity_ok
 
 

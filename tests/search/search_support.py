@@ -165,6 +165,8 @@ def result_of(spec: TrialSpec, answer: Answer | None = None) -> JobResult:
     outcome = answer(spec) if answer else Outcome("complete", found, Constraints().excess(found, BASELINE))
     files = {name: f"{name} of {spec.plan.digest}".encode() for name in WRITTEN}
     files["plan.json"] = spec.plan.to_json().encode()
+    if outcome.metrics is not None:
+        files["model.onnx"] = files["model.onnx"].ljust(outcome.metrics.size_bytes)[: outcome.metrics.size_bytes]
     return JobResult(replace(outcome, files={name: digest_of(data) for name, data in files.items()}), files)
 
 

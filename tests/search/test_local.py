@@ -109,31 +109,45 @@ def test_the_life_of_a_worker(executor: LocalExecutor, run: RunFolder, spec: Tri
 SLEEPY = """
 import time
 from dataclasses import dataclass
-from compressor.plugin import Plugin, Site
+from typing import ClassVar
+from torch import nn
+from compressor.plugin import Plugin, Promise, Site
 
 @dataclass(frozen=True)
 class Sleepy(Plugin):
     'Never comes to an end.'
+    where: str = "rewrite"
+    promise: ClassVar[Promise] = Promise.TRAINED
     def sites(self, network):
         yield Site("1")
     def rewrite(self, editor, site, choice):
-        time.sleep(3600)
+        if self.where == "rewrite":
+            time.sleep(3600)
+        old = editor.network.leaf("1")
+        layer = nn.Linear(old.in_features, old.out_features)
+        layer.register_forward_pre_hook(lambda *_: time.sleep(3600))
+        editor.replace("1", layer)
 """
 
 
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        ("rewrite", r"plugin 'sleepy' of sleepy-plugins 1\.0, site 1: took longer than .* s it may take"),
+        ("layer", r"hangs: not one batch in 5 s"),
+    ],
+)
 def test_a_plugin_that_hangs_in_a_trial_is_that_plugin_s_failure(
-    executor: LocalExecutor, spec: TrialSpec, install: Callable[..., None], run: RunFolder
+    executor: LocalExecutor, spec: TrialSpec, install: Callable[..., None], run: RunFolder, where: str, reason: str
 ) -> None:
-    """Named, with the limit; the worker goes on with the next trial."""
+    """Told, with the limit; the worker goes on with the next trial."""
     install("sleepy-plugins", {"sleepy": "sleepy:Sleepy"}, SLEEPY, "sleepy")
     recipe = run.path / "recipe.toml"
     recipe.write_text(re.sub(r"plugin_seconds = .*", "plugin_seconds = 0.5", recipe.read_text()))
-    plan = Plan((Phase("p", (Edit("sleepy", "1"),), TrainingSpec(epochs=0)),))
+    plan = Plan((Phase("p", (Edit("sleepy", "1", options={"where": where}),), TrainingSpec(epochs=0)),))
     outcome = executor.submit(Job(replace(spec, plan=plan))).result(timeout=240).outcome
     assert outcome.status == "failed"
-    assert re.search(
-        r"plugin 'sleepy' of sleepy-plugins 1\.0, site 1: took longer than .* s it may take", outcome.reason
-    )
+    assert re.search(reason, outcome.reason)
     (worker,) = psutil.Process().children()
     healthy = Plan((Phase("p", (Edit("binarize", "1"),), TrainingSpec(epochs=0)),))
     assert executor.submit(Job(replace(spec, plan=healthy))).result().outcome.status == "complete"

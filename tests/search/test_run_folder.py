@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -100,3 +101,20 @@ def test_the_best_candidate_is_replayed_from_a_copy_of_its_folder_alone(run: Run
         replayed = load_candidate(moved, baseline, evidence)(images)
     onnx = OnnxModel((moved / "model.onnx").read_bytes()).run(images)[0]
     torch.testing.assert_close(replayed, torch.from_numpy(onnx), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("how", ["an older folder without a number", "a newer number"])
+def test_a_folder_of_another_version_is_one_line(run: RunFolder, how: str) -> None:
+    file = run.path / "environment.json"
+    environment = json.loads(file.read_text())
+    if how == "a newer number":
+        environment["format"] = 99
+    else:
+        del environment["format"]
+        (run.path / "result.json").write_text(json.dumps({"verdict": {"helped": True, "reasons": []}}))
+    file.write_text(json.dumps(environment))
+    with pytest.raises(RunFolderError, match=r"was written by another version of compressor \(.+model\.pt2 --recipe"):
+        RunFolder.open(run.path)
+    file.write_text("{}")  # where that is lost, nothing is known against it
+    (run.path / "result.json").unlink(missing_ok=True)
+    assert RunFolder.open(run.path).environment() == {}
