@@ -141,7 +141,7 @@ def _why(facts: Facts, trial: Trial) -> Iterator[str]:
         left = [path for path in order if path not in sites and known[path].saving > 0]
         yield (
             f"{plugin} could act on {text.plural(len(known), 'site')}, each tried alone before the first trial; "
-            f"{len(acted)} of them were rewritten here."
+            f"{len(acted)} of them {'was' if len(acted) == 1 else 'were'} rewritten here."
         )
         if order[: len(acted)] == acted:
             yield "They are those that cost the least loss for what they save."

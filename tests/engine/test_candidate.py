@@ -37,3 +37,9 @@ def test_a_limit_on_time_is_overstepped_where_the_whole_interval_lies_beyond_it(
 def test_a_limit_just_met_is_met() -> None:
     assert Constraints(max_size=0.5).excess(candidate(size=2000), BASELINE)["max_size"] <= 0
     assert Constraints(max_size=0.5).excess(candidate(size=2001), BASELINE)["max_size"] > 0
+
+
+@pytest.mark.parametrize(("right", "over"), [(145, False), (144, True)])
+def test_three_answers_of_150_are_two_points_whatever_floats_make_of_it(right: int, over: bool) -> None:
+    before, after = replace(BASELINE, quality=accuracy_of(148 / 150)), candidate(accuracy=right / 150)
+    assert (Constraints(max_drop=0.02).excess(after, before)["max_drop"] > 0) == over
