@@ -37,6 +37,10 @@ _REVIEWS: dict[str, str] = {
     "block = 0 prunes them for size.",
     "less than a block of N": "As above: what could go is less than one block.",
     "map from N to N channels would cost as much": "What would take the span's place is no cheaper than the span.",
+    "or another layer names their group": "An edit before this one left one channel in each group of a grouped "
+    "convolution: its inputs and outputs are tied since then, and went together under the other's name.",
+    "which no map bridges": "The span's ends have other dimensions (one map there, several side by side here): neither "
+    "pooling nor a linear map of channels leads from one to the other.",
     "gives the output of the network": "Nothing follows that could make up for it.",
     "gives the classes": "Nothing follows that could make up for it.",
     "remove that block instead": "The same removal is offered under another name.",
