@@ -78,13 +78,13 @@ BASIC_PITCH, RAPIDOCR, _ = FILES
 CASES = {
     "PNet": Case(FACENET, "PNet", _crops((63, 50)), "parts of photographs", drop=0.12, epochs=8),
     "RNet": Case(FACENET, "RNet", _crops((24, 24)), "parts of photographs", drop=0.12, count=1200, epochs=8),
-    "ONet": Case(FACENET, "ONet", _crops((48, 48)), "parts of photographs", drop=0.12, count=1200, epochs=8),
-    "basic-pitch": Case(BASIC_PITCH, "nmp", _windows(43844, 22050), "two recordings mixed", count=48, epochs=2),
+    "ONet": Case(FACENET, "ONet", _crops((48, 48)), "parts of photographs", drop=0.12, count=500),
+    "basic-pitch": Case(BASIC_PITCH, "nmp", _windows(43844, 22050), "two recordings mixed", count=32, epochs=1),
     "direction of text": Case(
-        RAPIDOCR, "cls", _lines((48, 192), True), "lines of text", "classification", 0.02, count=400, epochs=2
+        RAPIDOCR, "cls", _lines((48, 192), True), "lines of text", "classification", 0.02, count=300, epochs=2
     ),
-    "places of text": Case(RAPIDOCR, "det", _lines((64, 96)), "text on photographs", count=300, epochs=2),
-    "reading text": Case(RAPIDOCR, "rec", _lines((48, 320)), "lines of text", count=48, epochs=1),
+    "places of text": Case(RAPIDOCR, "det", _lines((64, 96)), "text on photographs", count=120, epochs=2),
+    "reading text": Case(RAPIDOCR, "rec", _lines((48, 320)), "lines of text", count=32, epochs=1),
 }  # fmt: skip
 
 

@@ -70,7 +70,8 @@ def optimize(
     lose. ``executor``: ``local``, ``ray`` or ``ray://HOST:PORT``, where trials run. ``out``: the run folder, a new one
     under ``runs/`` where none is named. ``overrides``: as ``--set``.
 
-    Raises ``InputError`` with one line where the parts do not fit. An interrupted run is gone on with by ``resume``.
+    Raises ``InputError`` with one line where the parts do not fit, and ``KeyboardInterrupt`` where it was interrupted:
+    what is finished is in the run folder, and ``resume`` goes on with it.
     """
     own = task if isinstance(task, Task) else None
     wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
@@ -148,9 +149,10 @@ def _run(run: RunFolder, observer: Observer | None, more: float | None = None, *
         _refuse_far_workers(run.recipe())
         executor = functools.partial(local_executor, forked=True)
     finished = carry_out(run, observer=observer, executor=executor, more=more)
-    if finished.result is None:
+    if finished.result is not None:
+        write_report(gather(run))
+    if finished.result is None or finished.interrupted:  # what is known so far is in the folder
         raise KeyboardInterrupt(f"interrupted; go on with compressor.resume({str(run.path)!r})")
-    write_report(gather(run))
     return Result(run, finished.result, **live)
 
 

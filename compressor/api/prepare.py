@@ -22,7 +22,7 @@ from compressor.engine.normalisation import choose_normalisation
 from compressor.engine.space import SearchSpace, build_space
 from compressor.engine.survey import suggestions, surveyor
 from compressor.engine.trained import Glance, glance, refuse_untrained
-from compressor.errors import InputError
+from compressor.errors import CaptureError, InputError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.given import InputsGiven
@@ -119,7 +119,7 @@ def set_up(
     settled = replace(read, data=replace(spec, normalise="auto", mean=used.mean, std=used.std))
     space = build_space(read.phases, ask, read.training)
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
-    notes = (*network.notes, *used.notes, *found.notes, *counts)
+    notes = tuple(dict.fromkeys((*network.notes, *used.notes, *found.notes, *counts)))
     return RunSetup(settled, network, used, space, seen, found.normalisation, notes, text)
 
 
@@ -150,6 +150,20 @@ def _limits(budget: float | None, trials: int | None) -> list[str]:
     return [f"search.budget={budget:g}", *(said or ["search.trials=0"])]
 
 
+def _captured(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Network:
+    """A live module that takes what the data have."""
+    try:
+        return capture(model, shapes if len(shapes) > 1 else shapes[0], type(model).__name__)
+    except CaptureError as error:
+        last = next((shape for shape in shapes if len(shape) == 3 and shape[2] <= 4 < shape[0]), None)
+        if last is None:
+            raise
+        size = "×".join(map(str, last))
+        raise CaptureError(
+            f"{error}; the data's images are {size}: channels that stand last are to stand first"
+        ) from None
+
+
 def _network(
     model: nn.Module | Network | str | Path,
     weights: Path | None,
@@ -161,8 +175,9 @@ def _network(
     if isinstance(model, Network):
         return model.fork()
     if isinstance(model, nn.Module):
-        shapes = otherwise() if inputs is None else inputs
-        return capture(model, shapes if inputs is not None or len(shapes) > 1 else shapes[0], type(model).__name__)
+        if inputs is not None:
+            return capture(model, inputs, type(model).__name__)
+        return _captured(model, otherwise())
     return load_model(
         str(model),
         weights=weights,

@@ -23,6 +23,8 @@ from compressor.graph import nested
 
 _SAMPLE: Final = 512
 """Images of a split looked at to learn its scale."""
+_MOST_LOOKED_AT: Final = 1 << 30
+"""Bytes of a split up to which every value is looked at."""
 _RATIO: Final = 8.0
 """Spreads of two splits that differ by more than this factor are of two scales: 8 and 12 bits are a factor of 16 apart,
 0…1 and 0…255 one of 255. Splits of one set that were photographed differently stay within 3."""
@@ -54,6 +56,10 @@ def checked_data(data: Data, *, named: bool, separate: Collection[str]) -> Data:
     """
     test = data.test()
     splits = {"training": data.train, "validation": data.validation, "test": test}
+    for name, split in splits.items():
+        if len(split) == 0:
+            raise DataError(f"{data.name}: the {name} split has no samples")
+        check_finite(data.name, split, name)
     for name, split in (("validation", data.validation), ("test", test)):
         check_alike(data.name, data.train, split, name)
         check_targets(data.name, data.train, split, name)
@@ -67,6 +73,24 @@ def checked_data(data: Data, *, named: bool, separate: Collection[str]) -> Data:
         check_classes(data.name, data.classes, labels)
         notes = unseen_classes(data.classes, labels)
     return replace(data, notes=(*data.notes, *notes, *repeated(splits)))
+
+
+def check_finite(name: str, split: Split, kind: str) -> None:
+    """Raises ``DataError`` where an input is no number: no network answers such a sample, and no training survives it.
+
+    Looks at all samples where they are held and are not many, else at the first ones.
+    """
+    if not any(dtype.is_floating_point for dtype in split.dtypes):
+        return
+    start = 0
+    for inputs, _ in (split if split.held and split.nbytes <= _MOST_LOOKED_AT else split.first(_SAMPLE)).batches(256):
+        for part in nested.tensors(inputs):
+            if part.is_floating_point() and not bool(part.isfinite().all()):
+                wrong = int((~part.isfinite().reshape(len(part), -1).all(1)).nonzero()[0])
+                raise DataError(
+                    f"{name}: {kind} sample {start + wrong} has an input that is no finite number (nan or inf)"
+                )
+        start += nested.samples(inputs)
 
 
 def class_indices_of(split: Split) -> Tensor | None:
@@ -159,8 +183,8 @@ def repeated(splits: Mapping[str, Split]) -> tuple[str, ...]:
         for two in names[index + 1 :]:
             shared = _shared(held[one], held[two])
             if shared:
-                what = "images are" if shared > 1 else "image is"
-                notes.append(f"{shared} of {len(held[two])} {two} {what} among the {one} images too")
+                verb = "are" if shared > 1 else "is"
+                notes.append(f"{shared} of {len(held[two])} {two} images {verb} among the {one} images too")
     return tuple(notes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from compressor.data.dataset import Data
 from compressor.errors import DataError
 from compressor.graph.network import Network
@@ -24,6 +26,13 @@ def check_fit(network: Network, data: Data) -> None:
             f"{data.name}: images are {_size(data.input_shape)} (channels × height × width), "
             f"the model takes {_size(taken)}{_remedy(taken, data.input_shape)}"
         )
+    for spec, dtype in zip(wanted, data.train.dtypes, strict=True):
+        given = torch.float32 if dtype == torch.uint8 else dtype
+        if spec.dtype.is_floating_point and not given.is_floating_point:
+            raise DataError(
+                f"{data.name}: input {spec.name!r} is {str(dtype).removeprefix('torch.')}, the model takes "
+                f"{str(spec.dtype).removeprefix('torch.')}; give floats, or bytes (uint8) where they are pixels"
+            )
     data.task.check(network, data)
 
 

@@ -20,6 +20,7 @@ from compressor.data.blocks import rows_per_block
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
+from compressor.graph.nested import value_in_words as value_in_words
 from compressor.task.task import Target as Target
 
 BatchInputs = Any
@@ -218,19 +219,3 @@ def class_indices(target: Target) -> Tensor:
     if not isinstance(target, Tensor) or target.ndim != 1 or target.dtype != torch.int64:
         raise DataError(f"the targets are {value_in_words(target)}, and no class indices (N,)")
     return target
-
-
-def value_in_words(value: Any) -> str:
-    """``(8, 3, 4) of float32``, ``dict of boxes, labels``: a value of a batch in a few words."""
-    match value:
-        case None:
-            return "none"
-        case Tensor():
-            return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
-        case dict():
-            return f"dict of {', '.join(map(str, value))}"[:100]
-        case list():
-            return f"list, one {type(value[0]).__name__ if value else 'entry'} per sample"
-        case tuple():
-            return f"tuple of {len(value)}"
-    return type(value).__name__

@@ -111,3 +111,19 @@ def nudged(value: Tensor, by: float, generator: torch.Generator) -> Tensor:
     if not value.is_floating_point():
         return value
     return value * (1 + by * torch.randn(value.shape, generator=generator).to(value))
+
+
+def value_in_words(value: Any) -> str:
+    """``(8, 3, 4) of float32``, ``dict of boxes, labels``: a value of a batch in a few words."""
+    match value:
+        case None:
+            return "none"
+        case Tensor():
+            return f"{tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        case dict():
+            return f"dict of {', '.join(map(str, value))}"[:100]
+        case list():
+            return f"list, one {type(value[0]).__name__ if value else 'entry'} per sample"
+        case tuple():
+            return f"tuple of {len(value)}"
+    return type(value).__name__

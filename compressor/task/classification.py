@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.errors import CaptureError, DataError
+from compressor.graph.nested import value_in_words
 from compressor.graph.network import Network
 from compressor.task.closing import closes_with, logits_of
 from compressor.task.metric import Metric
@@ -154,8 +155,9 @@ def _labels(samples: Samples, name: str) -> Tensor:
     labels = targets_of(samples)
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
         raise DataError(
-            f"{name}: classification is for one class index per sample, and the targets are none; name another task: "
-            "binary, multi-label, segmentation, regression, detection, agreement (no labels)…"
+            f"{name}: classification is for one class index per sample, a whole number, and the targets are "
+            f"{value_in_words(labels)}; name another task: binary, multi-label, segmentation, regression, detection, "
+            "agreement (no labels)…"
         )
     return labels
 

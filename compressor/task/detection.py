@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from compressor.errors import DataError, InputError
+from compressor.graph.nested import samples, value_in_words
 from compressor.graph.network import Network
 from compressor.imported import call_function, import_function
 from compressor.task.average_precision import AveragePrecision
@@ -25,6 +26,8 @@ from compressor.task.task import MANY, Guess, Meter, Problem, Samples, Task
 
 _FOUND = 0.5
 """IoU from which a box counts as found, in ``scores`` and ``agreement``."""
+_LOOKED_AT = 64
+"""Training images whose boxes are looked at: reading targets may read images."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,13 @@ class Detection(Task):
                 f"task.options.decoder: {self.decoder} must return a list with one "
                 '{"boxes", "scores", "labels"} per image'
             )
+        if len(boxes) != samples(outputs):
+            raise InputError(
+                f"task.options.decoder: {self.decoder} gave boxes for {len(boxes)} images of {samples(outputs)}"
+            )
+        for image in boxes:
+            if wrong := _wrong(image, ("scores", "labels")):
+                raise InputError(f"task.options.decoder: {self.decoder}: {wrong}")
         result: list[dict[str, Tensor]] = boxes
         return result
 
@@ -84,12 +94,42 @@ class Detection(Task):
         return _all_f1(self.found(outputs), self.found(reference))
 
     def check(self, network: Network, data: Problem) -> None:
-        part = data.validation.first(MANY).targets()
-        if not isinstance(part, list) or not all({"boxes", "labels"} <= set(image) for image in part):
-            raise DataError(f'{data.name}: task = detection is for a {{"boxes", "labels"}} per image')
+        for split, count in ((data.validation, MANY), (data.train, _LOOKED_AT)):
+            part = split.first(count).targets()
+            good = isinstance(part, list) and all(isinstance(image, dict) for image in part)
+            if not good or not all({"boxes", "labels"} <= set(image) for image in part):
+                raise DataError(f'{data.name}: task = detection is for a {{"boxes", "labels"}} per image')
+            for number, image in enumerate(part):
+                if wrong := _wrong(image, ("labels",)) or _misplaced(image["boxes"]):
+                    raise DataError(f"{data.name}: the boxes of image {number}: {wrong}")
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         return Guess(0.0, "finding nothing")
+
+
+def _wrong(image: dict[str, Tensor], beside: tuple[str, ...]) -> str:
+    """What is not as it must be about the boxes of one image; empty where nothing is."""
+    boxes = image["boxes"]
+    if not isinstance(boxes, Tensor) or (boxes.numel() and (boxes.ndim != 2 or boxes.shape[1] != 4)):
+        return f'"boxes" is {value_in_words(boxes)}, and must be (boxes, 4)'
+    count = len(boxes) if boxes.numel() else 0
+    for key in beside:
+        if not isinstance(image[key], Tensor) or image[key].shape != (count,):
+            return f'"{key}" is {value_in_words(image[key])} for {count} boxes'
+    return ""
+
+
+def _misplaced(boxes: Tensor) -> str:
+    """Corners that are none, such as those of boxes given by a corner, width and height."""
+    if not boxes.numel():
+        return ""
+    if not bool(boxes.double().isfinite().all()):
+        return "a corner is no finite number"
+    turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if bool(turned.any()):
+        one = [round(float(value), 3) for value in boxes[turned][0]]
+        return f"{one} ends before it begins; corners x1, y1, x2, y2 are wanted, not widths and heights"
+    return ""
 
 
 def _all_f1(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> Tensor:

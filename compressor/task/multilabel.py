@@ -68,12 +68,16 @@ class MultiLabel(Task):
     def check(self, network: Network, data: Problem) -> None:
         count = math.prod(network.shape(network.output_node))
         for split in (data.train, data.validation):
-            shape = tuple(torch.as_tensor(targets_of(split)).shape[1:])
+            target = torch.as_tensor(targets_of(split))
+            shape = tuple(target.shape[1:])
             if shape != (count,):
                 raise DataError(
                     f"{data.name}: task = multi-label is for a row of 0 and 1 per sample, one per label; the model has "
                     f"{count} outputs, a target the shape {shape}"
                 )
+            wrong = target[(target != 0) & (target != 1)]
+            if wrong.numel():
+                raise DataError(f"{data.name}: task = multi-label is for targets of 0 and 1, one here is {wrong[0]:g}")
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         """Giving always every label: F1 of label k is then 2·p/(1 + p)."""

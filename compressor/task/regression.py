@@ -72,12 +72,17 @@ class Regression(Task):
                     f"{data.name}: task = regression is for targets of the shape of the outputs; one sample's outputs "
                     f"are {_shapes(wanted)}, its targets {_shapes(given)}"
                 )
+            for tensor in tensors(targets_of(split)):
+                if not bool(tensor.double().isfinite().all()):
+                    raise DataError(
+                        f"{data.name}: a regression target is no finite number (nan or inf); leave such samples out"
+                    )
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         """Answering the mean of these samples always."""
         if self.measure == "psnr" or not len(samples):
             return None
-        flat = [torch.as_tensor(tensor).double().flatten(1) for tensor in tensors(targets_of(samples))]
+        flat = [tensor.double().reshape(len(tensor), -1) for tensor in tensors(targets_of(samples))]
         values = torch.cat(flat, dim=1)
         gap = values - values.mean(0)
         errors = (gap.abs() if self.measure == "mae" else gap.square()).mean(1)

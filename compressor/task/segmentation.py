@@ -85,15 +85,30 @@ class Segmentation(Task):
                 f"{data.name}: task = segmentation is for a map per class, (classes, height, width); the model gives "
                 f"{shape} for one image"
             )
-        largest = -1
+        found: set[int] = set()
+        ignored = False
         for split in (data.train, data.validation):
             masks = targets_of(split)
             if not isinstance(masks, Tensor) or masks.ndim != 3:
                 raise DataError(f"{data.name}: task = segmentation is for a mask (height, width) per image")
-            counted = masks[masks != self.ignore_index]
-            largest = max(largest, int(counted.max()) if counted.numel() else -1)
-        if largest >= shape[0]:
-            raise DataError(f"{data.name}: class {largest} occurs in the masks, but the model has {shape[0]} outputs")
+            kinds = set(map(int, masks.unique().tolist()))
+            ignored = ignored or self.ignore_index in kinds
+            found |= kinds - {self.ignore_index}
+        if found and min(found) < 0:
+            raise DataError(
+                f"{data.name}: {min(found)} occurs in the masks and is no class; where it marks pixels that count "
+                f"nowhere, say so: task.options.ignore_index = {min(found)}"
+            )
+        if found and max(found) >= shape[0]:
+            raise DataError(
+                f"{data.name}: class {max(found)} occurs in the masks, but the model has {shape[0]} outputs"
+            )
+        if ignored and len(found) < 2:
+            only = f"class {min(found)} alone" if found else "no class"
+            raise DataError(
+                f"{data.name}: besides {self.ignore_index}, which counts nowhere (task.options.ignore_index), {only} "
+                f"occurs in the masks; where {self.ignore_index} means a class, give it as that class's number"
+            )
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         """Calling every pixel what most pixels are."""
