@@ -28,6 +28,7 @@ from _opening import with_opening
 from _report import RESULTS
 from onnx_files import fetched, read
 from packages import FACENET, FILES, facenet, fetched_sources
+from torch.utils.data import TensorDataset
 
 import compressor
 from compressor.errors import CompressorError
@@ -102,7 +103,7 @@ def run(name: str, seed: int, trials: int, photos: Path, folder: Path) -> dict[s
 def _figures(case: Case, network: Network, seed: int, trials: int, photos: Path, folder: Path) -> dict[str, Any]:
     make = case.inputs(photos, folder)
     counts = {"train": case.count, "validation": case.count // 4, "test": case.count // 4}
-    splits = [make(split, count) for split, count in counts.items()]
+    splits = [TensorDataset(make(split, count)) for split, count in counts.items()]
     settings = [*SHORT, f"training.epochs={case.epochs}", f"task.options.like={case.like}", "training.batch=16"]
     with tempfile.TemporaryDirectory() as place:
         result = compressor.optimize(
@@ -121,7 +122,7 @@ def _figures(case: Case, network: Network, seed: int, trials: int, photos: Path,
         return {
             **line, "agreement": best.quality.onnx, "error": best.quality.error, "kept": best.quality.validation,
             "bytes": best.size_bytes, "speed": [best.latency.speedup, best.latency.low, best.latency.high],
-            "plan": best.about, **_outputs(network, result.best, splits[-1][:16]),
+            "plan": best.about, **_outputs(network, result.best, splits[-1].tensors[0][:16]),
         }  # fmt: skip
 
 
@@ -224,7 +225,7 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
 
 
 def _mean(lines: list[dict[str, Any]], key: str) -> float:
-    return float(statistics.mean(line[key] for line in lines))
+    return statistics.mean(line[key] for line in lines)
 
 
 def _control(lines: list[dict[str, Any]], arm: str) -> str:

@@ -21,7 +21,8 @@ from compressor.api.durations import seconds_of
 from compressor.api.folders import free_folder
 from compressor.api.prepare import check_budget, set_up
 from compressor.api.result import Result
-from compressor.data.open import from_loaders, open_data
+from compressor.data.open import from_loaders, open_data, suited
+from compressor.data.spec import DataSpec
 from compressor.errors import InputError
 from compressor.graph.device import left_to_forks, used
 from compressor.graph.given import InputsGiven
@@ -75,9 +76,11 @@ def optimize(
     """
     own = task if isinstance(task, Task) else None
     wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
-    live = None if train is None else from_loaders(train, validation, test, task=wanted)
+    known = model.signature.inputs if isinstance(model, Network) else ()
+    as_taken = suited(DataSpec(), [one.shape for one in known])
+    live = None if train is None else from_loaders(train, validation, test, as_taken, wanted)
     if live is None and not (data is None or isinstance(data, str | Path)):
-        live = open_data(data, task=wanted)
+        live = open_data(data, as_taken, wanted)
     if live is not None and isinstance(data, str | Path):
         raise InputError("give data, or train, validation and test; not both")
     settings = {
@@ -125,9 +128,9 @@ def resume(
     """
     run = RunFolder.open(Path(folder))
     with present(task=task):
-        wanted = make_task(run.recipe().task)
-    given = from_loaders(train, validation, test, task=wanted) if train is not None else None
-    live = open_data(data, task=wanted) if given is None and data is not None else given
+        wanted, as_taken = make_task(run.recipe().task), DataSpec(ranks=run.recipe().data.ranks)
+    given = from_loaders(train, validation, test, as_taken, wanted) if train is not None else None
+    live = open_data(data, as_taken, wanted) if given is None and data is not None else given
     with present(data=live, task=task), _forking(live is not None or task is not None):
         return _run(run, observer, seconds_of(budget), data=live, task=task)
 

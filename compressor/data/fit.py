@@ -38,6 +38,8 @@ def check_fit(network: Network, data: Data) -> None:
 
 def _remedy(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:
     """What to do where sizes or channels alone differ."""
+    if given == (1, *wanted):
+        return "; arrays of that form are taken for grey images: wrap them in a TensorDataset, which is taken as it is"
     if len(wanted) != 3 or len(given) != 3:
         return ""
     (channels, *sides), (own_channels, *own_sides) = wanted, given

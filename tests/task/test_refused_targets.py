@@ -174,3 +174,14 @@ def test_channels_that_stand_last_are_named() -> None:
 def test_what_is_right_is_taken(targets: Callable[[Tensor], Any]) -> None:
     taken(make_task(TaskSpec()), network(4), targets)
     taken(make_task(TaskSpec("regression")), network(1), targets)
+
+
+def test_arrays_are_taken_as_a_network_takes_them() -> None:
+    """Three sizes are a batch of grey images, unless the network is known to take something else."""
+    rows = nn.Sequential(nn.Linear(5, 3), nn.Flatten())
+    splits = [torch.rand(COUNT, 4, 5, generator=torch.Generator().manual_seed(split)) for split in range(3)]
+    captured = capture(rows, (4, 5))
+    with pytest.raises(CompressorError, match="wrap them in a TensorDataset"):
+        check_fit(captured, compressor.from_loaders(*splits, task=make_task(TaskSpec("agreement"))))
+    with pytest.raises(CompressorError, match="there is no plugin"):  # the data have passed
+        compressor.optimize(captured, *splits, task="agreement", overrides=["phases.0.plugins.0.name=none"])
