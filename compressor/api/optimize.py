@@ -77,7 +77,7 @@ def optimize(
     own = task if isinstance(task, Task) else None
     wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
     known = model.signature.inputs if isinstance(model, Network) else ()
-    as_taken = suited(DataSpec(), [one.shape for one in known])
+    as_taken = suited(DataSpec(function=LIVE), [one.shape for one in known])
     live = None if train is None else from_loaders(train, validation, test, as_taken, wanted)
     if live is None and not (data is None or isinstance(data, str | Path)):
         live = open_data(data, as_taken, wanted)
@@ -128,7 +128,7 @@ def resume(
     """
     run = RunFolder.open(Path(folder))
     with present(task=task):
-        wanted, as_taken = make_task(run.recipe().task), DataSpec(ranks=run.recipe().data.ranks)
+        wanted, as_taken = make_task(run.recipe().task), DataSpec(function=LIVE, ranks=run.recipe().data.ranks)
     given = from_loaders(train, validation, test, as_taken, wanted) if train is not None else None
     live = open_data(data, as_taken, wanted) if given is None and data is not None else given
     with present(data=live, task=task), _forking(live is not None or task is not None):

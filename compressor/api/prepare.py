@@ -114,6 +114,11 @@ def set_up(
         }
         pace = seconds_per_sample(network, used, batch=64)
         able = suggestions(network, [found.name for found in discover()], read.limits.plugin_seconds)
+        if not able:
+            raise InputError(
+                f"no plugin has anything to suggest for {network.source or 'this network'}: `compressor inspect` says "
+                "what each could do to it, and why not; a recipe of your own (--recipe) asks for it"
+            )
         text = auto_recipe(network, used, able, source=source, seen=seen, pace=pace, budget=budget or 0.0)
         read = read_text(text, AUTO, [*said, *limits])
     settled = replace(read, data=replace(spec, normalise="auto", mean=used.mean, std=used.std))
