@@ -163,7 +163,8 @@ share of equal answers. Outputs: |a − b| / |b| of each, by its owner's name of
 (range over the seeds). By chance: as many edits at places drawn by chance; new weights: the same architecture, drawn
 anew; both taught as long, on validation inputs, beside the candidate's own in brackets. Inputs are not those that the
 networks were made for: text is set on photographs, faces are seldom among the parts of photographs, and agreement on
-others may be less."""
+others may be less. "numbers" takes all outputs together, so that one whose numbers are small counts little: the boxes
+(`output`) of the face detectors are farther from their owner's than what they decide (the last output)."""
 
 
 # --- the page --------------------------------------------------------------------------------------------------------
@@ -172,6 +173,7 @@ others may be less."""
 def page(lines: list[dict[str, Any]]) -> str:
     """The page, from the lines alone."""
     rows = [row for name in CASES if (row := _row(name, [line for line in lines if line["network"] == name]))]
+    missing = [name for name in CASES if not any(line["network"] == name for line in lines)]
     refused = [f"* {line['network']}: {line['refused']}" for line in lines if "refused" in line]
     helped, runs = sum(line.get("helped", False) for line in lines), len(lines)
     whole = all(line["names kept"] and line["parity ok"] for line in lines if "parity" in line)
@@ -193,6 +195,7 @@ def page(lines: list[dict[str, Any]]) -> str:
         "",
         *[f"* {line['network']}: {line['plan']}" for line in lines if line.get("plan") and line["seed"] == 0],
         *(["", "Refused:", "", *refused] if refused else []),
+        *(["", f"Not run yet: {', '.join(missing)}."] if missing else []),
         "",
         "InceptionResnetV1 of facenet-pytorch has no weights in its package, and the detectors of speech are not taken",
         "in, each for a reason that stands beside it: [Several outputs](packages.md).",
@@ -239,7 +242,7 @@ def _read() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path)
+    parser.add_argument("photos", type=Path, nargs="?", help="none: the page anew, from the lines kept")
     parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
@@ -248,7 +251,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        for seed in range(options.seeds):
+        for seed in range(options.seeds if options.photos else 0):
             for name in options.only:
                 if any((line["network"], line["seed"]) == (name, seed) for line in _read()):
                     continue
@@ -256,7 +259,7 @@ def main() -> None:
                 print(line, flush=True)
                 with LINES.open("a") as file:
                     file.write(json.dumps(line) + "\n")
-                (RESULTS / "agreement.md").write_text(with_opening("agreement", page(_read())), encoding="utf-8")
+    (RESULTS / "agreement.md").write_text(with_opening("agreement", page(_read())), encoding="utf-8")
 
 
 if __name__ == "__main__":
