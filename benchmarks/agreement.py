@@ -228,7 +228,7 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
 
 
 def _mean(lines: list[dict[str, Any]], key: str) -> float:
-    return statistics.mean(line[key] for line in lines)
+    return float(statistics.mean(line[key] for line in lines))
 
 
 def _control(lines: list[dict[str, Any]], arm: str) -> str:

@@ -91,7 +91,7 @@ class Segmentation(Task):
             masks = targets_of(split)
             if not isinstance(masks, Tensor) or masks.ndim != 3:
                 raise DataError(f"{data.name}: task = segmentation is for a mask (height, width) per image")
-            kinds = set(map(int, masks.unique().tolist()))
+            kinds = set(map(int, torch.unique(masks).tolist()))
             ignored = ignored or self.ignore_index in kinds
             found |= kinds - {self.ignore_index}
         if found and min(found) < 0:
