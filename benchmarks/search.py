@@ -230,9 +230,11 @@ def notes(searches: list[Search], ends: dict[int, float]) -> Iterator[str]:
     yield (
         "The constants of the surrogate's first guess were set on 77 trials of this task that random search, TPE and "
         "NSGA-II had trained before, and its caution in the first trials after a first run of seeds 0 to 2 (12.4 at "
-        "the same time, 7.7…18.7; 28 of 36 trained trials within the limits): another "
-        "task may gain less. A trial costs 3 s of training here, so what the surrogate spends on looks before the "
-        "first one weighs more than it does where trials take minutes."
+        "the same time, 7.7…18.7; 28 of 36 trained trials within the limits). What it looks at before it trains was "
+        "changed after the proposals of seed 0 had been read: all it had bred were plans that only luck could save, so "
+        "that nothing worth training was left among those looked at. Another task may gain less. A trial costs 3 s of "
+        "training here, so what the surrogate spends on looks before the first one weighs more than it does where "
+        "trials take minutes."
     )
     for seed, end in ends.items():
         ours = next((s for s in searches if s.seed == seed and s.arm == "surrogate"), None)
