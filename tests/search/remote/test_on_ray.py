@@ -18,7 +18,7 @@ from compressor.errors import InputError, WorkerLost
 from compressor.recipe.read import write_recipe
 from compressor.search.driver import run_search
 from compressor.search.executor import Job, Question, TrialSpec
-from compressor.search.questions import Unchanged
+from compressor.search.questions import Unchanged, Use
 from compressor.search.remote import on_ray
 from compressor.search.remote.on_ray import RayExecutor
 from compressor.search.remote.toolkit import Toolkit
@@ -74,7 +74,7 @@ def busy_host() -> psutil.Process | None:
 def test_workers_join_are_killed_fall_silent_and_nothing_is_lost(cluster: Any, far: RunFolder, hold: Path) -> None:
     with closing(RayExecutor(far, far.recipe(), "ray", silence=5.0)) as executor:
         assert executor.slots == 1
-        assert executor.ask(Question(Unchanged((("binarize", {}, (), ()),)))).result().loss > 0
+        assert executor.ask(Question(Unchanged((Use("binarize", {}, (), ()),)))).result().loss > 0
         far.path.rename(far.path.with_name("away"))  # no worker can look there
         far.path.mkdir()
 
