@@ -62,11 +62,12 @@ GPU = Budgets(
 )
 """Larger batches: a GPU has nothing to do between those of a small network. Whatever is lost is to be seen."""
 REHEARSAL = Budgets(
+    Budget("rehearsal", 3, train=4000),
     Budget("rehearsal", 1, train=512),
-    Budget("rehearsal", 1, train=512),
-    ("--lr", "0.2", "--limit", "512"),
+    ("--lr", "0.2", "--limit", "4000"),
     ("data.limit=512", "training.batch=64", "constraints.max_drop=0.99"),
 )
+"""Of a network that is no better than chance no run is begun."""
 FASTNAS = "FastNAS's budget"
 FASTNAS_SETS = (
     "constraints.max_drop=0.1",
