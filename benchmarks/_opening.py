@@ -17,7 +17,7 @@ def opening(name: str) -> str:
     entry = tomllib.loads((RESULTS / "openings.toml").read_text(encoding="utf-8")).get(name)
     if entry is None:
         return ""
-    drawn = entry.get("plot") or (f"results-{name}" if "value" in entry else "")
+    drawn = entry.get("plot") or (f"results-{name}" if {"value", "outcome"} & entry.keys() else "")
     plot = f"\n\n![{entry['shows'].partition('. ')[0]}](../figures/{drawn}.svg)" if drawn else ""
     return f"{entry['shows']}{plot}\n\n{MARK}"
 

@@ -344,12 +344,13 @@ def tables(page: str) -> list[Rows]:
 
 
 def page_plots() -> dict[str, Drawing]:
-    """A plot for every page whose opening names a column."""
+    """A plot for every page whose opening names a column: of figures, or of outcomes."""
     openings = tomllib.loads((DOCS / "results" / "openings.toml").read_text(encoding="utf-8"))
     return {
-        f"results-{name}": page_plot(entry, (DOCS / "results" / f"{name}.md").read_text(encoding="utf-8"))
+        f"results-{name}": draw(entry, (DOCS / "results" / f"{name}.md").read_text(encoding="utf-8"))
         for name, entry in openings.items()
-        if "value" in entry
+        for key, draw in (("value", page_plot), ("outcome", page_tally))
+        if key in entry
     }
 
 
@@ -361,6 +362,29 @@ def page_plot(entry: dict[str, Any], page: str) -> Drawing:
             label = " · ".join(row[column] for column in entry["label"]).replace("*", "")
             points.append((label, float(number[0].replace(",", "").replace("−", "-"))))
     return dots(points, entry["unit"], log=entry.get("log", False), about=entry["shows"])
+
+
+def page_tally(entry: dict[str, Any], page: str) -> Drawing:
+    """A square per row of the table, those of one package in a line; dashed where the outcome is a refusal."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for row in tables(page)[entry.get("table", 1) - 1]:
+        package = row[entry["label"][0]].partition(" ")[0].replace("==", " ")
+        found[package].append(not row[entry["outcome"]].startswith("refused"))
+    return tally(found, entry["unit"], about=entry["shows"])
+
+
+def tally(found: dict[str, list[bool]], unit: str, *, about: str) -> Drawing:
+    line, left, top = 28, 240, 24
+    bottom = top + line * len(found)
+    drawing = Drawing(760, bottom + 40, unit, about)
+    for number, (label, outcomes) in enumerate(found.items()):
+        y = top + line * number
+        drawing.text(left - 16, y + 13, label, "ink small", "end")
+        for place, taken in enumerate(outcomes):
+            drawing.box(left + 24 * place, y, 18, 18, "blue" if taken else "none")
+        drawing.text(left + 24 * len(outcomes) + 8, y + 13, f"{sum(outcomes)} of {len(outcomes)}", "soft small")
+    drawing.text(left, bottom + 24, unit, "soft small")
+    return drawing
 
 
 def dots(points: list[tuple[str, float]], unit: str, *, log: bool, about: str) -> Drawing:
