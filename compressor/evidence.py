@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,7 @@ from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import Nested, joined, samples, tensors, to_device
 from compressor.graph.network import Network
+from compressor.graph.unaffected import unaffected
 from compressor.task import Task, usual_task
 
 Batch = tuple[Nested, Any]
@@ -75,10 +76,14 @@ class Evidence:
                 recorder.run(*tensors(inputs))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
-    def calibrate(self, network: Network, passes: int = 1) -> None:
-        """Learn from the batches what takes no training: BatchNorm statistics anew, then what leaves calibrate."""
+    def calibrate(self, network: Network, passes: int = 1, *, since: Network | None = None) -> None:
+        """Learn from the batches what takes no training: BatchNorm statistics anew, then what leaves calibrate.
+
+        ``since``: the network as it was before it was edited. A BatchNorm that no edit reaches keeps its statistics,
+        which stem from all training images and not from these few.
+        """
         if self.batches:
-            self._estimate_norms(network, passes)
+            self._estimate_norms(network, passes, frozenset() if since is None else unaffected(since, network))
             self.calibrate_leaves(network)
 
     def calibrate_leaves(self, network: Network) -> None:
@@ -94,13 +99,14 @@ class Evidence:
             for home, leaves in calibrating(network).items():
                 home.calibrate(leaves, run)
 
-    def _estimate_norms(self, network: Network, passes: int) -> None:
-        """The running statistics of every BatchNorm anew, each sample counting alike.
+    def _estimate_norms(self, network: Network, passes: int, kept: Container[str]) -> None:
+        """The running statistics of every BatchNorm anew but those ``kept``, each sample counting alike.
 
         A batch counts as much as it has samples; one image alone, of which there may be no variance, joins the batch
         before, and without another nothing is estimated.
         """
-        norms = [m for _, m in network.leaves() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)]
+        leaves = (leaf for path, leaf in network.leaves() if path not in kept)
+        norms = [leaf for leaf in leaves if isinstance(leaf, torch.nn.modules.batchnorm._BatchNorm)]
         norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
         if not norms or self.count < 2:
             return

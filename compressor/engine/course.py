@@ -168,9 +168,10 @@ class Course:
     # --- one round -----------------------------------------------------------------------------------------------
 
     def _edit(self, phase: Phase) -> Sequence[Edit]:
+        before = self._baseline.network if self._begun is not None else self.network.fork()
         edits = self._carried_out(phase) if self._begun is None else self._begun
         self._begun = None
-        self._evidence.calibrate(self.network)
+        self._evidence.calibrate(self.network, since=before)
         return edits
 
     def _carried_out(self, phase: Phase) -> Sequence[Edit]:

@@ -153,7 +153,8 @@ def measure_site(
     except Refusal:
         return None
     with acting(edit.plugin, edit.site):  # layers of the plugin's own run from here on
-        evidence.calibrate(fork)
+        grows = adds_exactly(edit.plugin, edit.options)  # its gradient is held against that of the whole calibrated
+        evidence.calibrate(fork, since=None if grows else network)
         cost = network_cost(fork)
         timed = timer(fork) if timer is not None and saved is None else None
         if saved is None:
@@ -166,7 +167,7 @@ def measure_site(
             speedup=0.0 if timed is None else timed.estimate,
             choice=edit.choice,
         )
-        if entry.saving < 0 and before.squared_gradient is not None and adds_exactly(edit.plugin, edit.options):
+        if entry.saving < 0 and before.squared_gradient is not None and grows:
             entry = replace(entry, gain=squared_gradient(fork, evidence) - before.squared_gradient)
     return entry
 

@@ -33,7 +33,7 @@ def saved_together(
     if not done:
         return None
     with acting(edits[0].plugin):
-        evidence.calibrate(rewritten)
+        evidence.calibrate(rewritten, since=network)
         try:
             file = to_onnx(rewritten)
         except ExportError:

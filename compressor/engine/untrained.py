@@ -56,7 +56,7 @@ def look_at(
     start = time.perf_counter()
     resolved, network = carried_out(plan, baseline.network, sensitivities, evidence)
     few = _few(evidence)
-    few.calibrate(network)
+    few.calibrate(network, since=baseline.network)
     loss = few.mean_loss(network)
     onnx, cost = to_onnx(network), network_cost(network)
     return Untrained(

@@ -109,7 +109,7 @@ def check_promise(promise: Promise, before: Network, after: Network, evidence: E
 
 def _variance_lost_recalibrated(before: Network, after: Network, evidence: Evidence) -> float:
     candidate = after.fork()
-    evidence.calibrate(candidate)
+    evidence.calibrate(candidate, since=before)
     return variance_lost(before, candidate, evidence.batches)
 
 
