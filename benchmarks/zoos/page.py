@@ -50,7 +50,8 @@ _INTRODUCTION = (
     "Every CNN classifier of torchvision and the smallest of each CNN family of timm, one process each: random "
     "weights (Kaiming; BatchNorm statistics measured; scales of branches that start near zero drawn from 0.4 to "
     "0.8, so that no branch is idle), noise images, seed 0, the smallest image the network takes (64 pixels "
-    "mostly; five at their own size)."
+    "mostly; five at their own size). Hybrids of convolution and attention, which `--source hybrid` runs, are "
+    "not on this page."
 )
 _COLUMNS = (
     "*Captured*: largest difference of the captured network's outputs from the module's, relative to the largest "
