@@ -170,8 +170,12 @@ def test_networks_with_calls_are_forked_written_and_read(calls: dict[str, Call],
         named = (run if run is model else run.module).named_parameters()
         gradients.append({name: parameter.grad for name, parameter in named if parameter.grad is not None})
     for found in gradients[1:]:
-        assert found.keys() == gradients[0].keys()
-        assert all(torch.allclose(found[name], gradients[0][name], rtol=1e-3) for name in found)
+        assert len(found) == len(gradients[0])  # by other names, where a call has become a leaf with weights
+        assert all(any(alike(other, grad) for other in found.values()) for grad in gradients[0].values())
+
+
+def alike(left: Tensor, right: Tensor) -> bool:
+    return left.shape == right.shape and torch.allclose(left, right, rtol=1e-3)
 
 
 def test_a_network_is_moved_with_its_constants() -> None:

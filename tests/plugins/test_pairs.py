@@ -48,7 +48,7 @@ class Small(nn.Module):
         x = torch.relu(self.stem_bn(self.stem(x)))
         x = torch.relu(x + self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
         x = self.flatten(self.pool(torch.relu(self.last(x))))
-        x = torch.relu(self.fc2(torch.relu(self.fc1(x))))
+        x = F.silu(self.fc2(torch.relu(self.fc1(x))))
         return self.fc3(x)
 
 

@@ -111,7 +111,7 @@ BAD = [
         'policy = "each"',
         'policy = "eahc"',
         r"\[\[phases\.plugins\]\] \(in phases 'second', plugins 'layer-removal'\) policy: "
-        r"expected one of 'spread', 'threshold', 'each', 'all'; found \"eahc\"; did you mean 'each'\?$",
+        r"expected one of 'spread', 'threshold', 'mixed', 'each', 'all'; found \"eahc\"; did you mean 'each'\?$",
     ),
     (
         'name = "binarize"',

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from compressor.data.spec import DataSpec
 from compressor.engine.space import PhaseSpec, PluginUse
+from compressor.recipe.model import Recipe
 from compressor.report.gather import Facts
 from compressor.report.page.parts import parts
 from compressor.report.told import told
@@ -46,18 +48,22 @@ class Silent(Stranger):
 """
 
 
-def phases(*moods: str) -> tuple[PhaseSpec, ...]:
-    return (PhaseSpec("main", tuple(PluginUse("stranger", {"mood": mood}) for mood in moods)),)
+def using(*plugins: PluginUse) -> Recipe:
+    return Recipe(DataSpec(name="digits"), phases=(PhaseSpec("main", plugins),))
+
+
+def in_moods(*moods: str) -> Recipe:
+    return using(*(PluginUse("stranger", {"mood": mood}) for mood in moods))
 
 
 def test_a_strangers_sections_are_in_the_report(sample: Facts, install: Callable[..., None]) -> None:
     install("strange", {"stranger": "strange:Stranger", "silent": "strange:Silent"}, STRANGER, "strange")
-    (said,) = told(sample, phases("good", "good"))
+    (said,) = told(sample, in_moods("good", "good"))
     assert said.title == "A stranger's view"
     assert type(said.lines[0]) is str
     assert said.content is not None
     assert said.content.rows[0] == ("0", "complete")
-    assert told(sample, (PhaseSpec("main", (PluginUse("silent"),)),)) == ()
+    assert told(sample, using(PluginUse("silent"))) == ()
     (shown, *_) = parts(replace(sample, told=(said,)))
     assert shown.title == "By the plugins"
     assert [block.kind for block in shown.blocks] == ["heading", "text", "table"]
@@ -65,7 +71,7 @@ def test_a_strangers_sections_are_in_the_report(sample: Facts, install: Callable
 
 def test_what_goes_wrong_is_said_in_its_place(sample: Facts, install: Callable[..., None]) -> None:
     install("strange", {"stranger": "strange:Stranger"}, STRANGER, "strange")
-    bad, slow, odd, good = told(sample, phases("bad", "slow", "odd", "good"), seconds=1.0)
+    bad, slow, odd, good = told(sample, in_moods("bad", "slow", "odd", "good"), seconds=1.0)
     assert "KeyError" in bad.lines[0]
     assert "nothing to say" in slow.lines[0]
     assert "gives a str, not a Section" in odd.lines[0]
