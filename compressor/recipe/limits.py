@@ -23,9 +23,14 @@ class Range:
         if not (value > self.low or (value == self.low and not self.beyond_low)):
             return f"expected {'more than' if self.beyond_low else 'at least'} {self.low:g}; found {_shown(value)}"
         if not (value < self.high or (value == self.high and not self.below_high)):
-            expected = f"{'less than' if self.below_high else 'at most'} {self.high:,g}"
+            expected = f"{'less than' if self.below_high else 'at most'} {_bound(self.high)}"
             return f"expected {expected}; found {_shown(value)}{percentage(value) if self.high <= 1 else ''}"
         return ""
+
+
+def _bound(value: float) -> str:
+    """Every digit of a whole number: 4294967295 is what may be typed, 4.29497e+09 is not."""
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 _MANY, _SAMPLES, _PIXELS = 10**6, 10**9, 2**15
