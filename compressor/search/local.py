@@ -322,7 +322,7 @@ def _spawn(threads: int, log: Path | None) -> Process:
     }
     with open(log or os.devnull, "ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "compressor.search.worker", str(os.getpid())],
+            [sys.executable, "-P", "-m", "compressor.search.worker_process", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=file,

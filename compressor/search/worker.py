@@ -1,7 +1,7 @@
 """The worker: a process that has everything loaded and gives every trial a process of its own.
 
-    python -m compressor.search.worker PARENT          serve: one trial or question per line of standard input
-    python -m compressor.search.worker …/trial.json    run one trial of a run folder again by hand, here
+    python -m compressor.search.worker_process PARENT    serve: one trial or question per line of standard input
+    python -m compressor.search.worker …/trial.json      run one trial of a run folder again by hand, here
 
 Importing torch and reading the data takes longer than building a candidate. A worker does both once and then forks for
 each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
@@ -133,7 +133,7 @@ def _arm(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], Non
 
 
 def serve(parent: int) -> None:
-    """Run the trials that come in on standard input until it ends."""
+    """Run the trials that come in on standard input until it ends, or ``parent`` does."""
     die_with_parent(parent)
     torch.set_num_threads(1)  # threads started before a fork would be missing after it
     _import_late_parts()
@@ -255,12 +255,5 @@ def by_hand(file: Path) -> None:
     print(OUTCOME.to_json(outcome).decode())
 
 
-def main(argument: str) -> None:
-    if argument.isdigit():
-        serve(int(argument))
-    else:
-        by_hand(Path(argument).absolute())
-
-
 if __name__ == "__main__":
-    main(sys.argv[1])
+    by_hand(Path(sys.argv[1]).absolute())

@@ -103,6 +103,27 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
     assert again.result.best == finished.result.best
 
 
+def test_a_worker_that_is_still_importing_ends_with_its_driver(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("import time\nopen(__file__ + '.begun', 'w').close()\ntime.sleep(3600)\n")
+    code = (
+        "import sys, time\n"
+        "from compressor.search.local import _spawn\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "print(_spawn(1, None).pid, flush=True)\n"
+        "time.sleep(3600)"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert driver.stdout is not None
+    worker = psutil.Process(int(driver.stdout.readline()))
+    soon(lambda: (tmp_path / "torch.py.begun").exists())
+    assert worker.is_running()
+    driver.kill()
+    driver.communicate()
+    gone, left = psutil.wait_procs([worker], timeout=60)
+    assert gone
+    assert not left
+
+
 def check_result(run: RunFolder) -> None:
     """``result.json`` has the names other programs rely on, and ``best/`` holds the best."""
     plain = json.loads((run.path / "result.json").read_bytes())
