@@ -23,7 +23,7 @@ from compressor.errors import TrialError
 from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
 from compressor.measure.crosscheck import cross_check
-from compressor.measure.latency import FULL, Comparison, compare
+from compressor.measure.latency import FULL, NOT_SLOWER, Comparison, compare
 from compressor.measure.parity import numeric_parity
 from compressor.measure.quality import onnx_quality
 from compressor.stored import Figure, Stored, content, digest_of
@@ -128,7 +128,7 @@ def _final(
     batches = data.calibration_batches(256)
     parity = numeric_parity(network, onnx, batches)
     check = cross_check(network, onnx, batches)
-    timing = compare(baseline.onnx, onnx, batch=batch, protocol=FULL, seed=seed)
+    timing = compare(baseline.onnx, onnx, batch=batch, protocol=FULL, seed=seed, mark=NOT_SLOWER)
     return Final(
         metrics=replace(
             metrics,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compressor.measure.latency import FULL, QUICK
+from compressor.measure.latency import FULL, NOT_SLOWER, QUICK
 from compressor.report import text
 from compressor.report.gather import Facts
 from compressor.search.result import Checks
@@ -36,7 +36,8 @@ def _paragraphs(facts: Facts) -> Iterator[str]:
         "Times are thread CPU times of one call in ONNX Runtime on one thread, taken side by side with the baseline in "
         "random order. A speed-up is the median of the paired ratios; its 95 % interval spans the order statistics, "
         f"the sessions and a floor of {100 * FULL.floor:g} %. Trials are timed in "
-        f"{text.plural(QUICK.sessions, 'session')}, finalists in {FULL.sessions}."
+        f"{text.plural(QUICK.sessions, 'session')}, finalists in {FULL.sessions}, and {FULL.more_sessions} more where "
+        f"the interval lies across {NOT_SLOWER:g}×."
     )
     if result.best is not None and result.best.checks is not None:
         yield _checks(result.best.checks)

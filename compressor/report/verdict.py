@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from compressor.engine.candidate import Latency
+from compressor.measure.latency import NOT_SLOWER
 from compressor.report import text
-from compressor.search.front import NOT_SLOWER
 from compressor.search.result import Candidate, Checks, RunResult
 from compressor.search.verdict import FASTER
 from compressor.task import Quality

@@ -12,12 +12,10 @@ import math
 from collections.abc import Sequence
 
 from compressor.engine.candidate import Constraints, Metrics
+from compressor.measure.latency import NOT_SLOWER
 from compressor.recipe.model import Objective
 from compressor.search.result import Candidate
 from compressor.task import Quality, drop
-
-NOT_SLOWER = 0.98
-"""A speed-up whose 95 % interval begins above this counts as not slower."""
 
 
 def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> tuple[float, ...]:

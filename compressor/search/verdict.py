@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from compressor.data.dataset import Data, Split
 from compressor.engine.candidate import Constraints, Outcome, in_units
 from compressor.engine.space import PhaseSpec
-from compressor.search.front import NOT_SLOWER, allowed_drop
+from compressor.measure.latency import NOT_SLOWER
+from compressor.search.front import allowed_drop
 from compressor.search.result import Candidate, Verdict
 from compressor.task import Quality, drop
 from compressor.task.paired import EVIDENT, no_better

@@ -17,7 +17,7 @@ from compressor.graph.network import Network
 from compressor.graph.shapes import propagate
 from compressor.graph.signature import Signature
 from compressor.measure import latency
-from compressor.measure.latency import FULL, QUICK, Protocol, clock_of, compare
+from compressor.measure.latency import FULL, NOT_SLOWER, QUICK, Protocol, clock_of, compare
 from compressor.measure.statistics import median, median_interval, quantile
 from compressor.runtime import Setting
 
@@ -112,6 +112,32 @@ def test_rounds_and_sessions_are_those_of_the_protocol() -> None:
     exact = dataclasses.replace(FAST, min_rounds=11, max_rounds=11)
     assert (compare(model, model, protocol=exact).rounds, compare(model, model, protocol=exact).sessions) == (22, 2)
     assert (QUICK.sessions, QUICK.min_rounds, QUICK.max_rounds) == (1, 21, 21)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "sessions", "not_slower"),
+    [
+        ([0.96, 0.96, *[1.0] * 7], 1.0, 27, True),  # two sessions apart from the others decide nothing
+        ([0.97, 0.97, 0.97, *[1.0] * 6], 0.97, 27, False),
+        ([0.90] * 9, 1.0, 9, False),  # what is decided is left
+        ([1.10] * 9, 1.0, 9, True),
+    ],
+)
+def test_an_interval_across_the_mark_is_measured_on_once(
+    monkeypatch: pytest.MonkeyPatch, first: list[float], later: float, sessions: int, not_slower: bool
+) -> None:
+    drawn = iter([*first, *[later] * 18])
+
+    def session(_b: object, _c: object, before: latency._Times, after: latency._Times, *_: object) -> list[float]:
+        for times in (before, after):
+            times.cpu.append(10.0)
+            times.wall.append(10.0)
+        return [next(drawn)] * 9
+
+    monkeypatch.setattr(latency, "_session_ratios", session)
+    model = convolutions(1)
+    found = compare(model, model, mark=NOT_SLOWER)
+    assert (found.sessions, found.low > NOT_SLOWER) == (sessions, not_slower)
 
 
 def test_order_is_random_and_every_call_is_paired() -> None:
