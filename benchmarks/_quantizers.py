@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import torch
 from compressor_plugins.quantize import Quantize
+from compressor_plugins.quantize_weights import QuantizeWeights
 from compressor_plugins.swap_activation import SwapActivation
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from torch import Tensor
@@ -25,8 +26,9 @@ from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
+from compressor.knobs import Choices
 from compressor.measure.latency import QUICK, compare
-from compressor.plugin import sites_of
+from compressor.plugin import Plugin, Site, sites_of
 
 STATIC = {
     "ONNX Runtime, QDQ, min-max": (QuantFormat.QDQ, CalibrationMethod.MinMax),
@@ -41,14 +43,23 @@ MATTERS = 0.01
 def integers(
     network: Network, images: Tensor, plugin: Quantize | None = None, bits: int = 8, left: Collection[str] = ()
 ) -> Network:
-    """Every layer that has an integer form in integers, but for those ``left`` in floats; nothing is trained."""
+    """Every layer that has an integer form in integers; nothing is trained.
+
+    Those in ``left`` compute in floats, and are stored in 8 bits.
+    """
     plugin, fork = plugin or Quantize(), network.fork()
     for site in [site for site in sites_of(plugin, network) if site.path not in left]:
-        editor = Editor(fork)
-        plugin.rewrite(editor, site, {"bits": bits} if "bits" in site.knobs else {})
-        editor.commit()
+        _rewrite(fork, plugin, site, {"bits": bits} if "bits" in site.knobs else {})
+    for site in [site for site in sites_of(QuantizeWeights(), fork) if site.path in left]:
+        _rewrite(fork, QuantizeWeights(), site, {})
     _evidence(images).calibrate_leaves(fork)  # what BatchNorm is left keeps the statistics that it was trained with
     return fork
+
+
+def _rewrite(network: Network, plugin: Plugin, site: Site, choice: Choices) -> None:
+    editor = Editor(network)
+    plugin.rewrite(editor, site, choice)
+    editor.commit()
 
 
 def placed(network: Network, images: Tensor) -> Network:
@@ -71,9 +82,7 @@ def swapped(network: Network) -> Network | None:
     if not sites:
         return None
     for site in sites:
-        editor = Editor(fork)
-        plugin.rewrite(editor, site, {})
-        editor.commit()
+        _rewrite(fork, plugin, site, {})
     return fork
 
 

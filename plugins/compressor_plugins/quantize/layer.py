@@ -3,9 +3,10 @@
     ŵ = s_w ⊙ clip(round(w / s_w), −m, m)            m = 127, or 63 where pairs of products must fit 16 bits, or 7
     y = ŵ ∗ x̂ + b,    b in steps of s_x · s_w        s_x the step of the input
 
-In the file weights, input and bias are integers behind DequantizeLinear, the form that ONNX Runtime turns into
-QLinearConv, QGemm or MatMulIntegerToFloat; of 4 bits they lie two to a byte, and are spread to bytes at load. Where the
-input is not held to steps, weights are unpacked to float at load.
+In the file weights and input are integers behind DequantizeLinear, the form that ONNX Runtime turns into QLinearConv,
+QGemm or MatMulIntegerToFloat; of 4 bits they lie two to a byte, and are spread to bytes at load. The bias of a
+convolution is float: ONNX Runtime makes the integers of it, whose steps would be a second vector of scales in the file.
+Where the input is not held to steps, weights are unpacked to float at load.
 
 Calibration looks at what the layer reads while nothing rounds. Rounding weights moves the mean of an output, which goes
 back into the bias (Nagel et al., data-free quantization, arXiv:1906.04721, with data in place of statistics); weights
@@ -179,11 +180,16 @@ class IntegerLayer(RoundingLeaf):
         if self.reads is None:
             return self._emit_layer(builder, inputs[0], self._unpacked(builder), self._float_bias(builder))
         scale = self._scale()
-        bias_scale = scale * np.float32(self.reads.handed_on)
-        whole_bias = np.rint(self.bias.detach().double().cpu().numpy() / bias_scale).astype(np.int32)
-        held = [builder.constant(whole_bias, "b"), builder.constant(bias_scale, "s"), *self._zero(builder, np.int32)]
-        bias = builder.op("DequantizeLinear", held, axis=0)
+        if isinstance(self.shell, _ConvNd):
+            bias = self._float_bias(builder)
+        else:
+            bias = self._whole_bias(builder, scale * np.float32(self.reads.handed_on))
         return self._emit_layer(builder, inputs[0], self._dequantized(builder, scale), bias)
+
+    def _whole_bias(self, builder: OnnxBuilder, scale: NDArray[np.float32]) -> OnnxValue:
+        whole = np.rint(self.bias.detach().double().cpu().numpy() / scale).astype(np.int32)
+        held = [builder.constant(whole, "b"), builder.constant(scale, "s"), *self._zero(builder, np.int32)]
+        return builder.op("DequantizeLinear", held, axis=0)
 
     def _scale(self) -> NDArray[np.float32]:
         """The steps of the weights; wider where the bias would not fit 32 bits of them."""
