@@ -34,6 +34,7 @@ import compressor
 from compressor.errors import CompressorError
 from compressor.graph.network import Network
 from compressor.measure.parity import numeric_parity
+from compressor.task.agreement import Agreement
 
 LINES = RESULTS / "data" / "agreement.jsonl"
 SOUNDS = "audioflux==0.1.9"
@@ -122,25 +123,24 @@ def _figures(case: Case, network: Network, seed: int, trials: int, photos: Path,
         return {
             **line, "agreement": best.quality.onnx, "error": best.quality.error, "kept": best.quality.validation,
             "bytes": best.size_bytes, "speed": [best.latency.speedup, best.latency.low, best.latency.high],
-            "plan": best.about, **_outputs(network, result.best, splits[-1].tensors[0][:16]),
+            "plan": best.about, "parts": dict(best.quality.parts),
+            **_outputs(network, result.best, splits[-1].tensors[0], case.like),
         }  # fmt: skip
 
 
-def _outputs(network: Network, best: Any, inputs: torch.Tensor) -> dict[str, Any]:
+def _outputs(network: Network, best: Any, inputs: torch.Tensor, like: str) -> dict[str, Any]:
     """Of the file: whose names it has, how it agrees with its own network, and with its owner's, output by output."""
     data = best.onnx_path.read_bytes()
     graph, smaller = onnx.load_from_string(data).graph, best.network
     named = [spec.name for spec in (*network.signature.inputs, *network.signature.outputs)]
-    parity = numeric_parity(smaller, data, [(inputs, None)])
+    parity = numeric_parity(smaller, data, [(inputs[:16], None)])
+    meter = Agreement(like).fitted(smaller).meter()
     with torch.no_grad():
-        ours, theirs = (one.signature.flatten(one(inputs)) for one in (smaller, network))
-    away = {
-        spec.name: float((a - b).norm() / b.norm().clamp_min(1e-12))
-        for spec, a, b in zip(network.signature.outputs, ours, theirs, strict=True)
-    }
+        for part in inputs.split(32):
+            meter.update(smaller(part), network(part))
     return {
         "names kept": [value.name for value in (*graph.input, *graph.output)] == named,
-        "parity": parity.errors, "parity ok": parity.ok, "outputs away": away,
+        "parity": parity.errors, "parity ok": parity.ok, "outputs": dict(meter.parts()),
     }  # fmt: skip
 
 
@@ -184,7 +184,7 @@ def page(lines: list[dict[str, Any]]) -> str:
         f"{'Every file has' if whole else 'Not every file has'} its owner's names of inputs and outputs, and gives "
         "on every output what its network gives.",
         "",
-        "| network | shown | limit | agreement | bytes | smaller | speed | outputs, apart from their owner's "
+        "| network | shown | limit | agreement | bytes | smaller | speed | agreement of each output "
         "| by chance | new weights | n |",
         "|---|---|---:|---:|---:|---:|---:|---|---:|---:|---:|",
         *rows,
@@ -215,13 +215,15 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
     mean = partial(_mean, done)
     error = statistics.stdev(line["agreement"] for line in done) if len(done) > 1 else done[0].get("error")
     speeds = sorted(line["speed"][0] for line in done) if len(done) > 1 else sorted(done[0]["speed"])
-    away = ", ".join(f"`{output}` {value:.3f}" for output, value in done[0]["outputs away"].items())
+    outputs = ", ".join(
+        f"`{output}` {statistics.mean(line['outputs'][output] for line in done):.1%}" for output in done[0]["outputs"]
+    )
     controls = [_control(done, arm) for arm in ("random", "scratch")]
     cells = [
         title, case.about, f"{case.drop:.0%} {case.like}",
         f"{mean('agreement'):.2%}{'' if error is None else f' ± {100 * error:.2f}'}", f"{mean('bytes'):,.0f}",
         f"{statistics.mean(line['bytes_before'] / line['bytes'] for line in done):.1f}×",
-        f"{statistics.median(speeds):.2f}× ({speeds[0]:.2f} to {speeds[-1]:.2f})", away,
+        f"{statistics.median(speeds):.2f}× ({speeds[0]:.2f} to {speeds[-1]:.2f})", outputs,
         *[f"{control} ({mean('kept'):.1%})" for control in controls], str(len(lines)),
     ]  # fmt: skip
     return f"| {' | '.join(cells)} |"

@@ -100,7 +100,7 @@ def answered(data: Data, network: Network) -> Data:
     def answer(inputs: BatchInputs) -> Target:
         with at_work(teacher) as device, torch.inference_mode():
             said = teacher(data.normalised(nested.to_device(inputs, device)))
-        return nested.map_tensors(lambda tensor: tensor.clone().cpu(), said)
+        return nested.map_tensors(lambda tensor: tensor.clone().cpu(), nested.without_lists(said))
 
     few = sum(math.prod(spec.shape) for spec in network.signature.outputs)
 

@@ -57,7 +57,7 @@ def measure_baseline(network: Network, data: Data, *, batch: int = 1) -> Baselin
         params=cost.parameter_count,
         size_bytes=len(onnx),
         macs=cost.mac_count,
-        quality=Quality.of(data.task.metric, score.quality, score.error),
+        quality=Quality.of(data.task.metric, score.quality, score.error, score.parts),
         latency=Latency(us=timing.baseline_us),
     )
     return Baseline(network, onnx, metrics)

@@ -104,7 +104,7 @@ def finalise(
     onnx = content(folder / "model.onnx")
     if doubted:
         score = evaluate(network, data, data.validation, error=True)
-        quality = Quality.of(data.task.metric, score.quality, score.error)
+        quality = Quality.of(data.task.metric, score.quality, score.error, score.parts)
         metrics = figures(network, onnx, quality, metrics.latency)
         OUTCOME.write(folder / "outcome.json", replace(outcome, metrics=metrics))
     final = _final(network, onnx, metrics, baseline, data, test, batch, seed)

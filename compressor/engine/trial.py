@@ -180,7 +180,7 @@ class _Trial:
         with course.timed("measure"):
             onnx = to_onnx(course.network.eval())
             score = evaluate(course.network, self.data, self.data.validation, error=True)
-            quality = Quality.of(self.data.task.metric, score.quality, score.error)
+            quality = Quality.of(self.data.task.metric, score.quality, score.error, score.parts)
             metrics = figures(course.network, onnx, quality, latency or self._time(onnx))
         write_atomic(self.folder / "plan.json", Plan(tuple(course.done)).to_json())
         save_weights(course.network, self.folder / "weights.safetensors")

@@ -106,6 +106,16 @@ def joined(parts: Sequence[Nested]) -> Nested:
     return head
 
 
+def without_lists(outputs: Nested) -> Nested:
+    """What a network returned, its lists as tuples: a list has one entry per sample elsewhere."""
+    if isinstance(outputs, dict):
+        return {key: without_lists(part) for key, part in outputs.items()}
+    if isinstance(outputs, list | tuple):
+        parts = [without_lists(part) for part in outputs]
+        return type(outputs)(*parts) if hasattr(outputs, "_fields") else tuple(parts)
+    return outputs
+
+
 def nudged(value: Tensor, by: float, generator: torch.Generator) -> Tensor:
     """Real numbers moved by one part in 1 / ``by``; flags and whole numbers as they are."""
     if not value.is_floating_point():

@@ -124,6 +124,17 @@ def _quality_rows(before: Quality, after: Quality) -> list[tuple[str, ...]]:
     ):
         if old is not None and new is not None:
             rows.append((name, metric.text(old), metric.text(new), text.change(metric, old, new)))
+    for part, new in after.parts.items():
+        old = before.parts.get(part)
+        if old is not None:
+            rows.append(
+                (
+                    f"{metric.name}, validation: {part}",
+                    metric.text(old),
+                    metric.text(new),
+                    text.change(metric, old, new),
+                )
+            )
     return rows
 
 

@@ -72,7 +72,8 @@ def _size(after: int, before: int) -> str:
 
 
 def _quality(after: Quality, before: Quality) -> str:
-    parts = [f"validation {before.show('validation')} → {after.show('validation')}"]
+    each = ", ".join(f"{name} {after.measured.text(value)}" for name, value in after.parts.items())
+    parts = [f"validation {before.show('validation')} → {after.show('validation')}{f' ({each})' if each else ''}"]
     if after.test is not None and before.test is not None:
         parts.append(f"test {before.show('test')} → {after.show('test')}")
     if after.onnx is not None:

@@ -13,14 +13,17 @@ TINY = 1e-38
 
 
 def closes_with(network: Network, kind: type[nn.Module]) -> bool:
-    """Whether the one output is what a leaf of ``kind`` gives, seen through flattening.
+    """Whether the only output ``ends_with`` a leaf of ``kind``; of several outputs none is looked at."""
+    return len(network.output_nodes) == 1 and ends_with(network, network.output_node, kind)
+
+
+def ends_with(network: Network, node: fx.Node, kind: type[nn.Module]) -> bool:
+    """Whether an output is what a leaf of ``kind`` gives, seen through flattening.
 
     A softmax counts where it runs over the classes: dimension 1; where its value is flattened afterwards, alone of more
-    than one entry per sample. Of several outputs none is looked at.
+    than one entry per sample.
     """
-    if len(network.output_nodes) != 1:
-        return False
-    node, flat = network.output_node, False
+    flat = False
     while node.op == "call_module":
         leaf, source = network.leaf(str(node.target)), node.args[0]
         if isinstance(leaf, kind):

@@ -6,7 +6,8 @@ Inside, only *regret* is compared: the metric turned so that less is better.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from compressor.stored import Figure
@@ -77,6 +78,8 @@ class Quality:
     metric: str = ""
     direction: Direction = "higher"
     unit: str = "%"
+    parts: Mapping[str, Figure] = field(default_factory=dict)
+    """What ``validation`` is made of, where it is made of several: of agreement, every output's."""
 
     @property
     def measured(self) -> Metric:
@@ -94,9 +97,14 @@ class Quality:
         return _NONE if value is None else self.measured.text(value)
 
     @staticmethod
-    def of(metric: Metric, validation: float, error: float | None = None) -> Quality:
+    def of(
+        metric: Metric, validation: float, error: float | None = None, parts: Mapping[str, float] | None = None
+    ) -> Quality:
         """What is known before the test split is opened."""
-        return Quality(validation, error=error, metric=metric.name, direction=metric.direction, unit=metric.unit)
+        direction, unit = metric.direction, metric.unit
+        return Quality(
+            validation, error=error, metric=metric.name, direction=direction, unit=unit, parts=dict(parts or {})
+        )
 
 
 def drop(before: Quality, after: Quality) -> float:

@@ -1,7 +1,7 @@
 """Regression: numbers of any shape per sample, held to numbers of the same shape.
 
-Outputs and target ``(N, …)``: one tensor each, or the same structure of tensors. Images that are restored are
-regression too: choose ``measure = "psnr"``.
+Outputs and target ``(N, …)``: one tensor each, or the same structure of tensors, of which each counts alike. Images
+that are restored are regression too: choose ``measure = "psnr"``.
 """
 
 from __future__ import annotations
@@ -50,9 +50,11 @@ class Regression(Task):
         return torch.stack(losses).mean()
 
     def scores(self, outputs: Any, target: Any) -> Tensor:
-        """The opposite of each sample's error; for ``psnr`` the ratio itself."""
-        pairs = [(ours.flatten(1), theirs.flatten(1)) for ours, theirs in _pairs(outputs, target)]
-        gap = torch.cat([ours - theirs for ours, theirs in pairs], dim=1)
+        """The opposite of each sample's error; for ``psnr`` the ratio itself. Mean over the outputs."""
+        gaps = [(ours - theirs).reshape(len(ours), -1) for ours, theirs in _pairs(outputs, target)]
+        return torch.stack([self._score(gap) for gap in gaps]).mean(0)
+
+    def _score(self, gap: Tensor) -> Tensor:
         if self.measure == "mae":
             return -gap.abs().mean(1)
         squared = gap.square().mean(1)
@@ -83,9 +85,8 @@ class Regression(Task):
         if self.measure == "psnr" or not len(samples):
             return None
         flat = [tensor.double().reshape(len(tensor), -1) for tensor in tensors(targets_of(samples))]
-        values = torch.cat(flat, dim=1)
-        gap = values - values.mean(0)
-        errors = (gap.abs() if self.measure == "mae" else gap.square()).mean(1)
+        gaps = [values - values.mean(0) for values in flat]
+        errors = -torch.stack([self._score(gap) for gap in gaps]).mean(0)
         spread = float(errors.std(correction=0)) / math.sqrt(len(errors))
         return Guess(float(errors.mean()), "answering the mean always", spread)
 

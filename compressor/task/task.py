@@ -21,9 +21,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -110,6 +110,21 @@ class Meter(Protocol):
         ...
 
 
+@runtime_checkable
+class DetailedMeter(Meter, Protocol):
+    """One whose value is made of several, which are shown beside it."""
+
+    def parts(self) -> Mapping[str, float]:
+        """By name."""
+        ...
+
+
+def parts_of(meter: Meter) -> dict[str, float]:
+    """The values that a meter's value is made of, where there are several."""
+    parts = dict(meter.parts()) if isinstance(meter, DetailedMeter) else {}
+    return parts if len(parts) > 1 else {}
+
+
 @dataclass(frozen=True)
 class Guess:
     """The best that can be had without looking at the input."""
@@ -151,7 +166,9 @@ class Task(ABC):
 
     def meter(self) -> Meter:
         """A new, empty meter of ``metric``."""
-        return MeanOfScores(self)
+        if self.metric.direction == "higher":
+            return MeanOfScores(self.scores)
+        return MeanOfScores(lambda outputs, target: -self.scores(outputs, target))
 
     def fitted(self, network: Network) -> Self:
         """The same task, knowing what form this network's outputs have (probabilities or logits, for example)."""
@@ -188,23 +205,22 @@ class Task(ABC):
     def agreement(self, outputs: Outputs, reference: Outputs) -> Tensor:
         """How far two networks' answers to each sample agree, ``(N,)``, 1 where they are the same.
 
-        By default 1 − |a − b| / |b| over all of a sample's numbers, and at least 0.
+        By default 1 − |a − b| / |b| of the output that agrees least, and at least 0.
         """
         return relative_agreement(outputs, reference)
 
 
 class MeanOfScores:
-    """The mean over samples of a task's scores, with its standard error."""
+    """The mean over samples of their scores, with its standard error."""
 
-    def __init__(self, task: Task) -> None:
-        self._task = task
-        self._sign = 1.0 if task.metric.direction == "higher" else -1.0
+    def __init__(self, scores: Callable[[Outputs, Target], Tensor]) -> None:
+        self._scores = scores
         self._count = 0
         self._sum = torch.zeros((), dtype=torch.float64)
         self._squares = torch.zeros((), dtype=torch.float64)
 
     def update(self, outputs: Outputs, target: Target) -> None:
-        scores = self._sign * self._task.scores(outputs, target).detach().double()
+        scores = self._scores(outputs, target).detach().double()
         self._count += len(scores)
         self._sum = self._sum.to(scores.device) + scores.sum()
         self._squares = self._squares.to(scores.device) + scores.square().sum()
@@ -221,11 +237,14 @@ class MeanOfScores:
 
 
 def relative_agreement(outputs: Nested, reference: Nested) -> Tensor:
-    """1 − |a − b| / |b| per sample over all numbers of all outputs, within 0…1."""
-    ours = torch.cat([tensor.float().reshape(len(tensor), -1) for tensor in tensors(outputs)], dim=1)
-    theirs = torch.cat([tensor.float().reshape(len(tensor), -1) for tensor in tensors(reference)], dim=1)
-    distance = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-12)
-    near: Tensor = 1.0 - distance
+    """1 − |a − b| / |b| per sample of the output that agrees least, within 0…1."""
+    pairs = zip(tensors(outputs), tensors(reference), strict=True)
+    return torch.stack([_relative(ours.float(), theirs.float()) for ours, theirs in pairs]).amin(0)
+
+
+def _relative(ours: Tensor, theirs: Tensor) -> Tensor:
+    gap, size = ((part.reshape(len(part), -1).norm(dim=1)) for part in (ours - theirs, theirs))
+    near: Tensor = 1.0 - gap / size.clamp_min(1e-12)
     return near.clamp(0.0, 1.0)
 
 

@@ -12,21 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
 from compressor.errors import TrialError
 from compressor.graph.nested import Nested, first, map_tensors, rows
 from compressor.graph.network import Network
 from compressor.task import Task
+from compressor.task.likeness import relative_squares
 from compressor.train.batches import TrainingBatch
 from compressor.train.precision import autocast
 from compressor.train.spec import Distillation, Precision
-
-
-def feature_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """½ · mean((s − t)²) / mean(t²)."""
-    return 0.5 * F.mse_loss(student, teacher) / teacher.square().mean().clamp_min(1e-12)
 
 
 def shared_leaves(student: Network, teacher: Network) -> list[str]:
@@ -115,7 +110,7 @@ class Distiller:
             total = total + self._spec.logits * lost
         if self._paths:
             pairs = [pair for path in self._paths for pair in zip(ours[path], theirs[path], strict=True)]
-            distances = [feature_distance(s.float(), t.float()) for s, t in pairs]
+            distances = [relative_squares(s.float(), t.float()) for s, t in pairs]
             total = total + self._spec.features * torch.stack(distances).mean()
         return total
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,8 +12,9 @@ from torch import Tensor
 from compressor.data.dataset import Data, Split
 from compressor.errors import DataError
 from compressor.graph.device import at_work, in_fork
-from compressor.graph.nested import Nested, joined, samples, to_device
+from compressor.graph.nested import Nested, joined, samples, to_device, without_lists
 from compressor.graph.network import Network
+from compressor.task.task import parts_of
 
 _BATCH = 128
 """What a core's cache holds of small images; 256 are slower by a tenth to a third."""
@@ -28,6 +29,8 @@ class Score:
     count: int
     error: float | None = None
     """Standard error of ``quality``, where it was asked for and can be told."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """What ``quality`` is made of, where it is made of several."""
 
 
 def evaluate(network: Network, data: Data, split: Split, *, batch: int = _BATCH, error: bool = False) -> Score:
@@ -54,7 +57,7 @@ def _evaluated(network: Network, data: Data, split: Split, batch: int, error: bo
             loss += task.loss(outputs, wanted) * samples(inputs)
             count += samples(inputs)
     network.train(was_training)
-    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None)
+    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None, parts_of(meter))
 
 
 def scores(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Tensor:
@@ -88,4 +91,4 @@ def predict(network: Network, data: Data, split: Split | Tensor, *, batch: int =
     batches = (
         ((part, None) for part in torch.split(split, batch)) if isinstance(split, Tensor) else split.batches(batch)
     )
-    return joined([to_device(outputs, home) for outputs, _ in answers(network, data, batches)])
+    return joined([without_lists(to_device(outputs, home)) for outputs, _ in answers(network, data, batches)])

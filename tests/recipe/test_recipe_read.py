@@ -15,6 +15,8 @@ from compressor.errors import RecipeError
 from compressor.recipe.find import bundled_recipes
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe, write_recipe
+from compressor.task import make_task
+from compressor.task.agreement import Agreement
 from compressor.train.spec import TrainingSpec
 
 GOOD = """
@@ -276,3 +278,5 @@ def test_a_task_is_named_in_one_word_or_in_a_table(file: Path) -> None:
     file.write_text('task = "regression"\n' + GOOD)
     assert read_recipe(file).task.name == "regression"
     assert read_recipe(file, ["task.name=agreement", "task.options.like=classification"]).task.name == "agreement"
+    by_output = read_recipe(file, ["task.name=agreement", "task.options.like.scores=classification"])
+    assert make_task(by_output.task) == Agreement(like={"scores": "classification"})

@@ -12,7 +12,8 @@ from compressor.data.dataset import Data
 from compressor.errors import InputError, TrialError
 from compressor.graph.network import Network
 from compressor.task.classification import softened_divergence
-from compressor.train.distil import feature_distance, shared_leaves
+from compressor.task.likeness import relative_squares
+from compressor.train.distil import shared_leaves
 from compressor.train.evaluate import predict
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
@@ -38,8 +39,8 @@ def test_divergence_is_its_definition_and_zero_only_for_equals(seed: int, temper
 def test_feature_distance_does_not_depend_on_the_unit(seed: int, scale: float) -> None:
     student, teacher = random(seed, 5, 4), random(seed + 1, 5, 4)
     expected = 0.5 * (student - teacher).square().mean() / teacher.square().mean()
-    assert torch.allclose(feature_distance(scale * student, scale * teacher), expected)
-    assert float(feature_distance(teacher, teacher)) == 0
+    assert torch.allclose(relative_squares(scale * student, scale * teacher), expected)
+    assert float(relative_squares(teacher, teacher)) == 0
 
 
 def trained_teacher() -> Network:
@@ -77,7 +78,7 @@ def test_features_come_nearer_to_those_of_the_teacher() -> None:
     fit(taught, digits(), TrainingSpec(epochs=3, distillation=Distillation(features=10.0)), teacher=teacher)
     inputs = digits().normalised(digits().validation.images).flatten(1)
     theirs = teacher.leaf("1")(inputs)
-    distances = [float(feature_distance(student.leaf("1")(inputs), theirs)) for student in (taught, alone)]
+    distances = [float(relative_squares(student.leaf("1")(inputs), theirs)) for student in (taught, alone)]
     assert distances[0] < 0.8 * distances[1]
 
 
