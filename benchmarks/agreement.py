@@ -34,7 +34,8 @@ import compressor
 from compressor.errors import CompressorError
 from compressor.graph.network import Network
 from compressor.measure.parity import numeric_parity
-from compressor.task.agreement import Agreement
+from compressor.task import TaskSpec, make_task
+from compressor.task.task import parts_of
 
 LINES = RESULTS / "data" / "agreement.jsonl"
 SOUNDS = "audioflux==0.1.9"
@@ -134,13 +135,13 @@ def _outputs(network: Network, best: Any, inputs: torch.Tensor, like: str) -> di
     graph, smaller = onnx.load_from_string(data).graph, best.network
     named = [spec.name for spec in (*network.signature.inputs, *network.signature.outputs)]
     parity = numeric_parity(smaller, data, [(inputs[:16], None)])
-    meter = Agreement(like).fitted(smaller).meter()
+    meter = make_task(TaskSpec("agreement", {"like": like})).fitted(smaller).meter()
     with torch.no_grad():
-        for part in inputs.split(32):
+        for part in torch.split(inputs, 32):
             meter.update(smaller(part), network(part))
     return {
         "names kept": [value.name for value in (*graph.input, *graph.output)] == named,
-        "parity": parity.errors, "parity ok": parity.ok, "outputs": dict(meter.parts()),
+        "parity": parity.errors, "parity ok": parity.ok, "outputs": parts_of(meter) or {named[-1]: meter.value()},
     }  # fmt: skip
 
 
