@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,24 +56,16 @@ class Evidence:
 
     def activations(self, network: Network, nodes: Sequence[fx.Node]) -> dict[str, Tensor]:
         """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode, where the
-        network is.
+        network is. What comes behind the last of them is not run.
         """
         home = network.device
-        wanted = {node.name for node in nodes}
-        collected: dict[str, list[Tensor]] = {name: [] for name in wanted}
-
-        class Recorder(fx.Interpreter):
-            def run_node(self, n: fx.Node) -> object:
-                value: object = super().run_node(n)
-                if n.name in wanted and isinstance(value, Tensor):
-                    collected[n.name].append(value.detach().to(home, copy=True))
-                return value
-
+        collected: dict[str, list[Tensor]] = {node.name: [] for node in nodes}
         network.eval()
         with self.at_work(network) as batches, torch.no_grad():
-            recorder = Recorder(network.module)
+            recorder = _Recorder(network, max(nodes))
             for inputs, _ in batches:
-                recorder.run(*tensors(inputs))
+                for name, value in recorder.values(inputs, collected):
+                    collected[name].append(value.to(home, copy=True))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
     def calibrate(self, network: Network, passes: int = 1, *, since: Network | None = None) -> None:
@@ -126,6 +118,35 @@ class Evidence:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a network as far as ``last`` and keeps the values of nodes."""
+
+    def __init__(self, network: Network, last: fx.Node) -> None:
+        super().__init__(network.module)
+        self.extra_traceback = False
+        self._last = last
+        self._names: Container[str] = ()
+        self._found: list[tuple[str, Tensor]] = []
+
+    def values(self, inputs: Nested, names: Container[str]) -> list[tuple[str, Tensor]]:
+        self._names, self._found = names, []
+        with suppress(_ReachedError):
+            self.run(*tensors(inputs))
+        return self._found
+
+    def run_node(self, n: fx.Node) -> object:
+        value: object = super().run_node(n)
+        if n.name in self._names and isinstance(value, Tensor):
+            self._found.append((n.name, value.detach()))
+        if n is self._last:
+            raise _ReachedError
+        return value
+
+
+class _ReachedError(Exception):
+    """Nothing behind this node is asked for."""
 
 
 def _whole_batches(batches: Sequence[Batch]) -> Iterator[Nested]:

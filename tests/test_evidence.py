@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from counting import counts
 from torch import Tensor, nn
 
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
+from compressor.testing.networks import random_evidence
 
 
 def norm_of(sizes: list[int], rows: bool) -> tuple[nn.Module, Tensor]:
@@ -33,3 +35,13 @@ def test_every_image_counts_alike(sizes: list[int], rows: bool) -> None:
 def test_one_image_alone_leaves_the_statistics_as_they_were() -> None:
     norm, _ = norm_of([1], rows=True)
     assert torch.equal(norm.running_mean, torch.zeros(3))
+
+
+def test_a_value_takes_no_more_of_the_network_than_what_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = capture(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), *(nn.Linear(4, 4) for _ in range(9))).eval(), (3,))
+    data, node = random_evidence(network, batches=2, size=5), network.calls_of("1")[0]
+    seen = counts(monkeypatch)
+    found = data.activations(network, [node])[node.name]
+    assert seen["runs"] == 2 * 3  # the input, the layer and its activation, for each batch
+    images = torch.cat([inputs for inputs, _ in data.batches])
+    assert torch.equal(found, torch.relu(network.leaf("0")(images)))

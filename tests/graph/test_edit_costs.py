@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from counting import counts
+from torch import Tensor, nn
 
 from compressor.graph.capture import capture
-from compressor.graph.coupling.replay import Replay
-from compressor.graph.coupling.trace import ChannelTrace, Tracer
 from compressor.graph.editor import Editor
 
 
@@ -23,24 +22,6 @@ class Block(nn.Module):
         parts = self.squeeze(x).chunk(len(self.convs), 1)
         y = torch.cat([conv(part) for conv, part in zip(self.convs, parts, strict=True)], 1)
         return torch.relu(x + self.widen(y))
-
-
-def counts(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """Traces made from nothing, and nodes through which labels were sent, from now on."""
-    seen = {"traces": 0, "visits": 0}
-    trace, visit = Tracer.trace, Replay._visit
-
-    def traced(tracer: Tracer) -> ChannelTrace:
-        seen["traces"] += 1
-        return trace(tracer)
-
-    def visited(replay: Replay, node: fx.Node) -> object:
-        seen["visits"] += 1
-        return visit(replay, node)
-
-    monkeypatch.setattr(Tracer, "trace", traced)
-    monkeypatch.setattr(Replay, "_visit", visited)
-    return seen
 
 
 @pytest.mark.parametrize("split", [1, 2])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from compressor_plugins.layer_removal.plugin import LayerRemoval
 from compressor_plugins.self_grow.gradmax import inputs_and_gradients, orthonormal, steepest_outputs
-from compressor_plugins.self_grow.places import WidthPlace, depth_places, rounded, width_places
+from compressor_plugins.self_grow.places import WidthPlace, depth_places, rounded, width_place
 from compressor_plugins.self_grow.plugin import SelfGrow
 from networks import NETWORKS
 from rewriting import apply, chain, evidence, named, parity, reason, site
@@ -213,7 +213,7 @@ def probe(network: Network, place: WidthPlace) -> Tensor:
 
 def test_gradmax_finds_the_singular_vectors_of_the_probe() -> None:
     network = plain(nn.Tanh())
-    place = next(place for place in width_places(network) if isinstance(place, WidthPlace) and place.name == "0")
+    place = width_place(network, "0")
     matrix = probe(network, place)
     count = 4
     found = steepest_outputs(evidence(network), network, place, count)
@@ -324,7 +324,7 @@ def test_what_a_growth_adds_is_known_beforehand(name: str) -> None:
     network = named(name)
     data = evidence(network, 16)
     for place in sites_of(GROW, network):
-        where, ways = GROW._places(network)[place.path]  # type: ignore[misc]
+        where, ways = next(GROW._own(network, place.path))
         for way in ways:
             grown = apply(GROW, network.fork(), place.path, data, {"operator": way.name} if len(ways) > 1 else {})
             added = way.added(network, way.amounts[0])

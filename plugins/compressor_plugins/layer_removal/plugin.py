@@ -65,7 +65,9 @@ class LayerRemoval(Plugin):
             raise ValueError("shortlist has to be at least 1")
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
-        for path, place in self._places(network).items():
+        calls = _calls(network)
+        for path, found in self._spans(network).items():
+            place = self._place(network, found, calls)
             if isinstance(place, str):
                 yield Refused(path, place)
             else:
@@ -76,7 +78,11 @@ class LayerRemoval(Plugin):
         return Suggestion("structure", f"{len(sites)} layers or blocks could go")
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
-        place = self._places(editor.network).get(site.path, "no such span in the network as it is now")
+        network = editor.network
+        found = self._spans(network).get(site.path)
+        if found is None:
+            raise Refusal("no such span in the network as it is now", path=site.path)
+        place = self._place(network, found, _calls(network))
         if isinstance(place, str):
             raise Refusal(place, path=site.path)
         wanted = choice.get(KNOB, place[0].name)
@@ -89,8 +95,9 @@ class LayerRemoval(Plugin):
         """The most dispensable per saving, and those the score says nothing of; all of them for "bypass"."""
         if self.score == "bypass":
             return sites
-        places = self._places(network)
-        preferred = {site.path: place[0] for site in sites if isinstance(place := places[site.path], list)}
+        spans, calls = self._spans(network), _calls(network)
+        places = {site.path: self._place(network, spans[site.path], calls) for site in sites}
+        preferred = {path: place[0] for path, place in places.items() if isinstance(place, list)}
         found = span_scores(self.score, network, [way.span for way in preferred.values()], evidence)
         least = 1e-3 * max(found.values(), default=0.0) + 1e-12
         whole = network_cost(network)
@@ -105,24 +112,29 @@ class LayerRemoval(Plugin):
         offered = self.repair == "choose" and len(place) > 1
         return {KNOB: Choice(tuple(way.name for way in place))} if offered else {}
 
-    def _places(self, network: Network) -> dict[str, list[Way] | str]:
-        """By path: the ways to remove the span, the preferred one first, or why there is none."""
-        calls = Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
-        places: dict[str, list[Way] | str] = {}
+    def _spans(self, network: Network) -> dict[str, Span | Obstacle]:
+        """What could be removed, or why not, by the path of its site."""
+        found: dict[str, Span | Obstacle] = {}
         for span in find_spans(network):
-            if isinstance(span, Span) and not self._admits(span):
-                continue
-            path = span.path if span.path not in places else _by_nodes(span)
-            if isinstance(span, Obstacle):
-                places[path] = span.reason
-                continue
-            span = _with_idle_activation(network, span)
-            fitting = sorted(ways(network, span, calls), key=lambda way: way.name != self.repair)
-            places[path] = _why_not(network, span) or fitting or _why_none(network, span)
-        return places
+            if isinstance(span, Obstacle) or self._admits(span):
+                found[span.path if span.path not in found else _by_nodes(span)] = span
+        return found
+
+    def _place(self, network: Network, found: Span | Obstacle, calls: Counter[str]) -> list[Way] | str:
+        """The ways to remove a span, the preferred one first, or why there is none."""
+        if isinstance(found, Obstacle):
+            return found.reason
+        span = _with_idle_activation(network, found)
+        fitting = sorted(ways(network, span, calls), key=lambda way: way.name != self.repair)
+        return _why_not(network, span) or fitting or _why_none(network, span)
 
     def _admits(self, span: Span) -> bool:
         return self.spans == "all" or (span.kind == "layer") == (self.spans == "layers")
+
+
+def _calls(network: Network) -> Counter[str]:
+    """How often each leaf is called."""
+    return Counter(str(node.target) for node in network.graph.nodes if node.op == "call_module")
 
 
 def _about(network: Network, place: list[Way]) -> str:

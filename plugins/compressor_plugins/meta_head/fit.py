@@ -5,9 +5,10 @@ mix can express of it is a matrix of rank R, and the best one in Frobenius norm 
 
     W[:, g] ≈ Σ_r σ_r u_r v_rᵀ,        A[g, r] = √σ_r u_r,    own weight = √σ_r v_r
 
-exact where W has that structure. With data the norm is that of the outputs instead: columns are multiplied by Σ_g^½
-before and by Σ_g^−½ after, Σ_g the covariance of the group's inputs, damped towards the identity. The bias makes up for
-the mean that is lost, as far as that can be had without large numbers that cancel:
+exact where W has that structure. With data the norm is that of the outputs instead: columns are multiplied by the
+Cholesky factor C_g before and by its inverse after, C_g C_gᵀ the covariance of the group's inputs, damped towards the
+identity (any root of it gives the same fit). The bias makes up for the mean that is lost, as far as that can be had
+without large numbers that cancel:
 
     min over b  ‖Aᵀb − wanted‖² + λ Σ_v ‖a_v‖² b_v²,  the least λ for which  Σ_v ‖a_v‖² b_v² ≤ (3 ‖wanted‖)²
 
@@ -53,10 +54,9 @@ def group_moments(rows: Tensor, groups: int) -> GroupMoments:
 @torch.no_grad()
 def rows_by_group(weight: Tensor, groups: int, known: GroupMoments | None = None) -> Tensor:
     """A dense ``weight`` (H, K) as (G, H, K / G), in the norm of the outputs where there is data."""
-    outputs, inputs = weight.shape
+    outputs, _ = weight.shape
     parts = weight.detach().float().cpu().view(outputs, groups, -1).transpose(0, 1)
-    root, _ = _roots(None if known is None else known.covariance.double(), inputs // groups)
-    return parts @ root.float()
+    return parts if known is None else parts @ _root(known.covariance).float()
 
 
 @torch.no_grad()
@@ -64,10 +64,10 @@ def fit_groups(
     weight: Tensor, groups: int, mixed: int, ranks: int, *, softmax: bool = False, known: GroupMoments | None = None
 ) -> tuple[Tensor, Tensor]:
     """Own weights (G·R, L, n) and mix (G·R, M) for a dense ``weight`` (M·L, K)."""
-    outputs, inputs = weight.shape
+    outputs, _ = weight.shape
     parts = weight.detach().double().cpu().view(outputs, groups, -1).transpose(0, 1)
-    root, inverse = _roots(None if known is None else known.covariance.double(), inputs // groups)
-    matrices = (parts @ root).reshape(groups, mixed, -1)
+    root = None if known is None else _root(known.covariance)
+    matrices = (parts if root is None else parts @ root).reshape(groups, mixed, -1)
     u, s, _ = torch.linalg.svd(matrices, full_matrices=False)
     kept = min(ranks, s.shape[1])
     mix = torch.zeros(groups, ranks, mixed, dtype=torch.float64)
@@ -77,18 +77,17 @@ def fit_groups(
         stored = stored.abs().clamp_min(1e-3 * float(stored.abs().mean())).log()
         mix = stored.softmax(0).view(groups, ranks, mixed)
     own = torch.linalg.pinv(mix.transpose(1, 2)) @ matrices
-    own = own.view(groups, ranks * outputs // mixed, -1) @ inverse
-    return own.reshape(groups * ranks, outputs // mixed, -1).float(), stored.float()
+    own = own.view(groups, ranks * outputs // mixed, -1)
+    if root is not None:
+        own = torch.linalg.solve_triangular(root, own, upper=False, left=False)
+    return own.reshape(groups * ranks, outputs // mixed, -1).float().contiguous(), stored.float()
 
 
-def _roots(covariance: Tensor | None, size: int) -> tuple[Tensor, Tensor]:
-    """Σ^½ and Σ^−½ of each group; identities without data."""
-    if covariance is None:
-        one = torch.eye(size, dtype=torch.float64)
-        return one, one
-    values, vectors = torch.linalg.eigh(covariance)
-    roots = values.clamp_min(1e-12).sqrt()[:, None]
-    return (vectors * roots) @ vectors.transpose(1, 2), (vectors / roots) @ vectors.transpose(1, 2)
+def _root(covariance: Tensor) -> Tensor:
+    """Lower triangular C with C Cᵀ = Σ, one for each group, in double precision; what never moves counts a little."""
+    least = 1e-12 * torch.eye(covariance.shape[-1], dtype=torch.float64)
+    root: Tensor = torch.linalg.cholesky(covariance.double() + least)
+    return root
 
 
 @torch.no_grad()

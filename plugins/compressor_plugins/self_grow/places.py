@@ -84,33 +84,24 @@ def depth_places(network: Network) -> Iterator[DepthPlace]:
             yield DepthPlace(str(node.target) if alone else node.name, node, channels_last(network, node))
 
 
-def width_places(network: Network) -> Iterator[WidthPlace | tuple[str, str]]:
-    """Every layer that could be wider, or its path with the reason why it cannot."""
+def width_layers(network: Network) -> list[str]:
+    """Paths of the layers that ``width_place`` can be asked about, in the order of their first calls."""
+    return list(
+        dict.fromkeys(str(node.target) for node, leaf in network.calls() if isinstance(leaf, _ConvNd | nn.Linear))
+    )
+
+
+def width_place(network: Network, path: str) -> WidthPlace:
+    """Where the layer at ``path`` can be wider, from that layer on. Raises ``Refusal`` where it cannot."""
+    leaf = network.leaf(path)
+    if type(leaf) not in WIDE:
+        raise Refusal(f"is a {type(leaf).__name__}, whose new outputs would be another kind's")
+    place = _reached(network, path)
     owners = Counter(id(parameter) for _, leaf in network.leaves() for parameter in leaf.parameters())
-    seen: set[str] = set()
-    for node, leaf in network.calls():
-        path = str(node.target)
-        if path in seen or not isinstance(leaf, _ConvNd | nn.Linear):
-            continue
-        seen.add(path)
-        if type(leaf) not in WIDE:
-            yield path, f"is a {type(leaf).__name__}, whose new outputs would be another kind's"
-            continue
-        try:
-            place = _width_place(network, node, path)
-        except Refusal as refusal:
-            yield path, refusal.reason
-            continue
-        shared = any(owners[id(p)] > 1 for where in (place.layer, place.taker) for p in _parameters(network, where))
-        if shared:
-            yield path, "shares its weight, or its taker does"
-            continue
-        try:
-            _check_copies(network, place)
-        except Refusal as refusal:
-            yield path, refusal.reason
-        else:
-            yield place
+    if any(owners[id(p)] > 1 for where in (place.layer, place.taker) for p in _parameters(network, where)):
+        raise Refusal("shares its weight, or its taker does")
+    _check_copies(network, place)
+    return place
 
 
 def rounded(width: float) -> int:
@@ -134,8 +125,10 @@ def _belongs_to_leaf(network: Network, user: fx.Node | None) -> bool:
     return isinstance(leaf_at(network, user), Leaf)
 
 
-def _width_place(network: Network, node: fx.Node, path: str) -> WidthPlace:
-    if len(network.calls_of(path)) > 1:
+def _reached(network: Network, path: str) -> WidthPlace:
+    """The only layer that takes what the layer at ``path`` makes, and all that lies between them."""
+    node, *again = network.calls_of(path)
+    if again:
         raise Refusal("is called more than once")
     leaf = network.leaf(path)
     if isinstance(leaf, _ConvNd) and leaf.groups != 1:

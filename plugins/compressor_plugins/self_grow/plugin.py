@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from torch import fx
+
 from compressor.errors import Refusal
 from compressor.graph.cost import network_cost
 from compressor.graph.editor import Editor
@@ -27,7 +29,7 @@ from compressor.knobs import Choice, Choices, Knob
 from compressor.plugin import Plugin, Promise, Refused, Site
 from compressor_plugins.self_grow.depth import depth_growths
 from compressor_plugins.self_grow.growth import AMOUNTS, Growth
-from compressor_plugins.self_grow.places import DepthPlace, WidthPlace, depth_places, width_places
+from compressor_plugins.self_grow.places import DepthPlace, WidthPlace, depth_places, width_layers, width_place
 from compressor_plugins.self_grow.width import width_growths
 
 OPERATOR, AMOUNT = "operator", "amount"
@@ -55,26 +57,23 @@ class SelfGrow(Plugin):
             raise ValueError("noise, max_params and max_macs cannot be negative")
 
     def sites(self, network: Network) -> Iterator[Site | Refused]:
-        now = network_cost(network)
-        for path, place in self._places(network).items():
-            if isinstance(place, str):
-                yield Refused(path, place)
-                continue
-            where, ways = place
-            choice = self._knobs(network, now, ways)
-            if isinstance(choice, str):
-                yield Refused(path, choice)
+        order = {node: index for index, node in enumerate(network.graph.nodes)}
+        now = self._now(network)
+        found = sorted(self._places(network), key=lambda entry: order[entry[1]])
+        for path, node, place in found:
+            choice = place if isinstance(place, str) else self._knobs(network, now, place[1])
+            if isinstance(place, str) or isinstance(choice, str):
+                yield Refused(path, str(choice))
             else:
-                node = where.node if isinstance(where, DepthPlace) else where.layer
-                yield Site(path, choice, (node.name,), _about(where, ways))
+                yield Site(path, choice, (node.name,), _about(*place))
 
     def rewrite(self, editor: Editor, site: Site, choice: Choices) -> None:
         network = editor.network
-        place = self._places(network).get(site.path, "no such place in the network as it is now")
-        if isinstance(place, str):
-            raise Refusal(place, path=site.path)
-        _, ways = place
-        now = network_cost(network)
+        try:
+            _, ways = next(self._own(network, site.path))
+        except StopIteration:
+            raise Refusal("no such place in the network as it is now", path=site.path) from None
+        now = self._now(network)
         fitting, amounts = self._offer(network, now, ways)
         if not fitting:
             raise Refusal(self._why_not(network, now, ways), path=site.path)
@@ -87,24 +86,38 @@ class SelfGrow(Plugin):
             raise Refusal(self._over(now, way.added(network, amount)) or f"amount cannot be {amount}", path=site.path)
         way.carry_out(editor, amount)
 
-    def _places(self, network: Network) -> dict[str, _Place | str]:
-        """By path, in execution order: a place with the ways to grow it, or why there is none."""
-        order = {node: index for index, node in enumerate(network.graph.nodes)}
-        found: list[tuple[int, str, _Place | str]] = []
+    def _places(self, network: Network) -> Iterator[tuple[str, fx.Node, _Place | str]]:
+        """Path, node, and a place with the ways to grow it, or why there is none."""
         if self.grow != "width":
             for depth, ways in depth_growths(network, list(depth_places(network))):
-                found.append((order[depth.node], f"{depth.name}+depth", (depth, ways)))
+                yield f"{depth.name}+depth", depth.node, (depth, ways)
         if self.grow != "depth":
-            for wide in width_places(network):
-                name, place = self._width(network, wide)
-                found.append((order[network.calls_of(name)[0]], f"{name}+width", place))
-        return {path: place for _, path, place in sorted(found, key=lambda entry: entry[0])}
+            for name in width_layers(network):
+                try:
+                    place: _Place | str = self._wide(network, name)
+                except Refusal as refusal:
+                    place = refusal.reason
+                yield f"{name}+width", network.calls_of(name)[0], place
 
-    def _width(self, network: Network, wide: WidthPlace | tuple[str, str]) -> tuple[str, _Place | str]:
-        if isinstance(wide, tuple):
-            return wide
-        ways = width_growths(network, wide, self.noise)
-        return wide.name, (wide, ways) if ways else "a single channel cannot be told from its copy"
+    def _own(self, network: Network, path: str) -> Iterator[_Place]:
+        """The place of one site, if the network as it is now has it. Raises ``Refusal`` where it cannot grow."""
+        name, _, grow = path.rpartition("+")
+        if grow == "depth" and self.grow != "width":
+            depth = [place for place in depth_places(network) if place.name == name]
+            yield from depth_growths(network, depth)
+        if grow == "width" and self.grow != "depth" and name in width_layers(network):
+            yield self._wide(network, name)
+
+    def _wide(self, network: Network, name: str) -> _Place:
+        place = width_place(network, name)
+        ways = width_growths(network, place, self.noise)
+        if not ways:
+            raise Refusal("a single channel cannot be told from its copy")
+        return place, ways
+
+    def _now(self, network: Network) -> Cost:
+        """What the network costs, where there are limits to hold it against."""
+        return network_cost(network) if self._limited else Cost()
 
     def _knobs(self, network: Network, now: Cost, ways: Sequence[Growth]) -> dict[str, Knob] | str:
         """The knobs of a place, without what the limits rule out; the reason where nothing is left."""
