@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from compressor_plugins.pool_first import PoolFirst
 from compressor_plugins.quantize import Quantize
 from compressor_plugins.quantize_weights import QuantizeWeights
 from compressor_plugins.swap_activation import SwapActivation
@@ -30,12 +31,22 @@ from compressor.knobs import Choices
 from compressor.measure.latency import QUICK, compare
 from compressor.plugin import Plugin, Site, sites_of
 
+OURS, QDQ = "quantize", "ONNX Runtime, QDQ, min-max"
 STATIC = {
-    "ONNX Runtime, QDQ, min-max": (QuantFormat.QDQ, CalibrationMethod.MinMax),
+    QDQ: (QuantFormat.QDQ, CalibrationMethod.MinMax),
     "ONNX Runtime, QOperator, percentile": (QuantFormat.QOperator, CalibrationMethod.Percentile),
 }
 """Forms of ``quantize_static`` that are fast here."""
 NNCF = "NNCF"
+OPTIONS = {
+    "the same, min-max": Quantize(range="min-max"),
+    "the same, percentile": Quantize(range="percentile"),
+    "the same, entropy": Quantize(range="entropy"),
+    "the same, no bias correction": Quantize(correct_bias=False),
+    "the same, weights to the nearest": Quantize(rounding="nearest"),
+    "the same, to the nearest, no bias correction": Quantize(rounding="nearest", correct_bias=False),
+}
+"""One thing other than by default; they differ in accuracy alone."""
 MATTERS = 0.01
 """Share of the whole time from which a layer that is slower in integers is left in floats."""
 
@@ -75,15 +86,36 @@ def placed(network: Network, images: Tensor) -> Network:
     return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
 
 
+def ours(network: Network, known: Tensor) -> dict[str, bytes]:
+    """What the plugin makes of a network, by what was asked of it."""
+    nearest = Quantize(rounding="nearest")
+    networks = {
+        OURS: placed(network, known),
+        "quantize, every layer": integers(network, known),
+        "the same, weights at 4 bits": integers(network, known, bits=4),
+        "the same, weights at 4 bits to the nearest": integers(network, known, nearest, bits=4),
+        **{name: integers(network, known, plugin) for name, plugin in OPTIONS.items()},
+    }
+    if (averaging := pooled_first(network)) is not None:
+        networks |= {"pool-first, float": averaging, "pool-first, quantize": placed(averaging, known)}
+    return {name: to_onnx(each) for name, each in networks.items()}
+
+
 def swapped(network: Network) -> Network | None:
     """With rectifiers for smooth activations, untrained; None where there are none."""
-    plugin, fork = SwapActivation(), network.fork()
-    sites = sites_of(plugin, network)
-    if not sites:
-        return None
+    return _everywhere(SwapActivation(), network)
+
+
+def pooled_first(network: Network) -> Network | None:
+    """With averages before 1×1 convolutions, the same function; None where there are none."""
+    return _everywhere(PoolFirst(), network)
+
+
+def _everywhere(plugin: Plugin, network: Network) -> Network | None:
+    fork, sites = network.fork(), sites_of(plugin, network)
     for site in sites:
         _rewrite(fork, plugin, site, {})
-    return fork
+    return fork if sites else None
 
 
 def _evidence(images: Tensor) -> Evidence:

@@ -9,14 +9,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from _opening import RESULTS as RESULTS
 from _opening import with_opening
+
+if TYPE_CHECKING:
+    from compressor.measure.latency import Comparison
 
 PACKAGES = ("compressor", "torch", "torch-pruning", "onnx", "onnxruntime", "optuna", "numpy")
 
 Cell = str | int | float
 Row = Mapping[str, Cell]
+UNTIMED = "–"
 
 
 def repeat(action: Callable[[], object], times: int, *, prepare: Callable[[], object] | None = None) -> list[float]:
@@ -41,6 +46,11 @@ def spread(values: Sequence[float], *, scale: float = 1.0, digits: int = 3) -> s
         _digits(scale * value, digits) for value in (statistics.median(values), min(values), max(values))
     )
     return f"{median} ({low}…{high})"
+
+
+def speed(found: Comparison) -> str:
+    """How many times as fast, and its interval."""
+    return f"{found.speedup:.2f}× ({found.low:.2f}–{found.high:.2f})"
 
 
 def write_report(name: str, title: str, command: str, rows: Sequence[Row], notes: Sequence[str]) -> Path:

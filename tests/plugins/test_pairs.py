@@ -33,7 +33,7 @@ MOST_SITES = 3
 
 
 class Small(nn.Module):
-    """Something for every plugin: a stem, a residual block, a convolution behind it, a head of three linear layers."""
+    """Something for every plugin: a stem, a residual block, two convolutions behind it, a head of three linear layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +41,15 @@ class Small(nn.Module):
         self.conv1, self.bn1 = nn.Conv2d(16, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         self.conv2, self.bn2 = nn.Conv2d(16, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
         self.last = nn.Conv2d(16, 32, 3, 1, 1)
-        self.pool, self.flatten = nn.MaxPool2d(2), nn.Flatten()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(512, 64), nn.Linear(64, 32), nn.Linear(32, 10)
+        self.pool, self.mix, self.average = nn.MaxPool2d(2), nn.Conv2d(32, 32, 1), nn.AvgPool2d(2)
+        self.flatten = nn.Flatten()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(128, 64), nn.Linear(64, 32), nn.Linear(32, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(self.stem_bn(self.stem(x)))
         x = torch.relu(x + self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))))
-        x = self.flatten(self.pool(torch.relu(self.last(x))))
+        x = self.pool(torch.relu(self.last(x)))
+        x = self.flatten(self.average(self.mix(x)))
         x = F.silu(self.fc2(torch.relu(self.fc1(x))))
         return self.fc3(x)
 

@@ -1,0 +1,116 @@
+"""Networks trained on CIFAR-10 as every quantizer leaves them: without training, and trained on behind the rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from _cifar_networks import NETWORKS, cifar, trained
+from _quantizers import OPTIONS, integers, ours, peers, placed, swapped
+from _report import UNTIMED, Row, speed
+from torch import Tensor
+
+from compressor.data.dataset import Data
+from compressor.export.emit import to_onnx
+from compressor.graph.capture import capture
+from compressor.graph.network import Network
+from compressor.measure.latency import FULL, compare
+from compressor.measure.session import OnnxModel
+from compressor.train.fit import fit
+from compressor.train.spec import Augmentation, Distillation, TrainingSpec
+
+Files = Mapping[str, bytes]
+CALIBRATED = 256
+"""Training images."""
+
+
+def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Iterator[Row]:
+    """Without any training behind the rounding."""
+    for name in names:
+        data, network, known = _at_hand(name, folder)
+        yield from _rows(name, data, network, ours(network, known) | peers(network, known, nncf))
+
+
+def trained_on_rows(names: Sequence[str], folder: Path, epochs: int) -> Iterator[Row]:
+    """With so many epochs behind the rounding, the float network as teacher; what was trained is kept in ``folder``."""
+    for name in names:
+        data, network, known = _at_hand(name, folder)
+        learns = partial(_learned, teacher=network, data=data, epochs=epochs, folder=folder / name)
+        yield from _rows(name, data, network, _trained_on(network, known, learns, epochs))
+
+
+def _trained_on(network: Network, known: Tensor, learns: Callable[[Network, str], Network], epochs: int) -> Files:
+    behind = f"trained on for {epochs} epoch{'s' * (epochs > 1)}"
+    files = {
+        f"quantize, {behind}": learns(placed(network, known), "8 bits"),
+        f"the same, weights at 4 bits, {behind}": learns(integers(network, known, bits=4), "4 bits"),
+    }
+    swap = swapped(network)
+    if swap is not None:
+        rectified = learns(swap.fork(), "swapped")
+        files |= {
+            "activations swapped, float": swap,
+            f"activations swapped, float, {behind}": rectified,
+            f"activations swapped, {behind}, then quantize": placed(rectified, known),
+        }
+    return {file: to_onnx(each) for file, each in files.items()}
+
+
+def _at_hand(name: str, folder: Path) -> tuple[Data, Network, Tensor]:
+    """The data, the float network, and the images that calibrate."""
+    data = cifar()
+    (known, _), *_ = data.calibration_batches(CALIBRATED, CALIBRATED)
+    return data, capture(trained(name, folder, data), (3, 32, 32)), known
+
+
+def _learned(student: Network, kind: str, teacher: Network, data: Data, epochs: int, folder: Path) -> Network:
+    """The student trained, in place; its weights from the folder, where it was trained before."""
+    file = folder / f"{kind}, {epochs}.pt"
+    if file.exists():
+        student.module.load_state_dict(torch.load(file, weights_only=True))
+        return student
+    fit(student, data, behind_rounding(epochs), teacher=teacher)
+    folder.mkdir(exist_ok=True)
+    torch.save(student.module.state_dict(), file)
+    return student
+
+
+def behind_rounding(epochs: int) -> TrainingSpec:
+    """How a network is trained that was trained before."""
+    return TrainingSpec(
+        epochs=epochs, batch=128, optimizer="sgd", lr=0.01, schedule="cosine",
+        augmentation=Augmentation(flip=True, shift=2), distillation=Distillation(logits=0.5, once=True),
+    )  # fmt: skip
+
+
+def _rows(name: str, data: Data, network: Network, files: Files) -> Iterator[Row]:
+    """Accuracy on the 10,000 test images, by the files."""
+    baseline = to_onnx(network)
+    answers, truth = _answering(data)
+    expected = answers(baseline)
+    for file, content in {"float": baseline, **files}.items():
+        found, timed = answers(content), file not in OPTIONS
+        yield {
+            "network": f"{name}, {NETWORKS[name].epochs} epochs",
+            "file": file,
+            "test %": f"{100 * (found.argmax(1) == truth).mean():.2f}",
+            "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.2f}",
+            "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
+            "bytes": len(content),
+            "speed over float": speed(compare(baseline, content, protocol=FULL)) if timed else UNTIMED,
+            "batch of 64": speed(compare(baseline, content, batch=64)) if timed else UNTIMED,
+        }
+
+
+def _answering(data: Data) -> tuple[Callable[[bytes], np.ndarray], np.ndarray]:
+    """What a file answers to the test images, and what is right."""
+    test = list(data.open_test().batches(500))
+
+    def answers(content: bytes) -> np.ndarray:
+        model = OnnxModel(content)
+        return np.concatenate([model.run(data.normalised(images))[0] for images, _ in test])
+
+    return answers, torch.cat([labels for _, labels in test]).numpy()
