@@ -33,7 +33,7 @@ MOST_SITES = 3
 
 
 class Small(nn.Module):
-    """Something for every plugin: a stem, a residual block, two convolutions behind it, a head of three linear layers."""
+    """Something for every plugin: a stem, a residual block, two convolutions, a head of three linear ones."""
 
     def __init__(self) -> None:
         super().__init__()
