@@ -22,6 +22,10 @@ class Ledger:
         self._prepared = prepared
         self._outcomes: dict[str, tuple[int, Outcome]] = {}
         self._failures: list[Outcome] = []
+        self._front: list[Candidate] = []
+        """Candidates that none of those looked at beats: what is beaten once stays beaten."""
+        self._unseen: list[str] = []
+        """Digests of what has not been compared with them."""
         self.lost: list[Record] = []
         """Trials that ended, of which too little is left to count them."""
         self._counts = dict.fromkeys(("complete", "screened", "stopped", "failed", "duplicate", "refused"), 0)
@@ -68,6 +72,10 @@ class Ledger:
         """A trial that was run; without a digest it failed before it was known what it would do."""
         self._counts[outcome.status] += 1
         if digest:
+            if digest in self._outcomes:
+                self._front, self._unseen = [], [*self._outcomes]
+            else:
+                self._unseen.append(digest)
             self._outcomes[digest] = (number, outcome)
         else:
             self._failures.append(outcome)
@@ -109,13 +117,14 @@ class Ledger:
     def front(self) -> list[Candidate]:
         """The Pareto-optimal candidates within the limits, the best first."""
         base, recipe = self._prepared.baseline.metrics, self._prepared.recipe
-        front = pareto_front(list(self._within_limits()), base, recipe.objectives)
-        return best_first(front, base, recipe.constraints)
+        found = [candidate for digest in self._unseen if (candidate := self._within_limits(digest)) is not None]
+        self._front = pareto_front([*self._front, *found], base, recipe.objectives)
+        self._unseen = []
+        return best_first(self._front, base, recipe.constraints)
 
-    def _within_limits(self) -> Iterator[Candidate]:
-        for digest, (number, outcome) in self._outcomes.items():
-            if outcome.status != "complete" or outcome.metrics is None:
-                continue
-            if outcome.within():
-                plan = PLAN.read(self._prepared.run.candidate(digest) / "plan.json")
-                yield Candidate.of(outcome.metrics, plan, digest=digest, trial=number, stages=outcome.stages)
+    def _within_limits(self, digest: str) -> Candidate | None:
+        number, outcome = self._outcomes[digest]
+        if outcome.status != "complete" or outcome.metrics is None or not outcome.within():
+            return None
+        plan = PLAN.read(self._prepared.run.candidate(digest) / "plan.json")
+        return Candidate.of(outcome.metrics, plan, digest=digest, trial=number, stages=outcome.stages)

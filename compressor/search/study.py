@@ -12,28 +12,39 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
 import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    check_distribution_compatibility,
+)
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from compressor.engine.candidate import Metrics, Outcome
 from compressor.engine.space import Parameter, SearchSpace
 from compressor.errors import RunFolderError
-from compressor.knobs import Choice, FloatRange, IntRange, Value
+from compressor.knobs import Choice, FloatRange, IntRange, Knob, Value
 from compressor.recipe.model import Recipe, Sampler
 from compressor.search.front import objective_values
-from compressor.search.storage import is_damaged, open_storage, set_aside, storage_errors
+from compressor.search.memory import Memory
+from compressor.search.storage import is_damaged, set_aside, storage_errors
+from compressor.search.study_file import StudyFile
 from compressor.task import drop
 
 _NAME = "compressor"
 _STRIDE, _SEEDS = 1_000_003, 1 << 32
 _FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
 """Samplers that combine only parameters that every trial has: they choose all of them, those switched off too."""
+_SHOWN: Final = 200
+"""How many of the trials that have ended TPE is shown: every proposal takes it 0.1 ms of each."""
 _CANDIDATE, _END = "candidate", "end"
 PLAN = "plan"
 """The constraint every trial has: positive where the plan was refused or stopped by a gate."""
@@ -58,10 +69,13 @@ class Record:
 
 
 class Study:
-    """One study in one SQLite file. A damaged one is set aside: what its trials gave lies in their own folders."""
+    """One study: in memory, and in one SQLite file as far as it has to outlive this process.
+
+    A damaged file is set aside: what its trials gave lies in their own folders.
+    """
 
     def __init__(self, file: Path, recipe: Recipe, space: SearchSpace) -> None:
-        self._file, self._search, self._space = file, recipe.search, space
+        self._path, self._search, self._space = file, recipe.search, space
         self._objectives = recipe.objectives
         self._constraints = (PLAN, *(name for name, limit in asdict(recipe.constraints).items() if limit is not None))
         self._open: dict[int, Trial] = {}
@@ -70,29 +84,35 @@ class Study:
         """Where a damaged study was moved to."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with self.errors():
-            self._storage = open_storage(file)
-            self._study = optuna.create_study(
-                study_name=_NAME,
-                storage=self._storage,
-                directions=["minimize" for _ in self._objectives],
-                load_if_exists=True,
-            )
-            self._begun = sum(record.notes.get("status") != "interrupted" for record in self.records())
-            """Trials that were begun, but for those begun again: it seeds the sampler, so that runs can be resumed."""
-            self._queued = len(self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-        if len(self._study.directions) != len(self._objectives):
+            self._file = StudyFile(file, _NAME, len(self._objectives))
+            written = self._file.trials()
+        if self._file.objectives != len(self._objectives):
             raise RunFolderError(
-                f"{file}: was begun with {len(self._study.directions)} objectives, the recipe has "
+                f"{file}: was begun with {self._file.objectives} objectives, the recipe has "
                 f"{len(self._objectives)}; put recipe.toml back, or start a new run"
             )
+        self._memory = Memory()
+        self._study = optuna.create_study(
+            study_name=_NAME, storage=self._memory, directions=["minimize" for _ in self._objectives]
+        )
+        self._study.add_trials(written)
+        for trial in written:
+            self._memory.note_ended(trial)
+        self._offered: dict[str, BaseDistribution] = {
+            name: distribution for trial in written for name, distribution in trial.distributions.items()
+        }
+        """What every parameter was chosen from in an earlier session."""
+        self._begun = sum(record.notes.get("status") != "interrupted" for record in self.records())
+        """Trials that were begun, but for those begun again: it seeds the sampler, so that runs can be resumed."""
+        self._queued = sum(trial.state == TrialState.WAITING for trial in written)
 
     def errors(self) -> AbstractContextManager[None]:
         """While entered, what the storage raises is ``OSError`` or ``RunFolderError``."""
-        return storage_errors(self._file)
+        return storage_errors(self._path)
 
     def close(self) -> None:
         """Give the file back."""
-        self._storage.engine.dispose()
+        self._file.close()
 
     # --- look ----------------------------------------------------------------------------------------------------
 
@@ -100,17 +120,20 @@ class Study:
         """Every trial that was begun, in order."""
         return [
             Record(trial.number, trial.state == TrialState.RUNNING, _values(trial), _notes(trial))
-            for trial in self._study.get_trials(deepcopy=False)
+            for trial in self._trials()
             if trial.state != TrialState.WAITING
         ]
 
     def origins(self) -> set[str]:
         """The seeds that were queued already, by name."""
-        return {str(trial.user_attrs.get("origin", "")) for trial in self._study.get_trials(deepcopy=False)}
+        return {str(trial.user_attrs.get("origin", "")) for trial in self._trials()}
 
     def has_queued(self) -> bool:
         """Whether something is proposed before the sampler is asked."""
         return self._queued > 0
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
 
     # --- begin ---------------------------------------------------------------------------------------------------
 
@@ -118,32 +141,41 @@ class Study:
         """The next proposal: what is queued, else what the sampler says (``by_chance``: the random sampler)."""
         seed = (self._search.seed * _STRIDE + self._begun) % _SEEDS
         self._study.sampler = _sampler("random" if by_chance else self._search.sampler, seed)
-        trial = self._study.ask()
-        self._open[trial.number] = trial
-        self._begun, self._queued = self._begun + 1, max(self._queued - 1, 0)
+        with self._memory.showing(self._study._study_id, _SHOWN) if self._search.sampler == "tpe" else nullcontext():
+            trial = self._study.ask()
+            self._open[trial.number] = trial
+            self._begun, self._queued = self._begun + 1, max(self._queued - 1, 0)
+            return Proposal(trial.number, self._values(trial))
+
+    def _values(self, trial: Trial) -> dict[str, Value]:
+        """What the sampler chooses for every parameter that counts."""
         values: dict[str, Value] = {}
         for parameter in self._space.parameters:
             if self._search.sampler in _FLAT or parameter.when is None or values.get(parameter.when) is True:
                 values[parameter.name] = self._suggest(trial, parameter)
-        return Proposal(trial.number, values)
+        return values
 
     def _suggest(self, trial: Trial, parameter: Parameter) -> Value:
+        name, now = parameter.name, _distribution(parameter.knob)
         try:
-            return _suggest(trial, parameter)
+            check_distribution_compatibility(self._offered.setdefault(name, now), now)
         except ValueError as error:  # a categorical parameter may not change within a study
             raise RunFolderError(
-                f"{self._file}: {parameter.name} does not offer what it did when the run began ({error}); put recipe, "
+                f"{self._path}: {name} does not offer what it did when the run began ({error}); put recipe, "
                 "plugins and sensitivities.json back as they were, or start a new run"
             ) from None
+        return _suggest(trial, name, now)
 
     def enqueue(self, values: Mapping[str, Value], **notes: Any) -> None:
         """Propose these values before anything else; what they leave open the sampler fills in."""
         self._study.enqueue_trial(dict(values), user_attrs=notes)
         self._queued += 1
+        self._write(len(self._trials()) - 1)
 
     def note_candidate(self, number: int, digest: str, about: str) -> None:
         """Remember what a running trial turned out to do."""
         self._running(number).set_user_attr(_CANDIDATE, {"digest": digest, "about": about})
+        self._write(number)
 
     # --- end -----------------------------------------------------------------------------------------------------
 
@@ -180,10 +212,17 @@ class Study:
 
     def _end(self, number: int, values: list[float] | None = None, state: TrialState | None = None) -> None:
         self._study.tell(number, values, state=state, skip_if_finished=True)
+        self._write(number)
+        self._memory.note_ended(self._trials()[number])
         self._open.pop(number, None)
 
     def _note_end(self, number: int, **notes: Any) -> None:
         self._running(number).set_user_attr(_END, {key: value for key, value in notes.items() if value != ""})
+
+    def _write(self, number: int) -> None:
+        """Put a trial on disk, and whatever comes before it and is not there yet."""
+        trials = self._trials()
+        self._file.write([*trials[self._file.count : number], trials[number]])
 
     def _constrain(self, number: int, constraints: Mapping[str, float]) -> None:
         """Every constraint a trial of this study can have, always in the same order; one that nobody measured is 0."""
@@ -196,7 +235,7 @@ class Study:
 
     def _running(self, number: int) -> Trial:
         if number not in self._open:  # begun by an earlier session
-            frozen = self._study.get_trials(deepcopy=False)[number]
+            frozen = self._trials()[number]
             self._open[number] = Trial(self._study, frozen._trial_id)
         return self._open[number]
 
@@ -215,14 +254,27 @@ def _sampler(name: str, seed: int) -> BaseSampler:
                 return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
-def _suggest(trial: Trial, parameter: Parameter) -> Value:
-    match parameter.knob:
+def _distribution(knob: Knob) -> BaseDistribution:
+    match knob:
         case Choice(options):
-            return cast(Value, trial.suggest_categorical(parameter.name, options))
+            return CategoricalDistribution(options)
         case IntRange(low, high, step, log):
-            return trial.suggest_int(parameter.name, low, high - (high - low) % step, step=step, log=log)
+            return IntDistribution(low, high - (high - low) % step, log, step)
         case FloatRange(low, high, log):
-            return trial.suggest_float(parameter.name, low, high, log=log)
+            return FloatDistribution(low, high, log)
+
+
+def _suggest(trial: Trial, name: str, distribution: BaseDistribution) -> Value:
+    match distribution:
+        case IntDistribution():
+            low, high = distribution.low, distribution.high
+            return trial.suggest_int(name, low, high, step=distribution.step, log=distribution.log)
+        case FloatDistribution():
+            return trial.suggest_float(name, distribution.low, distribution.high, log=distribution.log)
+        case CategoricalDistribution():
+            return cast(Value, trial.suggest_categorical(name, distribution.choices))
+        case _:
+            raise TypeError(distribution)
 
 
 def _values(trial: FrozenTrial) -> dict[str, Value]:

@@ -370,7 +370,10 @@ class Killed(BaseException):
     """Stands for the end of the driver: nothing after it happens."""
 
 
-@pytest.mark.parametrize("moment", ["before the worker ended", "after the worker ended", "within the tell"])
+MOMENTS = ["before the worker ended", "after the worker ended", "within the tell", "within the writing"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_driver_loses_no_finished_trial(tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     search = SearchSpec(trials=4)
     executor = Scripted()
@@ -379,9 +382,14 @@ def test_a_killed_driver_loses_no_finished_trial(tmp_path: Path, moment: str, mo
     def dying(*arguments: object) -> object:
         if len(executor.submitted) < 2:
             return submit(*arguments)  # type: ignore[arg-type]
-        if moment != "before the worker ended":
-            submit(*arguments)  # type: ignore[arg-type]
-        raise Killed
+        if moment == "within the writing":
+            monkeypatch.setattr(session.study._file, "write", dying_tell)
+        elif moment == "before the worker ended":
+            raise Killed
+        future = submit(*arguments)  # type: ignore[arg-type]
+        if moment == "after the worker ended":
+            raise Killed
+        return future
 
     def dying_tell(*arguments: object, **more: object) -> None:
         raise Killed
