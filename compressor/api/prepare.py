@@ -210,4 +210,4 @@ def check_budget(prepared: RunSetup) -> None:
 def _few(wanted: int | float, key: str) -> Iterator[str]:
     """A count of samples that looks like a percentage."""
     if isinstance(wanted, int) and wanted < 100:
-        yield f"data.{key} = {wanted} is a count of images; {wanted} % of them is {wanted / 100:g}"
+        yield f"data.{key} = {wanted} is a count of samples; {wanted} % of them is {wanted / 100:g}"

@@ -59,7 +59,7 @@ def cross_check(
     agrees = acceptable(errors, network, fed, tolerance)
     worst = network.signature.outputs[int(np.argmax([one.max() for one in each]))].name
     where = f", in {worst}" if len(each) > 1 else ""
-    detail = f"largest relative difference {errors.max():.1e} over {len(errors)} images{where}"
+    detail = f"largest relative difference {errors.max():.1e} over {len(errors)} samples{where}"
     return CrossCheck("agrees" if agrees else "differs", detail)
 
 

@@ -48,7 +48,7 @@ def predict(model: bytes | Path | OnnxModel, inputs: Tensor | NDArray[Any], batc
     """
     runner = model if isinstance(model, OnnxModel) else OnnxModel(model)
     if batch < 1:
-        raise InputError(f"a batch of {batch} images: at least one is needed")
+        raise InputError(f"a batch of {batch} samples: at least one is needed")
     return _answered(runner, torch.as_tensor(np.asarray(inputs)), batch)[0].numpy()
 
 

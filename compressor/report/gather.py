@@ -18,6 +18,7 @@ from compressor.report.layers import LayerChange, layer_changes
 from compressor.report.section import Section
 from compressor.report.structure import Structure, read_structure
 from compressor.report.told import told
+from compressor.report.usage import Entries, entries_of
 from compressor.report.wiring import Wiring, wiring
 from compressor.search.executor import TRIAL
 from compressor.search.layer_times import LayerTimes, read_layer_times
@@ -74,6 +75,8 @@ class Facts:
     """How the layers of the baseline and of the best candidate hang together."""
     times: LayerTimes = field(default_factory=LayerTimes)
     """Time by layer, of the same two; empty where nobody measured it."""
+    entries: Entries = field(default_factory=Entries)
+    """Inputs and outputs of the best candidate's file."""
     told: tuple[Section, ...] = ()
     """What the plugins of the run, and its pilot study, say about it."""
 
@@ -98,6 +101,7 @@ def gather(run: RunFolder) -> Facts:
         controls=_controls(run, result),
         sensitivities=_or_nothing(SENSITIVITIES.find, run.sensitivities) or Sensitivities(),
         wiring=(Wiring(), Wiring()) if files is None else (wiring(files[0]), wiring(files[1])),
+        entries=Entries() if files is None else entries_of(files[1]),
         times=(files and _or_nothing(lambda both: read_layer_times(run, *both), files)) or LayerTimes(),
     )
     recipe = _or_nothing(RunFolder.recipe, run)

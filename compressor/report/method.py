@@ -30,7 +30,7 @@ def _paragraphs(facts: Facts) -> Iterator[str]:
             if result.final and result.pilot is not None and not result.pilot.applies
             else "The test split has not been opened: the figures are those of the search."
         )
-        + "".join(f" {split.capitalize()}: {text.count(number)} images." for split, number in result.samples.items())
+        + "".join(f" {split.capitalize()}: {text.count(number)} samples." for split, number in result.samples.items())
     )
     yield (
         "Times are thread CPU times of one call in ONNX Runtime on one thread, taken side by side with the baseline in "

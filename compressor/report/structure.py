@@ -14,7 +14,6 @@ from itertools import groupby
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -172,7 +171,7 @@ def _block(network: Network, nodes: Sequence[fx.Node], end: fx.Node) -> Block:
     layers = [str(node.target) for node in nodes if isinstance(_leaf(network, node), _LAYERS)]
     norms = [leaf for node in nodes if isinstance(leaf := _leaf(network, node), _BatchNorm) and leaf.affine]
     gammas = [float(norm.weight.detach().abs().mean()) for norm in norms]
-    width, *size = network.shape(end)
+    width, *size = network.shape(end) or (1,)
     path = layers[0] if len(layers) == 1 else f"{layers[0]}..{layers[-1]}"
     return Block(path, tuple(size), width, len(layers), min(gammas, default=None))
 
@@ -182,8 +181,7 @@ def _leaf(network: Network, node: fx.Node) -> nn.Module | None:
 
 
 def _noise(network: Network) -> Evidence:
-    generator = torch.Generator().manual_seed(0)
-    return Evidence([(torch.randn(8, *network.signature.input.shape, generator=generator), None)])
+    return Evidence([(network.signature.random(8), None)])
 
 
 def _by_size(found: Sequence[NetworkStage]) -> dict[tuple[int, ...], list[Block]]:

@@ -76,7 +76,7 @@ def test_everything_is_there(html: str) -> None:
     for part in (
         "It helped", "Before and after", "Front", "What changed", "Trials", "Control arms", "How it was measured",
         "recipe.toml, as run", "Environment", "Where the trials spent their time", "compressor optimize",
-        "(pixel / 255 − 0.5) / 0.25, layout NCHW (a test)", "(pixels / 255 - 0.5) / 0.25",
+        "(pixel / 255 − 0.5) / 0.25, layout NCHW (a test)", "(input / 255 - 0.5) / 0.25",
         "best/model.onnx", "binarize", "scratch", "screened", "onnxruntime",
     ):  # fmt: skip
         assert part in text, part

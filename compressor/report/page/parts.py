@@ -21,6 +21,7 @@ from compressor.report.structure import history_table, stages_table
 from compressor.report.table import Table, table
 from compressor.report.tables import comparison_table, controls_table, edits_table, finalists_table
 from compressor.report.trials import nearest_table, trials_table
+from compressor.report.usage import usage
 
 SENTENCES = 4
 """More than that are a list."""
@@ -82,7 +83,7 @@ def _best(facts: Facts) -> Iterator[PageBlock]:
     yield PageBlock("table", comparison_table(best, facts.result.baseline), "Before and after")
     yield PageBlock("text", f"The plan: {best.about}.")
     yield PageBlock("link", model_of(facts), "The model is")
-    yield PageBlock("command", usage(facts, model_of(facts)))
+    yield PageBlock("command", usage(model_of(facts), facts.entries, facts.result.normalisation))
     yield from _fed(facts)
 
 
@@ -93,27 +94,11 @@ def model_of(facts: Facts) -> str:
     return "" if best is None else "best/model.onnx" if published else f"candidates/{best.digest}/model.onnx"
 
 
-def usage(facts: Facts, model: str) -> str:
-    """How to run the file, with the figures that its input is normalised by."""
-    known = facts.result.normalisation
-    if known is None:
-        prepared = "images  # normalised as in training"
-    else:
-        range_ = "0…255" if known.scale == 255 else "as the data have them"
-        prepared = f"{known.of_the_file().formula()}  # pixels: (N, channels, height, width), {range_}"
-    return (
-        "import numpy\nimport onnxruntime\n\n"
-        f"session = onnxruntime.InferenceSession({model!r})\n"
-        f"images = {prepared}\n"
-        "(scores,) = session.run(None, {session.get_inputs()[0].name: images.astype(numpy.float32)})"
-    )
-
-
 def _fed(facts: Facts) -> Iterator[PageBlock]:
     known = facts.result.normalisation
     if known is None:
         return
-    inside = "The file does this itself and takes pixels: " if known.folded else "The file takes normalised images: "
+    inside = "The file does this itself and takes pixels: " if known.folded else "The file takes normalised inputs: "
     origin = f" ({known.origin})" if known.origin else ""
     yield PageBlock("text", f"{inside}{known.describe()}, layout {known.layout}{origin}.")
 
@@ -184,7 +169,7 @@ def _sites(facts: Facts) -> Iterator[PageBlock]:
         yield PageBlock(
             "text",
             "Measured before the first trial, one site at a time and without training: what the loss on calibration "
-            "images gains, what goes, and how fast the file is then.",
+            "samples gains, what goes, and how fast the file is then.",
         )
     for each in found:
         yield PageBlock("heading", each.title)
