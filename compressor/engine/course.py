@@ -40,7 +40,7 @@ from compressor.graph.network import Network
 from compressor.task import Metric, Quality, drop
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
-from compressor.train.history import EpochReport
+from compressor.train.history import EpochReport, History
 
 SNAPSHOTS = "before-phase-*.safetensors"
 """The files of a candidate's folder, beside its weights, that a replay of its plan needs."""
@@ -83,6 +83,8 @@ class Course:
         self.stages: list[StageFigures] = []
         self.curve: list[Reached] = []
         self.seconds: dict[str, float] = {}
+        self.onnx: bytes | None = None
+        """The file of the network as it is, where it has been written."""
         self.undone = False
         """Whether a round was undone: the network is then not the one that the plan describes."""
         self._baseline, self._data, self._evidence = baseline, data, evidence
@@ -133,6 +135,7 @@ class Course:
         return ""
 
     def _carry_out(self, phase: Phase, name: str, number: int) -> None:
+        self.onnx = None
         with self.timed("build"):
             if self.done:
                 save_weights(self.network, snapshot(self._folder, len(self.done)))
@@ -140,8 +143,8 @@ class Course:
             self.done.append(Phase(name, tuple(edits), phase.training, rewind=phase.rewind))
             if phase.rewind == "initial":
                 rewind(self.network, self._initial)
-        epochs = self._train(phase, name, self._seed + number)
-        self._note(name, number + 1, len(edits), epochs)
+        history = self._train(phase, name, self._seed + number)
+        self._note(name, number + 1, len(edits), history)
 
     def _stops(self, stop: Stop, before: _Kept, number: int) -> bool:
         """Whether the round brought too little; it is undone then."""
@@ -151,7 +154,7 @@ class Course:
         for index in range(before.done, len(self.done)):
             snapshot(self._folder, index).unlink(missing_ok=True)
         del self.done[before.done :]
-        self.network, self._quality, self.undone = before.network, before.quality, True
+        self.network, self._quality, self.undone, self.onnx = before.network, before.quality, True, None
         note = f"round {number} brought {gain:.3g}, less than {stop.min_gain:g}: undone"
         self.stages[-1] = replace(self.stages[-1], note="; ".join(filter(None, [self.stages[-1].note, note])))
         return True
@@ -223,10 +226,10 @@ class Course:
         latency = quick_latency(self._baseline, onnx, batch=self._batch, seed=self._seed)
         return overstepped(limits.excess(replace(metrics, latency=latency), unchanged), self._metric)
 
-    def _train(self, phase: Phase, name: str, seed: int) -> int:
-        """Train as the phase says; returns the epochs it took."""
+    def _train(self, phase: Phase, name: str, seed: int) -> History:
+        """Train as the phase says."""
         if phase.training is None:
-            return 0
+            return History()
 
         own = bool(phase.training.function)
 
@@ -240,19 +243,20 @@ class Course:
 
         teacher = self._baseline.network
         with self.timed("train"):
-            history = fit(self.network, self._data, phase.training, teacher=teacher, seed=seed, progress=report)
-        return len(history.epochs)
+            return fit(self.network, self._data, phase.training, teacher=teacher, seed=seed, progress=report)
 
-    def _note(self, name: str, number: int, edits: int, epochs: int) -> None:
+    def _note(self, name: str, number: int, edits: int, history: History) -> None:
         """Keep the figures the network has now."""
         with self.timed("measure"):
-            score = evaluate(self.network, self._data, self._data.validation)
-            self._quality = Quality.of(self._metric, score.quality)
-            now = figures(self.network, to_onnx(self.network), self._quality, self._baseline.metrics.latency)
+            kept = history.kept.validation_quality if history.kept else None
+            quality = evaluate(self.network, self._data, self._data.validation).quality if kept is None else kept
+            self._quality = Quality.of(self._metric, quality)
+            self.onnx = to_onnx(self.network)
+            now = figures(self.network, self.onnx, self._quality, self._baseline.metrics.latency)
         count = len(self._refused)
         note = f"{count} {'edit' if count == 1 else 'edits'} refused, {self._refused[0]}" if count else ""
         self.stages.append(
-            StageFigures(name, number, score.quality, now.params, now.macs, now.size_bytes, edits, epochs, note)
+            StageFigures(name, number, quality, now.params, now.macs, now.size_bytes, edits, len(history.epochs), note)
         )
 
     def _check_rungs(self, before: float) -> None:

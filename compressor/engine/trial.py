@@ -178,7 +178,7 @@ class _Trial:
         self.progress("measure", 1.0)
         course = self.course
         with course.timed("measure"):
-            onnx = to_onnx(course.network.eval())
+            onnx = course.onnx or to_onnx(course.network.eval())
             score = evaluate(course.network, self.data, self.data.validation, error=True)
             quality = Quality.of(self.data.task.metric, score.quality, score.error, score.parts)
             metrics = figures(course.network, onnx, quality, latency or self._time(onnx))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from compressor.data.dataset import Data
+from compressor.data.dataset import Data, Split
 from compressor.data.fit import check_fit
 from compressor.errors import InputError, TrialError
 from compressor.graph.device import on_device, seeded, working_device
@@ -108,14 +111,35 @@ def _distiller(
     same = data.train.held and spec.augmentation == Augmentation() and not spec.transform
     unchanged = not wanted.features and same and whole_passes
     constant = wanted.once or (unchanged and _few_numbers(teacher, len(data.train)))
-    answers = _answers(teacher.fork().to(network.device), data, precision) if constant else None
+    answers = _answers(teacher, data, network.device, precision) if constant else None
     return Distiller(network, teacher, data.task, wanted, answers, precision)
 
 
-def _answers(teacher: Network, data: Data, precision: Precision) -> Nested:
-    """What the teacher, a copy, says about every training sample as it is."""
-    with channels_last(teacher, precision), autocast(teacher.device, precision):
-        return map_tensors(Tensor.float, predict(teacher, data, data.train))
+def _answers(teacher: Network, data: Data, device: torch.device, precision: Precision) -> Nested:
+    """What the teacher says about every training sample as it is, where it has not said so already."""
+    state = tuple((tensor.data_ptr(), tensor._version) for tensor in teacher.module.state_dict().values())
+    said = _SAID.get(teacher)
+    if said is None or said.of is not data.train or said.how != (device, precision, state):
+        said = _SAID[teacher] = _Said(data.train, (device, precision, state), _asked(teacher, data, device, precision))
+    return said.answers
+
+
+def _asked(teacher: Network, data: Data, device: torch.device, precision: Precision) -> Nested:
+    copy = teacher.fork().to(device)
+    with channels_last(copy, precision), autocast(device, precision):
+        return map_tensors(Tensor.float, predict(copy, data, data.train))
+
+
+class _Said(NamedTuple):
+    """Answers of a teacher, and what they were given of and how."""
+
+    of: Split
+    how: tuple[object, ...]
+    answers: Nested
+
+
+_SAID: WeakKeyDictionary[Network, _Said] = WeakKeyDictionary()
+"""The phases of a trial have one teacher, which needs as long to answer as it takes to train a third of an epoch."""
 
 
 def _few_numbers(teacher: Network, count: int) -> bool:

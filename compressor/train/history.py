@@ -41,6 +41,8 @@ class History:
     device: str = "cpu"
     precision: str = "float32"
     """The one used, which is not the one asked for where the hardware or the network does not bear it."""
+    kept: EpochReport | None = None
+    """The epoch whose weights the network ended with, where that is known: what it measured holds."""
 
     @property
     def seconds(self) -> float:

@@ -97,10 +97,12 @@ class TrainingLoop:
             if self._spec.patience and best.waited >= self._spec.patience and epoch < self._spec.epochs:
                 stopped = f"no better validation {self._task.metric.name} for {best.waited} epochs"
                 break
-        if best.weights and best.report is not reports[-1]:
+        kept = reports[-1]
+        if best.weights and best.report is not None and best.report is not kept:
             self._network.module.load_state_dict(best.weights)
+            kept = best.report
         self._optimizer.zero_grad(set_to_none=True)
-        return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision)
+        return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision, kept)
 
     def _epoch(self, epoch: int) -> EpochReport:
         started = time.perf_counter()

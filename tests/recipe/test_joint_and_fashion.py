@@ -25,7 +25,6 @@ from compressor.graph.network import Network
 from compressor.models import find
 from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
-from compressor.search.seeds import seeds_of
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LIMITS = {"fashion_tiny": 20 * 1024, "fashion_micro": 11 * 1024}
@@ -42,16 +41,16 @@ def space(recipe: Recipe, of: Network) -> SearchSpace:
     return build_space(recipe.phases, surveyor(of), recipe.training)
 
 
-def test_the_joint_search_holds_every_method_and_all_its_known_settings_fit() -> None:
-    recipe, lenet = read_recipe(RECIPES / "joint.toml"), network("lenet")
-    found = space(recipe, lenet)
+@pytest.mark.parametrize(("name", "model"), [("joint", "lenet"), ("joint_cifar", "resnet8")])
+def test_a_joint_search_holds_every_method_and_nothing_is_set_by_hand(name: str, model: str) -> None:
+    recipe = read_recipe(RECIPES / f"{name}.toml")
+    found = space(recipe, network(model))
     assert found.notes == ()
     searched = {use.name for phase in found.phases for use in phase.plugins}
     assert searched >= {"input-mask", "layer-removal", "magnitude-prune", "conv3d", "meta-head", "self-grow"}
     assert searched >= {"binarize", "quantize-weights"}
-    seeds, notes = seeds_of(recipe.search, found)
-    assert notes == []
-    assert len(seeds) == len(recipe.search.seeds) < recipe.search.trials
+    assert recipe.search.seeds == ()
+    assert recipe.search.sampler == "surrogate"
 
 
 def plan_of(name: str) -> tuple[Plan, Network]:

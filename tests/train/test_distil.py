@@ -106,6 +106,17 @@ def test_a_teacher_that_is_asked_once_is_not_asked_about_changed_images(monkeypa
         spec = TrainingSpec(epochs=1, distillation=wanted, augmentation=Augmentation(shift=1))
         fit(mlp(seed=4), digits(200), spec, teacher=teacher)
     assert seen == [200]
+    for images, asked in ((200, [200]), (120, [200, 120]), (120, [200, 120]), (120, [200, 120, 120])):
+        if len(asked) == 3:  # what it would say now is something else
+            with torch.no_grad():
+                next(teacher.module.parameters()).mul_(2)
+        fit(
+            mlp(seed=4),
+            digits(images),
+            TrainingSpec(epochs=1, distillation=Distillation(2.0, once=True)),
+            teacher=teacher,
+        )
+        assert seen == asked
     with pytest.raises(InputError, match="once"):
         fit(mlp(), digits(100), TrainingSpec(distillation=Distillation(1.0, 4.0, 1.0, once=True)), teacher=teacher)
 

@@ -50,12 +50,15 @@ def test_the_network_ends_with_the_weights_that_are_reported_best() -> None:
     assert score.loss == pytest.approx(history.best.validation_loss)
 
 
-def test_without_restoring_it_ends_with_the_last_weights() -> None:
+@pytest.mark.parametrize("restored", [True, False])
+def test_the_epoch_that_was_kept_is_told(restored: bool) -> None:
     network = mlp()
-    spec = TrainingSpec(epochs=6, lr=0.3, optimizer="sgd", restore_best=False)
+    spec = TrainingSpec(epochs=6, lr=0.3, optimizer="sgd", restore_best=restored)
     history = fit(network, digits(200), spec)
     score = evaluate(network, digits(200), digits(200).validation)
-    assert score.loss == pytest.approx(history.epochs[-1].validation_loss)
+    assert history.kept is (history.best if restored else history.epochs[-1])
+    assert history.kept is not None
+    assert (score.loss, score.quality) == pytest.approx((history.kept.validation_loss, history.kept.validation_quality))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
