@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from compressor.graph.device import at_work
 from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
-from compressor.graph.nested import Nested, joined, samples, tensors, to_device
+from compressor.graph.nested import Nested, joined, rows, samples, tensors, to_device
 from compressor.graph.network import Network
 from compressor.graph.unaffected import unaffected
 from compressor.task import Task, usual_task
@@ -38,6 +38,23 @@ class Evidence:
     def count(self) -> int:
         """Samples in all batches."""
         return sum(samples(inputs) for inputs, _ in self.batches)
+
+    def first(self, count: int) -> Evidence:
+        """The first ``count`` samples alone; all where there are no more."""
+        batches: list[Batch] = []
+        for inputs, target in self.batches:
+            if count <= 0:
+                break
+            batches.append((rows(inputs, slice(count)), rows(target, slice(count))))
+            count -= samples(inputs)
+        return replace(self, batches=batches)
+
+    def within(self, values: int, *, least: int) -> Evidence:
+        """The first samples, so many that their inputs together hold so many values, but at least ``least``: a pass
+        over them costs about the same at any size of image.
+        """
+        inputs = tensors(self.batches[0][0]) if self.batches else ()
+        return self.first(max(values // max(sum(tensor[0].numel() for tensor in inputs), 1), least))
 
     @contextmanager
     def at_work(self, network: Network) -> Iterator[Iterator[Batch]]:

@@ -45,3 +45,20 @@ def test_a_value_takes_no_more_of_the_network_than_what_leads_to_it(monkeypatch:
     assert seen["runs"] == 2 * 3  # the input, the layer and its activation, for each batch
     images = torch.cat([inputs for inputs, _ in data.batches])
     assert torch.equal(found, torch.relu(network.leaf("0")(images)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "least", "count"),
+    [
+        ((3, 224, 224), 1 << 20, 2, 6),
+        ((3, 224, 224), 1 << 19, 4, 4),
+        ((1, 8, 8), 1 << 19, 4, 24),
+        ((1, 8, 8), 640, 4, 10),
+    ],
+)
+def test_samples_are_fewer_the_larger_they_are(shape: tuple[int, ...], values: int, least: int, count: int) -> None:
+    batch = torch.zeros(()).expand(12, *shape), torch.arange(12)
+    some = Evidence([batch, batch]).within(values, least=least)
+    assert some.count == count
+    assert torch.cat([target for _, target in some.batches]).tolist() == [*range(12), *range(12)][:count]
+    assert Evidence([]).within(values, least=least).count == 0

@@ -9,12 +9,12 @@ adds up is no breach. ``TRAINED`` promises nothing before training, so it costs 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from compressor.engine.apply import acting, apply_edit
 from compressor.engine.plan import Edit
 from compressor.errors import BrokenPromise
 from compressor.evidence import Evidence
-from compressor.graph.nested import rows, tensors
 from compressor.graph.network import Network
 from compressor.graph.verify import check_promise
 from compressor.plugin import Promise
@@ -30,7 +30,7 @@ class Promises:
 
     def __init__(self, network: Network, evidence: Evidence) -> None:
         self._network, self._evidence = network, evidence
-        self._images = few(evidence)
+        self._images = replace(evidence, batches=evidence.batches[:1]).within(MOST_VALUES, least=FEWEST)
         self._promise = Promise.TRAINED
         self._start: Network | None = None
         self._row: list[Edit] = []
@@ -73,13 +73,3 @@ class Promises:
     def _check(self, promise: Promise, before: Network, after: Network, edit: Edit) -> None:
         with acting(edit.plugin, edit.site):
             check_promise(promise, before, after, self._images)
-
-
-def few(evidence: Evidence) -> Evidence:
-    """The first images of the first batch, so many that comparing networks on them costs about the same at any size."""
-    if not evidence.batches:
-        return evidence
-    inputs, target = evidence.batches[0]
-    values = sum(tensor[0].numel() for tensor in tensors(inputs))
-    some = slice(max(FEWEST, MOST_VALUES // max(values, 1)))
-    return Evidence([(rows(inputs, some), rows(target, some))], evidence.task, evidence.teacher)

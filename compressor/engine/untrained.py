@@ -15,17 +15,17 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Plan
 from compressor.engine.resolve import carried_out, depends_on_its_course
 from compressor.engine.sensitivity import Sensitivities
-from compressor.evidence import Batch, Evidence
+from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
-from compressor.graph.nested import rows, samples, tensors
 from compressor.measure.latency import Protocol, compare
 from compressor.stored import Figure
 
 BRIEF = Protocol(sessions=1, min_rounds=7, max_rounds=7)
 """A few calls: the time of one plan to some percent, which what is known of its neighbours sharpens."""
 MOST_VALUES = 1 << 19
-"""Values of all images that the loss is measured on: 512 at 32×32×1, some 170 at 3×32×32, four at 3×224×224."""
+"""Values of all images that edits learn from and the loss is measured on: 512 at 32×32×1, some 170 at 3×32×32, four at
+3×224×224."""
 FEWEST = 4
 
 
@@ -54,8 +54,8 @@ def look_at(
     Raises ``Refusal`` where nothing of it applies, ``ExportError`` where it has no file.
     """
     start = time.perf_counter()
-    resolved, network = carried_out(plan, baseline.network, sensitivities, evidence)
-    few = _few(evidence)
+    few = evidence.within(MOST_VALUES, least=FEWEST)
+    resolved, network = carried_out(plan, baseline.network, sensitivities, few)
     few.calibrate(network, since=baseline.network)
     loss = few.mean_loss(network)
     onnx, cost = to_onnx(network), network_cost(network)
@@ -69,16 +69,3 @@ def look_at(
         speedup=compare(baseline.onnx, onnx, batch=batch, protocol=BRIEF, seed=seed).speedup,
         seconds=time.perf_counter() - start,
     )
-
-
-def _few(evidence: Evidence) -> Evidence:
-    """So many of the images that a pass over them costs about the same at any size of image."""
-    kept: list[Batch] = []
-    left = MOST_VALUES
-    for inputs, target in evidence.batches:
-        each = max(sum(tensor[0].numel() for tensor in tensors(inputs)), 1)
-        some = slice(min(max(left // each, 0 if kept else FEWEST), samples(inputs)))
-        if some.stop:
-            kept.append((rows(inputs, some), rows(target, some)))
-            left -= some.stop * each
-    return Evidence(kept, evidence.task, evidence.teacher)

@@ -153,6 +153,11 @@ def relabelling(answers: Tensor, labels: Tensor) -> dict[int, int] | None:
 
 def _labels(samples: Samples, name: str) -> Tensor:
     labels = targets_of(samples)
+    if labels is None:
+        raise DataError(
+            f"{name}: nothing says what is right for these samples, and classification needs a class for each (images: "
+            'a folder per class); without labels, the task "agreement" holds the network to its own answers'
+        )
     if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.is_floating_point():
         raise DataError(
             f"{name}: classification is for one class index per sample, a whole number, and the targets are "

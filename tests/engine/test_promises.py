@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from compressor.engine.plan import Edit
-from compressor.engine.promises import Promises, few
+from compressor.engine.promises import Promises
 from compressor.errors import BrokenPromise
 from compressor.evidence import Evidence
 from compressor.graph import verify
@@ -115,10 +115,3 @@ def test_what_keeps_its_promise_costs_one_comparison_and_no_promise_costs_none(
     assert compared == [64]
     carry_out(network, *(("free", site, -1.0) for site in LAYERS))
     assert compared == [64]
-
-
-@pytest.mark.parametrize(("shape", "count"), [((1, 28, 28), 128), ((3, 32, 32), 128), ((3, 224, 224), 6)])
-def test_the_images_compared_are_fewer_the_larger_they_are(shape: tuple[int, ...], count: int) -> None:
-    batch = torch.zeros(()).expand(128, *shape), torch.zeros(128, dtype=torch.long)
-    ((images, labels),) = few(Evidence([batch, batch])).batches
-    assert len(images) == len(labels) == count

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
@@ -14,9 +13,8 @@ from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Decision, Edit, Phase, Plan
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.trial import TrialSettings, run_trial
-from compressor.engine.untrained import MOST_VALUES, Untrained, _few, look_at
+from compressor.engine.untrained import Untrained, look_at
 from compressor.errors import Refusal
-from compressor.evidence import Evidence
 from compressor.train.spec import TrainingSpec
 
 SHORT = TrainingSpec(epochs=1, batch=64)
@@ -58,10 +56,3 @@ def test_a_plan_that_applies_nowhere_is_refused(look: Callable[[Plan], Untrained
 def test_of_a_plan_that_decides_while_it_runs_only_a_part_is_known(look: Callable[[Plan], Untrained]) -> None:
     later = Phase("later", (Decision("binarize", "all"),), SHORT, rounds=2)
     assert not look(Plan((*ONE.phases, later))).whole
-
-
-def test_large_images_are_few() -> None:
-    large = Evidence([(torch.zeros(8, 3, 224, 224), torch.zeros(8))] * 3)
-    assert [len(labels) for _, labels in _few(large).batches] == [max(MOST_VALUES // (3 * 224 * 224), 4)]
-    small = Evidence([(torch.zeros(8, 1, 8, 8), torch.zeros(8))] * 3)
-    assert sum(len(labels) for _, labels in _few(small).batches) == 24

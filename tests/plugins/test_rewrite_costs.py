@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 import torch
+from compressor_plugins.common.calibration import activations
 from counting import counts
 from torch import Tensor, nn
 
@@ -66,3 +67,23 @@ def test_an_edit_costs_the_same_in_a_deeper_network(name: str, monkeypatch: pyte
         assert seen["runs"] <= edits * nodes
         visits[blocks] = seen["visits"] / edits
     assert visits[9] <= 1.5 * visits[3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "count"),
+    [((3, 64, 64), 8, 42), ((3, 224, 224), 8, 4), ((3, 224, 224), 4, 4), ((3, 8, 8), 8, 64)],
+)
+def test_a_fit_sees_few_large_images_and_no_fewer_small_ones(shape: tuple[int, ...], channels: int, count: int) -> None:
+    network = capture(nn.Sequential(nn.Conv2d(3, channels, 3), nn.ReLU()).eval(), shape)
+    data = random_evidence(network, batches=4, size=16)
+    (node,) = network.calls_of("0")
+    (values,) = activations(data, network, [node])
+    assert len(values) == count
+
+
+def test_a_fit_of_a_layer_without_positions_sees_every_sample() -> None:
+    layers = (nn.Conv2d(3, 4, 3, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    network = capture(nn.Sequential(*layers).eval(), (3, 224, 224))
+    (node,) = network.calls_of("3")
+    (values,) = activations(random_evidence(network, batches=3, size=4), network, [node])
+    assert len(values) == 12

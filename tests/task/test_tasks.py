@@ -204,6 +204,7 @@ def problem(task: Task, target: Any) -> Data:
         ("classification", (3,), LABELS, "4 classes, but the model has only 3 outputs"),
         ("classification", (1,), LABELS % 2, "task = binary"),
         ("classification", (4,), ROWS, "one class index per sample"),
+        ("classification", (4,), None, 'without labels, the task "agreement"'),
         ("binary", (2,), LABELS % 2, r"one number per sample, the model gives \(2,\)"),
         ("binary", (1,), LABELS, "targets of 0 and 1, one here is"),
         ("multi-label", (3,), (ROWS > 0).long(), "the model has 3 outputs"),

@@ -22,7 +22,6 @@ from compressor.evidence import Evidence
 from compressor.graph.nested import samples
 from compressor.graph.network import Network
 from compressor.graph.shape_rules.functions import operation
-from compressor_plugins.common.calibration import leading
 from compressor_plugins.common.neighbours import PASSIVE, leaf_at, source_of
 from compressor_plugins.self_grow.growth import seeded
 from compressor_plugins.self_grow.places import WidthPlace
@@ -94,7 +93,7 @@ def linear_between(network: Network, place: WidthPlace) -> list[Step] | None:
 
 def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace) -> list[tuple[Tensor, Tensor]]:
     """By batch, in eval mode: what the layer takes, and the gradient of the mean loss at what the taker gives."""
-    evidence = leading(evidence, MOST_SAMPLES)
+    evidence = evidence.first(MOST_SAMPLES)
     task = evidence.task.fitted(network)
     pairs: list[tuple[Tensor, Tensor]] = []
     training, home = network.module.training, network.device
