@@ -96,6 +96,10 @@ class Plan:
         """The same, whose decisions leave these sites alone: paths by plugin."""
         return Plan(tuple(_without(phase, sites) for phase in self.phases))
 
+    def untrained(self) -> Plan:
+        """The same edits with no training behind them."""
+        return Plan(tuple(_untrained(phase) for phase in self.phases))
+
     def to_json(self) -> str:
         """Canonical text: equal plans give equal text."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
@@ -143,6 +147,10 @@ def _without(phase: Phase, sites: Mapping[str, Collection[str]]) -> Phase:
 
     steps = tuple(spared(step) for step in phase.steps)
     return replace(phase, steps=steps, phases=tuple(_without(inner, sites) for inner in phase.phases))
+
+
+def _untrained(phase: Phase) -> Phase:
+    return replace(phase, training=None, phases=tuple(_untrained(inner) for inner in phase.phases))
 
 
 def _unrolled(phase: Phase, name: str) -> Iterator[Phase]:

@@ -149,8 +149,8 @@ def _expected(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clo
     more = min(more, search.trials - ledger.finished) if search.trials else more
     observer.notify(
         Note(
-            f"{clock.left:.0f} s of the budget are left: about {more} trials of {clock.trial_seconds:.0f} s, "
-            "then the final measurement"
+            f"{clock.left:.0f} s of the budget are left: about {more} {'trial' if more == 1 else 'trials'} of "
+            f"{clock.trial_seconds:.0f} s, then the final measurement"
         )
     )
     return ledger.finished + more

@@ -37,6 +37,9 @@ class Guide(Protocol):
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         """What to train next, given outcomes and running trials by digest; None: the study's sampler proposes."""
 
+    def sure(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Values | None:
+        """What to carry out next without training, once looks have been taken; None: nothing, or not now."""
+
     def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
         """The regret below which a plan is worth training to its end; infinite where that cannot be told."""
 
@@ -61,6 +64,9 @@ class Plain:
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return None
 
+    def sure(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Values | None:
+        return None
+
     def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
         return math.inf if self._drop is None else self._drop
 
@@ -78,7 +84,7 @@ class Modelled:
             Encoding(prepared.space.parameters),
             Scale(prepared.baseline.metrics, noise_of(prepared.baseline.metrics)),
             reference_point(recipe.constraints, quality.measured.usual_drop(quality.validation)),
-            seeds=[values for _, values in automatic_seeds(prepared.space)],
+            seeds=_surest_first([values for _, values in automatic_seeds(prepared.space)]),
             seed=recipe.search.seed,
             patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials, TRIALS * (clock.trial_seconds or math.inf)),
         )
@@ -93,6 +99,9 @@ class Modelled:
 
     def suggest(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Proposed | None:
         return self._proposer.suggest(dict(ended), running)
+
+    def sure(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Values | None:
+        return self._proposer.sure(ended, running)
 
     def worth(self, plan: Plan, ended: Mapping[str, Outcome]) -> float:
         return self._proposer.worth(plan.digest, ended)
@@ -114,3 +123,8 @@ class Modelled:
                         yield Look(values, reason=f"{type(answer).__name__}: {answer}", failed=True)
                     case found:
                         yield Look(values, found)
+
+
+def _surest_first(seeds: list[Values]) -> list[Values]:
+    """Each plugin alone, the last phase's first, which does least to a network; then all of them together."""
+    return [*reversed(seeds[:-1]), *seeds[-1:]]

@@ -35,6 +35,7 @@ class _Running:
     digest: str
     about: str
     started: float
+    untrained: bool = False
 
 
 class SearchLoop:
@@ -70,6 +71,8 @@ class SearchLoop:
             cancelled=self._cancel_if_asked,
         )
         self._guide = guide_of(prepared, planner, clock, self._begins_nothing_new)
+        self._owed = clock.limited and self._search.sampler == "surrogate" and not self._search.seeds
+        """Whether there may be a plan to carry out untrained, for which there is time even where training has none."""
         self._nothing_new = 0
         """Proposals in a row that were tried before or change nothing."""
         self._in_vain = 0
@@ -110,7 +113,7 @@ class SearchLoop:
         )
 
     def _begins_nothing_new(self) -> bool:
-        return self._interrupts.stop or not self._clock.allows_trial()
+        return self._interrupts.stop or not (self._owed or self._clock.allows_trial())
 
     def _exhausted(self) -> str:
         """Why no more is proposed."""
@@ -129,6 +132,7 @@ class SearchLoop:
         undecided = _Running(proposal.number, "", "could not be planned", time.monotonic())
         try:
             plan = self._guide.plan(proposal.values)
+            plan = plan.untrained() if proposal.untrained else plan
         except Refusal as refusal:
             self._count_nothing_new()
             self._study.tell_refused(proposal.number, str(refusal), self._prepared.baseline.metrics)
@@ -147,13 +151,17 @@ class SearchLoop:
         """Queue what the guide would train next, unless something is queued."""
         if self._study.has_queued():
             return
-        running = {running.digest for running in self._running.values()}
-        found = self._guide.suggest(self._ledger.by_digest(), running)
-        if found is not None:
+        ended, running = self._ledger.by_digest(), {running.digest for running in self._running.values()}
+        found = self._guide.suggest(ended, running)
+        sure = self._guide.sure(ended, running) if self._owed else None
+        self._owed = sure is not None
+        if sure is not None:
+            self._study.enqueue(sure, untrained=True)
+        elif found is not None and self._clock.allows_trial():
             self._study.enqueue(found.values, forecast=found.forecast.notes())
 
     def _dispatch(self, proposal: Proposal, plan: Plan) -> None:
-        digest, about = plan.digest, plan.describe()
+        digest, about = plan.digest, plan.describe() + (", untrained" if proposal.untrained else "")
         self._study.note_candidate(proposal.number, digest, about)
         tried = self._ledger.tried(digest)
         if tried is not None:
@@ -164,7 +172,7 @@ class SearchLoop:
             self._same[digest].append(proposal)
         else:
             self._nothing_new = 0
-            self._start(_Running(proposal.number, digest, about, time.monotonic()), plan)
+            self._start(_Running(proposal.number, digest, about, time.monotonic(), proposal.untrained), plan)
 
     def _count_nothing_new(self) -> None:
         self._nothing_new += 1
@@ -216,7 +224,9 @@ class SearchLoop:
         self._study.tell(running.number, outcome, self._prepared.baseline.metrics, seconds=seconds)
         self._ledger.add(running.number, running.digest, outcome)
         self._in_vain = self._in_vain + 1 if outcome.status == "screened" else 0
-        if outcome.status in ("complete", "stopped"):
+        if running.untrained:
+            self._owed = True
+        elif outcome.status in ("complete", "stopped"):
             self._clock.note_trial(seconds)
         finished = self._ledger.finished
         self._observer.notify(

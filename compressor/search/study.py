@@ -46,6 +46,7 @@ _FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
 _SHOWN: Final = 200
 """How many of the trials that have ended TPE is shown: every proposal takes it 0.1 ms of each."""
 _CANDIDATE, _END = "candidate", "end"
+UNTRAINED = "untrained"
 PLAN = "plan"
 """The constraint every trial has: positive where the plan was refused or stopped by a gate."""
 
@@ -56,6 +57,8 @@ class Proposal:
 
     number: int
     values: Mapping[str, Value]
+    untrained: bool = False
+    """Its plan is to be carried out without training."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ class Study:
             trial = self._study.ask()
             self._open[trial.number] = trial
             self._begun, self._queued = self._begun + 1, max(self._queued - 1, 0)
-            return Proposal(trial.number, self._values(trial))
+            return Proposal(trial.number, self._values(trial), untrained=bool(trial.user_attrs.get(UNTRAINED)))
 
     def _values(self, trial: Trial) -> dict[str, Value]:
         """What the sampler chooses for every parameter that counts."""
@@ -198,7 +201,7 @@ class Study:
 
         The values are queued first: whatever happens in between, they are not forgotten.
         """
-        origin = {key: record.notes[key] for key in ("origin",) if key in record.notes}
+        origin = {key: record.notes[key] for key in ("origin", UNTRAINED) if key in record.notes}
         self.enqueue(record.values, retry_of=record.number, **origin)
         if record.running:
             self._note_end(record.number, status="interrupted", reason=reason)

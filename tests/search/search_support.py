@@ -82,7 +82,7 @@ def resolved(plan: Plan, *_: object) -> Plan:
     ]
     if not steps:
         raise Refusal("the plan changes nothing")
-    return Plan((Phase("p", tuple(steps)),))
+    return Plan((Phase("p", tuple(steps), plan.phases[0].training),))
 
 
 def figures(plan: Plan) -> Metrics:

@@ -10,6 +10,7 @@ from search_support import SMALL, Scripted
 from test_loop import Session
 
 from compressor.data.spec import DataSpec
+from compressor.engine.candidate import Constraints
 from compressor.errors import WorkerLost
 from compressor.recipe.model import MeasureSpec, Recipe, SearchSpec
 from compressor.search.clock import FINALIST, SPENT, Clock, Spent
@@ -112,3 +113,31 @@ def test_a_trial_that_is_late_is_ended_and_proposed_again(tmp_path: Path) -> Non
     resumed = Session(tmp_path, SearchSpec(trials=1), space=SMALL).run(again := Scripted())
     assert again.submitted[0].plan == executor.submitted[0].plan
     assert resumed.ledger.finished == 1
+
+
+def test_what_needs_no_training_comes_first_and_comes_even_where_there_is_no_time_to_train(tmp_path: Path) -> None:
+    search = SearchSpec(trials=0, budget=1000, sampler="surrogate")
+    limits = Constraints(max_drop=0.035, max_size=0.95, max_latency=1.02)
+    time, executor = Time(), Scripted()
+
+    def session() -> Session:
+        clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
+        clock.expect(10_000)
+        return Session(tmp_path, search, limits, clock=clock).run(executor)
+
+    assert session().ledger.finished == 4
+    plans = [spec.plan for spec in executor.submitted]
+    assert all(plan == plan.untrained() for plan in plans)
+    assert [len(plan.edits) for plan in plans] == sorted(len(plan.edits) for plan in plans)
+    session()
+    assert len(executor.submitted) == len(plans)
+
+
+def test_with_time_to_train_training_follows(tmp_path: Path) -> None:
+    time, executor = Time(), Scripted()
+    clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
+    clock.expect(10)
+    Session(tmp_path, SearchSpec(trials=8, budget=1000, sampler="surrogate"), clock=clock).run(executor)
+    trained = [spec.plan != spec.plan.untrained() for spec in executor.submitted]
+    assert trained == sorted(trained)
+    assert 0 < sum(trained) < 8

@@ -28,11 +28,12 @@ from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.evolution import evolve
 from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.model import Known, Predicted, Surrogate, known_of
+from compressor.search.surrogate.surest import next_step
 
 FIRST, BRED, ROUNDS = 18, 6, 2
 """Before the first trial: plans by chance that are looked at, then so many bred ones in so many rounds."""
-PATIENCE_SECONDS, FEWEST = 60.0, 12
-"""Where looks are slow, the first ones stop after this long, but not before so many."""
+PATIENCE_SECONDS, FEWEST, SLOWEST = 60.0, 12, 4
+"""Where looks are slow, the first ones stop after this long, but not before so many, or so many times as long."""
 SHARE, LEAST, MOST = 0.2, 2, 12
 """Before each later trial: looks for this share of a trial's time, at least and at most so many."""
 DOUBT = 5
@@ -83,6 +84,8 @@ class Proposer:
         self._seeds, self._seed, self._patience = seeds, seed, patience
         self._surrogate = Surrogate()
         self._begun = False
+        self._reached: list[tuple[float, float, float]] = []
+        """What complete trials have come to, trained or not."""
 
     def suggest(self, ended: dict[str, Outcome], running: Collection[str]) -> Proposed | None:
         """The plan to train next; None where every plan that was found has been tried.
@@ -90,7 +93,9 @@ class Proposer:
         ``ended``: outcomes by digest; ``running``: digests of the trials under way.
         """
         rng = random.Random(self._seed * _STRIDE + len(ended) + len(running))
-        trained = {digest: outcome for digest, outcome in ended.items() if outcome.metrics and _is_trained(outcome)}
+        trained = self._trained(ended)
+        complete = [outcome.metrics for outcome in ended.values() if outcome.status == "complete"]
+        self._reached = [self._scale.answers(metrics) for metrics in complete if metrics is not None]
         if not self._begun and not ended:
             self._look_around(rng)
             for _ in range(ROUNDS):
@@ -102,6 +107,13 @@ class Proposer:
             return None
         return self._best(trained, {*ended, *running}, running, doubt=len(ended) % DOUBT == DOUBT - 1)
 
+    def sure(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Values | None:
+        """What to carry out untrained before the first training; None where that has been seen to, or one runs."""
+        if self._trained(ended):
+            return None
+        step = next_step(self._looks.found, self._scale, self._reference.tolist(), ended, running)
+        return None if step is None else step.values
+
     def worth(self, digest: str, ended: Mapping[str, Outcome]) -> float:
         """The regret below which a plan that was looked at would be on the front and within the limit."""
         look = next((look for look in self._looks.found if look.digest == digest), None)
@@ -111,16 +123,32 @@ class Proposer:
         reached = [self._scale.answers(o.metrics) for o in ended.values() if o.metrics and o.status == "complete"]
         return worth_of(float(self._reference[0]), size, time, reached)
 
+    def _trained(self, ended: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Those of which training has shown what they come to."""
+        plans = [look.found.plan for look in self._looks.found if look.found is not None]
+        untrained = {plan.untrained().digest for plan in plans} - {plan.digest for plan in plans}
+        return {
+            digest: outcome
+            for digest, outcome in ended.items()
+            if outcome.metrics and outcome.status in ("complete", "stopped") and digest not in untrained
+        }
+
     # --- look ----------------------------------------------------------------------------------------------------
 
     def _look_around(self, rng: random.Random) -> None:
         """Seeds and plans by chance."""
-        self._looks.at(list(self._seeds))
+        for values in self._seeds:
+            if not self._tired():
+                self._looks.at([values])
         for _ in range(FIRST):  # fewer where the space is small, or most of its plans are refused
-            slow = self._looks.count >= FEWEST and self._looks.seconds > self._patience
-            if self._looks.count >= FIRST or self._looks.stopped or slow:
+            if self._looks.count >= FIRST or self._looks.stopped or self._tired():
                 break
             self._looks.at([self._encoding.by_chance(rng) for _ in range(4)])
+
+    def _tired(self) -> bool:
+        """Whether the looks so far have taken too long for more."""
+        patience = self._patience if self._looks.count >= FEWEST else SLOWEST * self._patience
+        return self._looks.seconds > patience
 
     def _affordable(self, trained: dict[str, Outcome]) -> int:
         """How many looks a share of a trial's time pays for."""
@@ -139,7 +167,7 @@ class Proposer:
         new = [values for values in bred if not self._looks.knows(values)]
         if not new:
             return
-        front, predicted = self._front(trained, running), self._surrogate.predict(self._encoding.matrix(new))
+        front, predicted = self._front(running), self._surrogate.predict(self._encoding.matrix(new))
         expected = self._expected(predicted)
         chosen: list[int] = []
         for _ in range(min(count, len(new))):
@@ -189,13 +217,12 @@ class Proposer:
             np.array([row[0] for row in rows]), np.array([row[1] for row in rows]), np.array([row[2] for row in rows])
         )
 
-    def _front(self, trained: dict[str, Outcome], running: Collection[str]) -> Floats:
+    def _front(self, running: Collection[str]) -> Floats:
         """What has been reached, and what running trials are expected to reach."""
-        reached = [self._scale.answers(o.metrics) for o in trained.values() if o.metrics and o.status == "complete"]
         waiting = [look for look in self._looks.found if look.digest in running]
         if waiting:
-            return np.concatenate([_rows(reached), self._expected(self._predicted(waiting))])
-        return _rows(reached)
+            return np.concatenate([_rows(self._reached), self._expected(self._predicted(waiting))])
+        return _rows(self._reached)
 
     def _expected(self, predicted: Predicted) -> Floats:
         """Regret, log bytes, log time, ``(N, 3)``."""
@@ -212,7 +239,7 @@ class Proposer:
             return None
         predicted = self._predicted(left)
         mean, std = predicted.regret.mean, predicted.regret.std
-        gains = self._gains(predicted, self._front(trained, running), len(trained), doubt=doubt)
+        gains = self._gains(predicted, self._front(running), len(trained), doubt=doubt)
         index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
         low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
         forecast = Forecast(float(middle), float(low), float(high), *map(float, self._expected(predicted)[index, 1:]))
@@ -241,7 +268,3 @@ class Proposer:
 
 def _rows(points: Sequence[tuple[float, float, float]]) -> Floats:
     return np.array(points, dtype=np.float64).reshape(-1, 3)
-
-
-def _is_trained(outcome: Outcome) -> bool:
-    return outcome.status in ("complete", "stopped")
