@@ -49,7 +49,7 @@ def main() -> None:
         for name in wanted:
             if name not in done:
                 _keep(_in_process(name, options.limit, seconds))
-    print(write_page(_lines(), {source: len(names(source)) for source in ("torchvision", "timm")}))
+    print(write_page(_lines(), {source: len(names(source)) for source in SOURCES}))
 
 
 def _in_process(name: str, limit: int, seconds: float) -> dict[str, Any]:

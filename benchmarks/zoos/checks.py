@@ -26,17 +26,15 @@ from compressor.graph.verify import EXACT_TOLERANCE, difference
 from compressor.knobs import defaults
 from compressor.measure.parity import numeric_parity
 from compressor.plugin import Plugin, Promise, Refused, Site
-from compressor.registry import make
+from compressor.registry import discover, make
 from compressor.task.classification import classes_of
 from zoos.networks import Sample, build
 from zoos.page import EXACT_ONNX, ROUNDINGS
 from zoos.pruning import prune_half
 from zoos.reasons import general
 
-PLUGINS = (
-    "binarize", "conv3d", "input-mask", "layer-removal", "magnitude-prune", "meta-head", "quantize-weights",
-    "self-grow",
-)  # fmt: skip
+PLUGINS = sorted(found.name for found in discover() if found.own)
+"""Every plugin that comes with the toolkit."""
 GONE = "no such"
 """Begins the reason why a site does not apply that an earlier edit took away."""
 

@@ -11,18 +11,21 @@ from typing import Any
 from _opening import with_opening
 from _report import RESULTS, Row, surroundings, table
 
+from zoos.networks import names
 from zoos.reviews import review
 
 Lines = Mapping[str, Mapping[str, Any]]
 PATH = RESULTS / "zoo.md"
 EXACT_ONNX = 1e-4
+SOURCES = {"torchvision": "torchvision", "timm": "timm", "hybrid": "hybrids of timm"}
 ROUNDINGS = 8.0
 """How many times the error of single precision itself a file may be off."""
 
 
 def write_page(lines: Lines, listed: Mapping[str, int]) -> Path:
     """Write ``docs/results/zoo.md`` from one record per network; ``listed``: how many networks each source has."""
-    records = sorted(lines.values(), key=lambda record: (_source(record), record["name"]))
+    order = list(SOURCES)
+    records = sorted(lines.values(), key=lambda record: (order.index(_source(record)), record["name"]))
     parts = [
         "# The convolutional networks of torchvision and timm",
         "`python benchmarks/zoo.py`",
@@ -50,21 +53,24 @@ _INTRODUCTION = (
     "Every CNN classifier of torchvision and the smallest of each CNN family of timm, one process each: random "
     "weights (Kaiming; BatchNorm statistics measured; scales of branches that start near zero drawn from 0.4 to "
     "0.8, so that no branch is idle), noise images, seed 0, the smallest image the network takes (64 pixels "
-    "mostly; five at their own size). Hybrids of convolution and attention, which `--source hybrid` runs, are "
-    "not on this page."
+    "mostly; five at their own size). Hybrids of convolution and attention are beyond what is promised, and here since "
+    "they find faults: those that are refused stand below with the reason."
 )
 _COLUMNS = (
     "*Captured*: largest difference of the captured network's outputs from the module's, relative to the largest "
     "output (0: bit for bit). *Moves*: how far outputs of different images are apart on the same scale, which is "
     "what a wrong network would show. *ONNX*: largest difference of the file in ONNX Runtime. *Pruned*: coupled "
     "groups that lost half of their channels, of those there are (in 30 s of CPU); then the parameters left. "
-    "*Zeroed*: largest difference from the network that has these channels at zero. *8 bits*: bytes of the file over "
+    "*Zeroed*: largest difference from the network that has these channels at zero where they are made and where they "
+    "are taken, in double precision where single precision itself is off by more. *8 bits*: bytes of the file over "
     "bytes of the file with every layer at 8 bits."
 )
 _SITES = (
-    "Sites over all networks. Where a network's sites were rewritten, one after the other: those that were, those "
-    "that an earlier edit took away or made senseless (declined, with a reason), and those left when the time was "
-    "up. What was promised exact was measured on the result, and its file compared in ONNX Runtime."
+    "Sites over all networks, of every plugin that comes with the toolkit. Where a network's sites were rewritten, one "
+    "after the other: those that were, those that an earlier edit took away or made senseless (declined, with a "
+    "reason), and those left when the CPU seconds for one plugin were up: *left* counts sites that nobody tried, "
+    "neither rewritten nor refused. What was promised exact was measured on the result, and its file compared in ONNX "
+    "Runtime. A network whose sites were only listed counts in the first two columns."
 )
 _REFUSALS = (
     "Names and numbers are left out of the reasons; a reason may hold for many places of one network. Why each stands "
@@ -73,18 +79,20 @@ _REFUSALS = (
 
 
 def _source(record: Mapping[str, Any]) -> str:
-    return "timm" if record["name"].startswith("timm/") else "torchvision"
+    if not record["name"].startswith("timm/"):
+        return "torchvision"
+    return "hybrid" if record["name"] in names("hybrid") else "timm"
 
 
 def _summary(records: Sequence[Mapping[str, Any]], listed: Mapping[str, int]) -> Iterator[Row]:
-    for source in ("torchvision", "timm"):
+    for source, title in SOURCES.items():
         own = [record for record in records if _source(record) == source]
         if not own:
             continue
         captured = [record for record in own if "difference" in record]
         pruned = [record["pruned"] for record in own if record.get("pruned", {}).get("pruned")]
         yield {
-            "": source,
+            "": title,
             "run": f"{len(own)} of {listed[source]}",
             "captured": len(captured),
             "bit for bit": sum(record["difference"] == 0 for record in captured),
@@ -135,7 +143,7 @@ def _plugin_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     for record in records:
         for plugin, entry in record.get("plugins", {}).items():
             entries.setdefault(plugin, []).append(entry)
-    for plugin, own in entries.items():
+    for plugin, own in sorted(entries.items()):
         tried = [entry for entry in own if "rewritten" in entry]
         yield {
             "plugin": plugin,

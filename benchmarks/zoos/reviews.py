@@ -53,6 +53,17 @@ _REVIEWS: dict[str, str] = {
     "no choice saves N bytes": "Too small: what the method needs beside it weighs as much.",
     "below N packing costs more": "Too small: the packed form weighs as much.",
     "below N unpacking costs what rounding saves": "Too small: the operators that unpack weigh as much.",
+    "whose new outputs would be another kind's": "A transposed convolution counts its outputs along another "
+    "dimension of its weight; growing is made for plain layers.",
+    "are made for convolutions that are not transposed": "The method is made for plain convolutions.",
+    "is transposed, and its kernels": "Its kernels would have to slide over channels and be transposed at once.",
+    "is called more than once": "A layer with two calls would have to grow alike for both.",
+    "tied to the constant": "A learned embedding larger than what is told apart entry by entry is added.",
+    "sums over them": "The operation adds up along this dimension as a scan does: later ones depend on earlier.",
+    "which reduces over samples": "The operation is over the batch's dimension, where this network keeps other things.",
+    "an operand is no batch of samples": "An attention that folds positions into the batch and leaves it so over a "
+    "padding or a softmax: the file has no form for it yet.",
+    "Cannot copy out of meta tensor": "The network makes its position embedding anew on a device in each call.",
     "is a Conv1d": "The method is made for images.",
     "is a Conv3d": "It would need convolutions over four dimensions, which no runtime has.",
     "no kernel fits": "The layer has too few channels for any kernel of the options.",

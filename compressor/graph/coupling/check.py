@@ -2,7 +2,8 @@
 
 The network as it is, with the channels that are to go silenced wherever a layer takes them, is run beside the network
 without them; every layer's outputs must agree. All groups are tried at once, in one pass of a few small images; where a
-layer differs, the groups that reach it are left out and named. It is done once for each structure, whatever the widths.
+layer differs, in double precision too, the groups that reach it are left out and named. It is done once for each
+structure, whatever the widths.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ def _attempt(network: Network, trace: ChannelTrace, groups: Mapping[str, Classes
         return {}
     try:
         layout = Replay(network, trace, ChannelChange(copies=dict.fromkeys(gone, 0))).replay()
-        path = _first_difference(network, _without(network, trace, layout), trace, layout, gone)
+        pruned = _without(network, trace, layout)
+        path = _first_difference(network, pruned, trace, layout, gone)
+        if path is not None and not any(isinstance(leaf, Leaf) for _, leaf in network.leaves()):
+            path = _first_difference(_double(network), _double(pruned), trace, layout, gone, unknown=path)
     except Refusal as refusal:
         alone = len(groups) == 1
         return dict.fromkeys(groups, refusal.reason) if alone else _halves(network, trace, groups)
@@ -97,6 +101,18 @@ def _without(network: Network, trace: ChannelTrace, layout: ChannelLayout) -> Ne
     }
     put_in_place(fork, type(plan)(plan.leaves, plan.before, plan.after, plan.constants, calls))
     return fork
+
+
+def _double(network: Network) -> Network:
+    fork = network.fork()
+    fork.module.double()
+    return fork
+
+
+def _as(network: Network, value: Tensor) -> Tensor:
+    """A random input, in double precision where the network's weights are."""
+    double = any(parameter.dtype == torch.float64 for parameter in network.module.parameters())
+    return value.double() if double and value.is_floating_point() else value
 
 
 class _Run(fx.Interpreter):
@@ -145,9 +161,14 @@ class _Run(fx.Interpreter):
 
 
 def _first_difference(
-    network: Network, pruned: Network, trace: ChannelTrace, layout: ChannelLayout, gone: Sequence[int]
+    network: Network,
+    pruned: Network,
+    trace: ChannelTrace,
+    layout: ChannelLayout,
+    gone: Sequence[int],
+    unknown: str | None = None,
 ) -> str | None:
-    """Path of the first layer that takes channels and differs; None where all agree.
+    """Path of the first layer that takes channels and differs; None where all agree, ``unknown`` where none can run.
 
     Layers of plugins say themselves what they do without some inputs, which need not be what they do with zeros (a
     sign has none). What reaches them is compared, and what they give is given to what follows in both networks.
@@ -158,7 +179,7 @@ def _first_difference(
         with undisturbed(network.module), undisturbed(pruned.module):
             generator = torch.Generator().manual_seed(0)
             specs = [replace(spec, shape=shape) for spec, shape in zip(network.signature.inputs, shapes, strict=True)]
-            inputs = [spec.random(2, generator, network.device) for spec in specs]
+            inputs = [_as(network, spec.random(2, generator, network.device)) for spec in specs]
             whole = _Run(network.module, silenced, {}, summed)
             try:
                 whole.run(*inputs)
@@ -170,7 +191,7 @@ def _first_difference(
             except RuntimeError as error:
                 raise Refusal("the network does not run without some of its channels") from error
         return next(_differences(network, whole, part, trace, layout), None)
-    return None
+    return unknown
 
 
 def _silenced(network: Network, trace: ChannelTrace, layout: ChannelLayout) -> Iterator[tuple[str, tuple[int, Tensor]]]:

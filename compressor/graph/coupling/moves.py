@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from compressor.graph.flow.flow import Flow, is_opaque, tensors_in
-from compressor.graph.flow.values import TRACE_BATCH, collapsed
+from compressor.graph.flow.values import collapsed
 from compressor.graph.shape_rules.functions import argument, operation
 
 END = 2**63 - 1
@@ -195,13 +195,13 @@ def beside(parts: list[Tensor], dim: int) -> Tensor:
 def padded(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Padding; along the channels it adds places that nothing makes."""
     x, pads = args[0], list(argument_of(args, kwargs, 1, "pad", ()))
-    shape = node.meta.get("shape")
     dims = [x.dim() - 1 - place // 2 for place, size in enumerate(pads) if size]
-    if not set(dims) & set(flow.varying(x)) and shape is not None:
+    if not set(dims) & set(flow.varying(x)):
+        sizes = list(x.shape)  # as they are now: channels, which are not padded, may be others than when captured
+        for place, size in enumerate(pads):
+            sizes[x.dim() - 1 - place // 2] += size
         kept = collapsed(x, dims)
-        return kept[tuple(slice(1) if dim in dims else slice(None) for dim in range(x.dim()))].expand(
-            TRACE_BATCH, *shape
-        )
+        return kept[tuple(slice(1) if dim in dims else slice(None) for dim in range(x.dim()))].expand(sizes)
     if argument_of(args, kwargs, 2, "mode", "constant") not in ("constant", 0, 0.0) and operation(node) == "pad":
         return flow.opaque(node, x, f"pass {node.name}, which repeats some of them as padding")
     if min(pads) < 0:
