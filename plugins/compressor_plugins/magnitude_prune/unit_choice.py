@@ -6,7 +6,8 @@ Units of one size are interchangeable, so a width says how many of each size sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from compressor_plugins.magnitude_prune.groups import Group
 
@@ -53,13 +54,18 @@ def chosen(group: Group, scores: Sequence[float], width: int) -> list[int]:
     return sorted(kept)
 
 
-def _counts(group: Group) -> dict[int, dict[int, int]]:
+def _counts(group: Group) -> Mapping[int, Mapping[int, int]]:
     """Width → how many units of each size stay."""
     sizes = Counter(map(len, group.units))
-    most, least = max(sizes.values()), max(len(group.needed), 1)
+    return _shares(tuple(sorted(sizes.items())), group.fixed, max(len(group.needed), 1))
+
+
+@lru_cache(maxsize=512)  # a plan asks for the widths of every group with every edit
+def _shares(sizes: tuple[tuple[int, int], ...], fixed: int, least: int) -> Mapping[int, Mapping[int, int]]:
+    most = max(number for _, number in sizes)
     found: dict[int, dict[int, int]] = {}
     for share in range(1, most + 1):
-        counts = {size: round(share * number / most) for size, number in sizes.items()}
+        counts = {size: round(share * number / most) for size, number in sizes}
         if sum(counts.values()) >= least:
-            found.setdefault(group.fixed + sum(size * count for size, count in counts.items()), counts)
+            found.setdefault(fixed + sum(size * count for size, count in counts.items()), counts)
     return found
