@@ -57,7 +57,7 @@ PLAN = Plan(
         Phase("bits", (Decision("quantize-weights", "all", {"bits": 4}),), TRAINING),
     )
 )
-CALLS = {
+CALLS: dict[str, list[tuple[Any, str]]] = {
     "train": [(course, "fit")],
     "score": [(course, "evaluate"), (trial, "evaluate")],
     "time": [(figures, "compare")],
