@@ -9,6 +9,7 @@ The command line goes through the same functions.
 from __future__ import annotations
 
 import functools
+import json
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -27,6 +28,7 @@ from compressor.errors import InputError
 from compressor.graph.device import left_to_forks, used
 from compressor.graph.given import InputsGiven
 from compressor.graph.network import Network
+from compressor.graph.tracing import required_inputs
 from compressor.present import LIVE, present
 from compressor.recipe.model import Recipe
 from compressor.report.gather import gather
@@ -76,8 +78,7 @@ def optimize(
     """
     own = task if isinstance(task, Task) else None
     wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
-    known = model.signature.inputs if isinstance(model, Network) else ()
-    as_taken = suited(DataSpec(function=LIVE), [one.shape for one in known])
+    as_taken = _as_taken(model)
     live = None if train is None else from_loaders(train, validation, test, as_taken, wanted)
     if live is None and not (data is None or isinstance(data, str | Path)):
         live = open_data(data, as_taken, wanted)
@@ -92,6 +93,7 @@ def optimize(
     }
     said = [f"{key}={value}" for key, value in settings.items() if value is not None]
     said += ["search.allow_untrained=true"] if allow_untrained else []
+    said += [f"data.inputs={json.dumps(as_taken.inputs)}"] if live is not None and as_taken.inputs else []
     with present(data=live, task=own), _forking(live is not None or own is not None):
         prepared = set_up(
             model,
@@ -127,12 +129,22 @@ def resume(
     Live datasets and tasks that it was begun with are given again. Raises ``InputError``.
     """
     run = RunFolder.open(Path(folder))
+    said = run.recipe().data
     with present(task=task):
-        wanted, as_taken = make_task(run.recipe().task), DataSpec(function=LIVE, ranks=run.recipe().data.ranks)
+        wanted, as_taken = make_task(run.recipe().task), DataSpec(function=LIVE, ranks=said.ranks, inputs=said.inputs)
     given = from_loaders(train, validation, test, as_taken, wanted) if train is not None else None
     live = open_data(data, as_taken, wanted) if given is None and data is not None else given
     with present(data=live, task=task), _forking(live is not None or task is not None):
         return _run(run, observer, seconds_of(budget), data=live, task=task)
+
+
+def _as_taken(model: nn.Module | Network | str | Path) -> DataSpec:
+    """Live data as the model takes them, as far as it says so: sizes, and the names of several inputs."""
+    if isinstance(model, Network):
+        inputs = model.signature.inputs
+        return suited(DataSpec(function=LIVE), [one.shape for one in inputs], [one.name for one in inputs])
+    names = required_inputs(model) if isinstance(model, nn.Module) else ()
+    return suited(DataSpec(function=LIVE), (), names)
 
 
 def _forking(live: bool) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from torch import nn
 from compressor.api.auto import auto_recipe
 from compressor.data.answered import answered
 from compressor.data.dataset import Data
-from compressor.data.fit import check_fit
+from compressor.data.fit import check_fit, inputs_of
 from compressor.data.load import load_data
 from compressor.data.open import spec_of, suited
 from compressor.data.spec import SOURCES, DataSpec
@@ -25,7 +25,7 @@ from compressor.engine.trained import Glance, glance, refuse_untrained
 from compressor.errors import CaptureError, InputError
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
-from compressor.graph.given import InputsGiven
+from compressor.graph.given import Given, InputsGiven
 from compressor.graph.network import Network
 from compressor.graph.normalisation import Normalisation
 from compressor.load import load_model
@@ -90,7 +90,7 @@ def set_up(
     read = read_text(_OPEN, AUTO, [*said, *limits]) if chosen else read_recipe(recipe, [*said, *limits])
     early = cache(lambda: load_data(read.data, make_task(read.task)))
     seconds = max(LOAD_SECONDS, read.limits.plugin_seconds)
-    network = _network(model, weights, trust, inputs, lambda: early().train.shapes, seconds)
+    network = _network(model, weights, trust, inputs, lambda: inputs_of(early()), seconds)
     to_onnx(network)
     asked = early.cache_info().currsize > 0
     given = network.signature.inputs
@@ -155,11 +155,12 @@ def _limits(budget: float | None, trials: int | None) -> list[str]:
     return [f"search.budget={budget:g}", *(said or ["search.trials=0"])]
 
 
-def _captured(model: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Network:
+def _captured(model: nn.Module, given: Sequence[Given]) -> Network:
     """A live module that takes what the data have."""
     try:
-        return capture(model, shapes if len(shapes) > 1 else shapes[0], type(model).__name__)
+        return capture(model, given, type(model).__name__)
     except CaptureError as error:
+        shapes = [one.shape for one in given]
         last = next((shape for shape in shapes if len(shape) == 3 and shape[2] <= 4 < shape[0]), None)
         if last is None:
             raise
@@ -174,7 +175,7 @@ def _network(
     weights: Path | None,
     trust: bool,
     inputs: InputsGiven,
-    otherwise: Callable[[], Any],
+    otherwise: Callable[[], Sequence[Given]],
     seconds: float,
 ) -> Network:
     if isinstance(model, Network):
@@ -188,7 +189,7 @@ def _network(
         weights=weights,
         trust=trust,
         input_shape=inputs,
-        otherwise=lambda: otherwise()[0],
+        otherwise=otherwise,
         seconds=seconds,
     )
 

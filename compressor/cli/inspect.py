@@ -16,7 +16,7 @@ from compressor.report import text
 from compressor.report.table import Table, table
 
 if TYPE_CHECKING:
-    from compressor.graph.leaf import Shape
+    from compressor.graph.given import InputsGiven
     from compressor.graph.signature import TensorSpec
     from compressor.knobs import Knob
     from compressor.plugin import Refused, Site
@@ -62,17 +62,19 @@ def inspect(
             _show(anatomy, out)
 
 
-def _shape_of(data: str, recipe: Recipe | None) -> Callable[[], Shape] | None:
-    """Asks the data, those that were named or the recipe's, for the shape of one sample; None without any."""
+def _shape_of(data: str, recipe: Recipe | None) -> Callable[[], InputsGiven] | None:
+    """Asks the data, those that were named or the recipe's, for what one sample is; None without any."""
     if not data and recipe is None:
         return None
 
-    def ask() -> Shape:
+    def ask() -> InputsGiven:
+        from compressor.data.fit import inputs_of
         from compressor.data.load import load_data
         from compressor.data.open import spec_of
+        from compressor.task import make_task
 
         spec = spec_of(data) if data or recipe is None else recipe.data
-        return load_data(spec).input_shape
+        return inputs_of(load_data(spec, None if recipe is None else make_task(recipe.task), check=False))
 
     return ask
 

@@ -6,6 +6,7 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.errors import DataError
+from compressor.graph.given import Given
 from compressor.graph.network import Network
 
 
@@ -34,6 +35,14 @@ def check_fit(network: Network, data: Data) -> None:
                 f"{str(spec.dtype).removeprefix('torch.')}; give floats, or bytes (uint8) where they are pixels"
             )
     data.task.check(network, data)
+
+
+def inputs_of(data: Data) -> tuple[Given, ...]:
+    """What a network that says nothing of its inputs takes of these samples: their shapes, whole numbers as such."""
+    pairs = zip(data.train.shapes, data.train.dtypes, strict=True)
+    return tuple(
+        Given("", shape, None if dtype.is_floating_point or dtype == torch.uint8 else dtype) for shape, dtype in pairs
+    )
 
 
 def _remedy(wanted: tuple[int, ...], given: tuple[int, ...]) -> str:

@@ -96,6 +96,10 @@ class Stacked:
         return inputs, targets if self.listed else default_collate(targets)
 
 
+_USUAL = ("image", "images", "img", "pixel_values", "input", "inputs", "input_values", "x", "audio", "signal")
+"""What people call the only input in a dictionary."""
+
+
 def stacking(samples: Any, places: Sequence[int]) -> Stacked:
     """How these samples are made into batches: some of them are looked at."""
     found = [_plain(samples[place]) for place in places]
@@ -111,7 +115,8 @@ def arranged(batch: Any, names: tuple[str, ...] = ()) -> Pair:
     """A batch as a user's collate function or loader gives it, as ``(inputs, target)``.
 
     A pair is that already; a tensor alone, or a tuple of one, has no target; a dictionary is told apart by the names of
-    the network's inputs; a flat tuple by their number. Raises ``DataError`` where that leaves it open.
+    the network's inputs, or by what an only input is usually called; a flat tuple by their number. Raises ``DataError``
+    where that leaves it open.
     """
     inputs, target = _told_apart(batch, names)
     return _inputs(inputs, names), nested.map_tensors(_as_learned, _tensors(target))
@@ -141,10 +146,14 @@ def _told_apart(batch: Any, names: tuple[str, ...]) -> tuple[Any, Target]:
 
 
 def _from_mapping(batch: Mapping[Any, Any], names: tuple[str, ...]) -> tuple[Any, Target]:
+    usual = [key for key in batch if key in _USUAL]
+    if len(names) < 2 and len(usual) == 1 and not (names and names[0] in batch):
+        names = (usual[0],)
     if not names or not all(name in batch for name in names):
         known = f", and the network's inputs are {', '.join(names)}" if names else ""
         raise DataError(
-            f"samples are dictionaries of {', '.join(map(str, batch))[:100]}{known}; give pairs (inputs, target)"
+            f"samples are dictionaries of {', '.join(map(str, batch))[:100]}{known}; give pairs (inputs, target), or "
+            "call the input by its name"
         )
     rest = {key: value for key, value in batch.items() if key not in names}
     inputs = tuple(batch[name] for name in names)

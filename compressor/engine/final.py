@@ -124,7 +124,7 @@ def _final(
 ) -> Final:
     scored = evaluate(network, data, test, error=True)
     task = data.task.fitted(network)
-    on_onnx = onnx_quality(onnx, as_fed(network, data, test), task, batch=_BATCH)
+    on_onnx = onnx_quality(onnx, as_fed(network, data, test), task, nest=network.signature.nested, batch=_BATCH)
     batches = data.calibration_batches(256)
     parity = numeric_parity(network, onnx, batches)
     check = cross_check(network, onnx, batches)

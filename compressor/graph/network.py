@@ -106,10 +106,10 @@ class Network:
 
     @property
     def output_node(self) -> fx.Node:
-        """The node whose value the network returns. Raises ``GraphError`` where it returns more than one tensor."""
-        if not isinstance(self._returned, fx.Node):
+        """The node of the only tensor that the network returns, alone or nested. Raises ``GraphError`` for several."""
+        if len(self.output_nodes) != 1:
             raise GraphError("the network does not return a single tensor")
-        return self._returned
+        return self.output_nodes[0]
 
     @property
     def _returned(self) -> Any:

@@ -68,8 +68,8 @@ def _parameters(module: nn.Module) -> Mapping[str, Any]:
     return {name: parameter.kind for name, parameter in named if parameter.kind != parameter.VAR_KEYWORD}
 
 
-def _required(module: nn.Module) -> list[str]:
-    """Names of the arguments that must be given."""
+def required_inputs(module: nn.Module) -> list[str]:
+    """Names of the arguments of ``forward`` that must be given."""
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     named = _signature(module).items()
     return [name for name, parameter in named if parameter.default is parameter.empty and parameter.kind not in several]
@@ -119,9 +119,9 @@ def trace(module: nn.Module, given: Sequence[Given]) -> Trace:
     """The module traced in eval mode with a free batch size. Raises ``CaptureError`` with the tracer's reason."""
     call = call_of(module, given)
     bound = {*[*_parameters(module)][: call.by_position], *call.names[call.by_position :]}
-    if missing := [name for name in _required(module) if name not in bound]:
+    if missing := [name for name in required_inputs(module) if name not in bound]:
         count = "one tensor" if len(given) == 1 else f"{len(given)} tensors"
-        needed = ", ".join(_required(module))
+        needed = ", ".join(required_inputs(module))
         raise CaptureError(f"its forward does not take {count}: it takes {needed}; {missing[0]} is not given")
     seen = Seen()
     shell = Shell(module, call, seen)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.errors import DataError
+from compressor.graph.nested import first
 from compressor.graph.network import Network
-from compressor.task.closing import closes_with, log_odds
+from compressor.task.closing import closes_with, log_odds, only_shape
 from compressor.task.metric import Metric
 from compressor.task.task import Guess, Problem, Samples, Task, targets_of
 
@@ -31,31 +33,32 @@ class Binary(Task):
     def fitted(self, network: Network) -> Binary:
         return replace(self, probabilities=self.probabilities or closes_with(network, nn.Sigmoid))
 
-    def logits(self, outputs: Tensor) -> Tensor:
+    def logits(self, outputs: Any) -> Tensor:
         """``(N,)``, whatever the form of the outputs."""
-        flat = outputs.reshape(len(outputs))
+        output = first(outputs)
+        flat = output.reshape(len(output))
         return log_odds(flat) if self.probabilities else flat
 
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: Any, target: Tensor) -> Tensor:
         logits = self.logits(outputs)
         return F.binary_cross_entropy_with_logits(logits, target.reshape(-1).to(logits.dtype))
 
-    def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def scores(self, outputs: Any, target: Tensor) -> Tensor:
         """1 where the answer is right, else 0."""
         return ((self.logits(outputs) > 0) == (target.reshape(-1) > 0.5)).float()
 
-    def plain(self, outputs: Tensor) -> Tensor:
+    def plain(self, outputs: Any) -> Tensor:
         return self.logits(outputs)
 
     def distil(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return softened_odds(student, teacher, temperature)
 
-    def agreement(self, outputs: Tensor, reference: Tensor) -> Tensor:
+    def agreement(self, outputs: Any, reference: Any) -> Tensor:
         """1 where both say the same class, else 0."""
         return ((self.logits(outputs) > 0) == (self.logits(reference) > 0)).float()
 
     def check(self, network: Network, data: Problem) -> None:
-        shape = network.shape(network.output_node)
+        shape = only_shape(network, "binary")
         if math.prod(shape) != 1:
             raise DataError(f"{data.name}: task = binary is for one number per sample, the model gives {shape}")
         for split in (data.train, data.validation):

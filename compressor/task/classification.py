@@ -1,23 +1,25 @@
 """Classification: one class per sample, scored by the share of right answers.
 
-Outputs ``(N, K)``, also ``(N, K, 1, 1)``: logits, or probabilities where the network closes with a softmax. Target:
-class indices ``(N,)``, int64. Focal loss (Lin et al., arXiv:1708.02002) is Σ(1 − p_t)^γ · CE / batch, with p_t the
-probability of the true class. Distillation (Hinton et al., arXiv:1503.02531): T² · KL(softmax(t/T) ‖ softmax(s/T)).
+Outputs ``(N, K)``, also ``(N, K, 1, 1)``, alone or nested: logits, or probabilities where the network closes with a
+softmax. Target: class indices ``(N,)``, int64. Focal loss (Lin et al., arXiv:1708.02002) is Σ(1 − p_t)^γ · CE / batch,
+with p_t the probability of the true class. Distillation (Hinton et al., arXiv:1503.02531): T² · KL(softmax(t/T) ‖
+softmax(s/T)).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.errors import CaptureError, DataError
-from compressor.graph.nested import value_in_words
+from compressor.graph.nested import first, value_in_words
 from compressor.graph.network import Network
-from compressor.task.closing import closes_with, logits_of
+from compressor.task.closing import closes_with, logits_of, only_shape
 from compressor.task.metric import Metric
 from compressor.task.paired import evidently_better
 from compressor.task.task import Guess, Loss, LossSpec, Problem, Samples, Task, targets_of
@@ -37,17 +39,17 @@ class Classification(Task):
     def fitted(self, network: Network) -> Classification:
         return replace(self, probabilities=self.probabilities or closes_with(network, nn.Softmax))
 
-    def logits(self, outputs: Tensor) -> Tensor:
+    def logits(self, outputs: Any) -> Tensor:
         """``(N, K)``, whatever the form of the outputs."""
-        flat = outputs.flatten(1)
+        flat = first(outputs).flatten(1)
         return logits_of(flat) if self.probabilities else flat
 
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: Any, target: Tensor) -> Tensor:
         return F.cross_entropy(self.logits(outputs), target)
 
-    def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def scores(self, outputs: Any, target: Tensor) -> Tensor:
         """1 where the largest output is the label, else 0."""
-        return (outputs.flatten(1).argmax(1) == target).float()
+        return (first(outputs).flatten(1).argmax(1) == target).float()
 
     def training_loss(self, spec: LossSpec) -> Loss:
         smoothing, gamma = spec.label_smoothing, spec.focal_gamma
@@ -55,15 +57,15 @@ class Classification(Task):
             return lambda outputs, labels: focal(self.logits(outputs), labels, gamma=gamma, smoothing=smoothing)
         return lambda outputs, labels: F.cross_entropy(self.logits(outputs), labels, label_smoothing=smoothing)
 
-    def plain(self, outputs: Tensor) -> Tensor:
+    def plain(self, outputs: Any) -> Tensor:
         return self.logits(outputs)
 
     def distil(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return softened_divergence(student, teacher, temperature)
 
-    def agreement(self, outputs: Tensor, reference: Tensor) -> Tensor:
+    def agreement(self, outputs: Any, reference: Any) -> Tensor:
         """1 where both say the same class, else 0."""
-        return (outputs.flatten(1).argmax(1) == reference.flatten(1).argmax(1)).float()
+        return (first(outputs).flatten(1).argmax(1) == first(reference).flatten(1).argmax(1)).float()
 
     # --- network and data ----------------------------------------------------------------------------------------
 
@@ -88,9 +90,9 @@ class Classification(Task):
         share, label = float(counts.max()) / len(labels), int(counts.argmax())
         return Guess(share, f"answering {_name(data, label)} always", math.sqrt(share * (1 - share) / len(labels)))
 
-    def suspicion(self, outputs: Tensor, target: Tensor, data: Problem) -> str:
+    def suspicion(self, outputs: Any, target: Tensor, data: Problem) -> str:
         """Answers that fit another order of the classes."""
-        answers = outputs.flatten(1).argmax(1).cpu()
+        answers = first(outputs).flatten(1).argmax(1).cpu()
         other = relabelling(answers, target.cpu())
         if other is None:
             return ""
@@ -106,12 +108,7 @@ def classes_of(network: Network) -> int:
 
     Raises ``CaptureError`` where the answer is no row of scores: then there are no classes to speak of.
     """
-    if len(network.output_nodes) != 1:
-        raise CaptureError(
-            f"the model returns {len(network.output_nodes)} tensors; a classifier answers with one row of scores: name "
-            "another task, or one of your own"
-        )
-    shape = network.shape(network.output_node)
+    shape = only_shape(network, "classification")
     if not shape or math.prod(shape) != shape[0]:
         said = f"one answer has the sizes {shape}" if shape else "one answer is a single number without dimensions"
         raise CaptureError(f"{said}; a classifier answers with a row of scores, (batch, classes)")

@@ -6,10 +6,22 @@ import math
 
 from torch import Tensor, fx, nn
 
+from compressor.errors import CaptureError
 from compressor.graph.network import Network
 
 TINY = 1e-38
 """The least probability whose logarithm is taken."""
+
+
+def only_shape(network: Network, task: str) -> tuple[int, ...]:
+    """Of the only tensor that a network returns, alone or nested, for one sample. Raises ``CaptureError``."""
+    if len(network.output_nodes) != 1:
+        names = ", ".join(spec.name for spec in network.signature.outputs)
+        raise CaptureError(
+            f"the model returns {len(network.output_nodes)} tensors ({names}); task = {task} is for one: name another "
+            "task, or one of your own"
+        )
+    return network.shape(network.output_node)
 
 
 def closes_with(network: Network, kind: type[nn.Module]) -> bool:

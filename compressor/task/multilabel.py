@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compressor.errors import DataError
+from compressor.graph.nested import first
 from compressor.graph.network import Network
 from compressor.task.binary import softened_odds
-from compressor.task.closing import closes_with, log_odds
+from compressor.task.closing import closes_with, log_odds, only_shape
 from compressor.task.grouped import Grouped
 from compressor.task.metric import Metric
 from compressor.task.task import Guess, Meter, Problem, Samples, Task, targets_of
@@ -37,16 +38,16 @@ class MultiLabel(Task):
     def fitted(self, network: Network) -> MultiLabel:
         return replace(self, probabilities=self.probabilities or closes_with(network, nn.Sigmoid))
 
-    def logits(self, outputs: Tensor) -> Tensor:
+    def logits(self, outputs: Any) -> Tensor:
         """``(N, K)``, whatever the form of the outputs."""
-        flat = outputs.flatten(1)
+        flat = first(outputs).flatten(1)
         return log_odds(flat) if self.probabilities else flat
 
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def loss(self, outputs: Any, target: Tensor) -> Tensor:
         logits = self.logits(outputs)
         return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype))
 
-    def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
+    def scores(self, outputs: Any, target: Tensor) -> Tensor:
         """F1 of each sample's labels; 1 where none is there and none is given."""
         given, there = self.logits(outputs) > 0, target > 0.5
         both, either = (given & there).sum(1).float(), given.sum(1) + there.sum(1)
@@ -55,18 +56,18 @@ class MultiLabel(Task):
     def meter(self) -> Meter:
         return Grouped(_f1, lambda outputs, target: ((self.logits(outputs).detach() > 0).int(), (target > 0.5).int()))
 
-    def plain(self, outputs: Tensor) -> Tensor:
+    def plain(self, outputs: Any) -> Tensor:
         return self.logits(outputs)
 
     def distil(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         return softened_odds(student, teacher, temperature)
 
-    def agreement(self, outputs: Tensor, reference: Tensor) -> Tensor:
+    def agreement(self, outputs: Any, reference: Any) -> Tensor:
         """The share of labels of which both say the same."""
         return ((self.logits(outputs) > 0) == (self.logits(reference) > 0)).float().mean(1)
 
     def check(self, network: Network, data: Problem) -> None:
-        count = math.prod(network.shape(network.output_node))
+        count = math.prod(only_shape(network, "multi-label"))
         for split in (data.train, data.validation):
             target = torch.as_tensor(targets_of(split))
             shape = tuple(target.shape[1:])

@@ -66,7 +66,7 @@ class Regression(Task):
         return torch.stack([F.mse_loss(a, b) / b.var(correction=0).clamp_min(1e-12) for a, b in pairs]).mean()
 
     def check(self, network: Network, data: Problem) -> None:
-        wanted = [network.shape(node) for node in network.graph.output_node().all_input_nodes]
+        wanted = [network.shape(node) for node in network.output_nodes]
         for split in (data.train, data.validation):
             given = [tuple(tensor.shape[1:]) for tensor in tensors(split.first(1).targets())]
             if list(map(math.prod, wanted)) != list(map(math.prod, given)):

@@ -144,8 +144,7 @@ _SAID: WeakKeyDictionary[Network, _Said] = WeakKeyDictionary()
 
 def _few_numbers(teacher: Network, count: int) -> bool:
     """Whether all answers of the teacher are kept without a thought."""
-    outputs = teacher.graph.output_node().all_input_nodes
-    return count * sum(math.prod(teacher.shape(node)) for node in outputs) <= _MOST_ANSWERS
+    return count * sum(math.prod(teacher.shape(node)) for node in teacher.output_nodes) <= _MOST_ANSWERS
 
 
 def _check(spec: TrainingSpec) -> None:

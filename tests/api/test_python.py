@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 import compressor
+from compressor.api.optimize import _as_taken
+from compressor.api.prepare import set_up
 from compressor.data.load import load_data
+from compressor.data.open import from_loaders
 from compressor.data.spec import DataSpec
 from compressor.errors import InputError
+from compressor.present import LIVE, present
 
 FAST = (
     "search.trials=2", "search.budget=0", "search.sampler=random", "training.epochs=1", "training.batch=64",
@@ -47,15 +52,26 @@ def model(splits: tuple[TensorDataset, ...]) -> nn.Module:
 
 @dataclass(frozen=True)
 class ErrorRate(compressor.Task):
-    """The share of wrong answers: less is better."""
+    """The share of wrong answers: less is better. The outputs come as their owner nested them, in files too."""
 
     metric = compressor.Metric("error rate", "lower")
 
-    def loss(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return nn.functional.cross_entropy(outputs, target)
+    def loss(self, outputs: dict[str, Any], target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs["scores"], target)
 
-    def scores(self, outputs: Tensor, target: Tensor) -> Tensor:
-        return -(outputs.argmax(1) != target).float()
+    def scores(self, outputs: dict[str, Any], target: Tensor) -> Tensor:
+        return -(outputs["scores"].argmax(1) != target).float()
+
+
+class Nested(nn.Module):
+    """Another module's scores in a dictionary, with what is no tensor beside them."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        return {"aux": None, "scores": self.inner(x), "scale": 2}
 
 
 def test_a_live_module_and_datasets_are_optimized_by_a_recipe_that_is_chosen(
@@ -81,7 +97,9 @@ def test_a_live_module_and_datasets_are_optimized_by_a_recipe_that_is_chosen(
 def test_a_task_of_ones_own_whose_metric_is_better_lower(
     model: nn.Module, splits: tuple[TensorDataset, ...], tmp_path: Path
 ) -> None:
-    result = compressor.optimize(model, *splits, task=ErrorRate(), max_drop=0.2, out=tmp_path / "run", overrides=FAST)
+    result = compressor.optimize(
+        Nested(model), *splits, task=ErrorRate(), max_drop=0.2, out=tmp_path / "run", overrides=FAST
+    )
     quality = result.baseline.quality
     assert (quality.metric, quality.direction) == ("error rate", "lower")
     assert quality.validation < 0.2
@@ -97,6 +115,40 @@ def test_no_labels_at_all(model: nn.Module, splits: tuple[TensorDataset, ...], t
     assert result.baseline.quality.validation == pytest.approx(1.0, abs=1e-5)
     assert result.best is not None
     assert 0.1 <= result.best.figures.quality.onnx <= 1.0  # type: ignore[operator]
+
+
+class Conditioned(nn.Module):
+    """A signal, and whole numbers beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.table, self.end = nn.Conv1d(2, 4, 3), nn.Embedding(3, 4), nn.Linear(4, 2)
+
+    def forward(self, signal: Tensor, kind: Tensor) -> Tensor:
+        answer: Tensor = self.end(torch.relu(self.conv(signal).mean(2) + self.table(kind).mean(1)))
+        return answer
+
+
+class Dictionaries(Dataset[Any]):
+    """Samples by name, in another order than the network's."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {
+            "label": index % 2,
+            "kind": torch.tensor([index % 3, 0]),
+            "signal": torch.full((2, 8), float(index % 2)),
+        }
+
+
+def test_a_live_module_takes_the_inputs_that_its_forward_names() -> None:
+    """Their names tell dictionaries apart, and whole numbers reach it as such, also when the run goes on later."""
+    with present(data=from_loaders(Dictionaries(), spec=_as_taken(Conditioned()))):
+        prepared = set_up(Conditioned(), "auto", data=LIVE, overrides=["search.allow_untrained=true"])
+    taken = [(spec.name, spec.shape, spec.dtype) for spec in prepared.network.signature.inputs]
+    assert taken == [("signal", (2, 8), torch.float32), ("kind", (2,), torch.int64)]
 
 
 def test_what_does_not_fit_is_one_line(model: nn.Module, splits: tuple[TensorDataset, ...]) -> None:

@@ -156,6 +156,9 @@ def test_a_collate_function_is_the_owner_s() -> None:
         ((torch.zeros(3), torch.zeros(2), 1), ("a", "b"), 2, True),
         (({"b": torch.zeros(2), "a": torch.zeros(3)}, 1), ("a", "b"), 2, True),
         ({"b": torch.zeros(2), "a": torch.zeros(3), "y": 1}, ("a", "b"), 2, True),
+        ({"label": 1, "image": torch.zeros(3)}, (), 1, True),
+        ({"label": 1, "image": torch.zeros(3)}, ("a",), 1, True),
+        ({"pixel_values": torch.zeros(3)}, (), 1, False),
     ],
 )
 def test_inputs_and_target_are_told_apart(sample: Any, names: tuple[str, ...], inputs: int, target: bool) -> None:

@@ -167,6 +167,22 @@ def test_probabilities_are_worth_what_their_logits_are(name: str, closing: nn.Mo
     assert torch.equal(fitted.scores(closing(outputs), target), raw.scores(outputs, target))
 
 
+@pytest.mark.parametrize("name", ["classification", "binary", "multi-label"])
+def test_the_only_output_may_be_nested_and_of_several_none_is_guessed(name: str) -> None:
+    task, outputs, target = task_of(name), *CASES[name][1:]
+    nested = {"aux": None, "logits": outputs}
+    assert torch.equal(task.loss(nested, target), task.loss(outputs, target))
+    assert torch.equal(task.scores(nested, target), task.scores(outputs, target))
+    assert torch.equal(task.plain(nested), outputs.reshape(task.plain(nested).shape))
+
+    class Several(nn.Module):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x + 1, x * 2
+
+    with pytest.raises(CompressorError, match=rf"the model returns 2 tensors \(.*\); task = {name} is for one"):
+        task.check(capture(Several(), (8,)), problem(task, target))
+
+
 def test_one_number_per_sample_is_never_spread_over_others() -> None:
     task, numbers = task_of("regression"), torch.arange(4.0)
     assert float(task.loss(numbers.view(4, 1), numbers)) == 0
