@@ -106,14 +106,14 @@ def taking(weights: Path, taken: list[float]) -> Callable[[Network], None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--pairs", type=int, default=3, help="of every run, those that are most alike")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Pair] = []
-    for path in sorted(options.work.glob("run-surrogate-[0-9]"))[: options.pairs]:
+    for path in sorted(options.work.glob("run-surrogate-[0-9]")):
         run = RunFolder.open(path)
         prepared = prepare_search(run, run.recipe(), Silent())
-        for child, relative, shared in pairs_of(run, 1):
+        for child, relative, shared in pairs_of(run, options.pairs):
             plan, taken = PLAN.read(child / "plan.json"), list[float]()
             related = trained(prepared, plan, taking(snapshot(relative, 1), taken))
             usual = trained(prepared, plan, None)

@@ -21,6 +21,9 @@ from compressor.task import Task, usual_task
 Batch = tuple[Nested, Any]
 """What one call of the network takes, ``(N, …)``, and what the task wants of the outputs."""
 
+_FOR_TRAINING, _LEAST_FOR_TRAINING = 1 << 20, 8
+"""Values of all images from which BatchNorm begins where training follows: 341 of 3×32×32, eight of 3×224×224."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -85,14 +88,18 @@ class Evidence:
                     collected[name].append(value.to(home, copy=True))
         return {name: torch.cat(parts) for name, parts in collected.items()}
 
-    def calibrate(self, network: Network, passes: int = 1, *, since: Network | None = None) -> None:
+    def calibrate(
+        self, network: Network, passes: int = 1, *, since: Network | None = None, for_training: bool = False
+    ) -> None:
         """Learn from the batches what takes no training: BatchNorm statistics anew, then what leaves calibrate.
 
         ``since``: the network as it was before it was edited. A BatchNorm that no edit reaches keeps its statistics,
-        which stem from all training images and not from these few.
+        which stem from all training images and not from these few. ``for_training``: training follows, which forgets
+        these statistics step by step; a few images do for a start.
         """
         if self.batches:
-            self._estimate_norms(network, passes, frozenset() if since is None else unaffected(since, network))
+            some = self.within(_FOR_TRAINING, least=_LEAST_FOR_TRAINING) if for_training else self
+            some._estimate_norms(network, passes, frozenset() if since is None else unaffected(since, network))
             self.calibrate_leaves(network)
 
     def calibrate_leaves(self, network: Network) -> None:

@@ -37,6 +37,15 @@ def test_one_image_alone_leaves_the_statistics_as_they_were() -> None:
     assert torch.equal(norm.running_mean, torch.zeros(3))
 
 
+def test_a_few_large_images_do_where_training_follows() -> None:
+    network = capture(nn.Sequential(nn.BatchNorm2d(1)).eval(), (1, 256, 512))
+    images = torch.arange(12.0).reshape(-1, 1, 1, 1).expand(-1, 1, 256, 512)
+    data = Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in torch.split(images, [5, 7])])
+    for first, count in ((True, 8), (False, 12)):
+        data.calibrate(network, for_training=first)
+        assert network.leaf("0").running_mean.item() == pytest.approx(images[:count].mean().item())
+
+
 def test_a_value_takes_no_more_of_the_network_than_what_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     network = capture(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), *(nn.Linear(4, 4) for _ in range(9))).eval(), (3,))
     data, node = random_evidence(network, batches=2, size=5), network.calls_of("1")[0]

@@ -174,7 +174,8 @@ class Course:
         before = self._baseline.network if self._begun is not None else self.network.fork()
         edits = self._carried_out(phase) if self._begun is None else self._begun
         self._begun = None
-        self._evidence.calibrate(self.network, since=before)
+        trained = phase.training is not None and phase.training.epochs > 0 and not phase.training.function
+        self._evidence.calibrate(self.network, since=before, for_training=trained)
         return edits
 
     def _carried_out(self, phase: Phase) -> Sequence[Edit]:
