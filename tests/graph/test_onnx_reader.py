@@ -170,6 +170,12 @@ def _two_inputs() -> onnx.ModelProto:
     return model
 
 
+def _open_and_branching() -> onnx.ModelProto:
+    model = _open_sizes()
+    model.graph.node.append(helper.make_node("If", ["y"], ["z"]))
+    return model
+
+
 def _function() -> onnx.ModelProto:
     model, _ = one("Relu")
     model.functions.append(
@@ -186,6 +192,8 @@ WRONG: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "an unknown operator": (_of("Hardmax"), r"operator Hardmax \(node 'hardmax'\): is not supported"),
     "an operator of somebody's": (_of("Relu", domain="com.example"), "is not supported"),
     "control flow": (lambda: model_of([helper.make_node("If", ["x"], ["y"])], {}, IMAGE), "operator If"),
+    "control flow, whatever the sizes": (_open_and_branching, r"operator If .* computes the same for every sample"),
+    "scales of the batch at hand": (_of("DynamicQuantizeLinear"), "samples depend on each other; quantize the float"),
     "functions": (_function, "operators of its own"),
     "inputs of different batches": (_two_inputs, "batches of 2 and 4"),
     "open sizes": (_open_sizes, r"open sizes \(batch, 4, height, 7\); .* --input 4x224x7"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -45,10 +45,7 @@ class FileInput:
 
 def file_inputs(graph: onnx.GraphProto, initializers: frozenset[str], given: Sequence[Given]) -> tuple[FileInput, ...]:
     """The inputs of a graph; ``given`` fills in the sizes that the file leaves open. Raises ``CaptureError``."""
-    values = [value for value in graph.input if value.name not in initializers]
-    if not values:
-        raise CaptureError("it takes no input")
-    _refuse_batch_elsewhere(values)
+    values = _inputs(graph, initializers)
     wanted = _assigned([value.name for value in values], given)
     entries = tuple(_entries(values, wanted))
     fixed = {entry.batch for entry in entries} - {None}
@@ -57,8 +54,16 @@ def file_inputs(graph: onnx.GraphProto, initializers: frozenset[str], given: Seq
     return entries
 
 
-def _refuse_batch_elsewhere(values: list[onnx.ValueInfoProto]) -> None:
-    """The batch of one input, by its name, must be the first dimension of every other."""
+def _inputs(graph: onnx.GraphProto, initializers: Collection[str]) -> list[onnx.ValueInfoProto]:
+    values = [value for value in graph.input if value.name not in initializers]
+    if not values:
+        raise CaptureError("it takes no input")
+    return values
+
+
+def refuse_batch_elsewhere(graph: onnx.GraphProto, initializers: Collection[str]) -> None:
+    """The batch of one input, by its name, must be the first dimension of every other. Raises ``CaptureError``."""
+    values = _inputs(graph, initializers)
     dims = {value.name: [dim.dim_param for dim in value.type.tensor_type.shape.dim] for value in values}
     batches = {sizes[0] for sizes in dims.values() if sizes and sizes[0]}
     for name, sizes in dims.items():

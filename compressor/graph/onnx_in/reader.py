@@ -14,7 +14,7 @@ from compressor.errors import CaptureError, GraphError
 from compressor.graph.given import Given
 from compressor.graph.nesting import TENSOR, Nesting
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.entry import TYPES, FileInput, file_inputs
+from compressor.graph.onnx_in.entry import TYPES, FileInput, file_inputs, refuse_batch_elsewhere
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
 from compressor.graph.onnx_in.folding import FOLDABLE, Folder
 from compressor.graph.onnx_in.older import modern_node
@@ -44,7 +44,26 @@ ROW_BY_ROW = {
     "Relu", "Reshape", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
 }  # fmt: skip
 """Operators that may take what has other dimensions joined with the batch."""
-CONTROL_FLOW = {"If", "Loop", "Scan", "SequenceMap"}
+_FLOW = "is control flow: a network computes the same for every sample"
+_DYNAMIC = (
+    "is quantized by the values of the whole batch at hand, so that samples depend on each other; quantize the float "
+    "model again, with scales from calibration data (static quantization), or take the float model itself"
+)
+HOPELESS = {
+    **dict.fromkeys(("If", "Loop", "Scan", "SequenceMap"), _FLOW),
+    **dict.fromkeys(("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"), _DYNAMIC),
+}
+"""Operators that have no place in a network, whatever the sizes of its inputs, and why."""
+
+
+def refuse_by_name(proto: onnx.NodeProto) -> None:
+    """Raises ``CaptureError`` for an operator that no network has."""
+    if proto.op_type in HOPELESS:
+        raise CaptureError(f"{_where(proto)}: {HOPELESS[proto.op_type]}")
+
+
+def _where(proto: onnx.NodeProto) -> str:
+    return f"operator {proto.op_type} (node {proto.name or next(iter(proto.output), '')!r})"
 
 
 class GraphReader:
@@ -54,6 +73,9 @@ class GraphReader:
         self.path = path
         self.graph, self.opset = file.graph, file.opset
         constants = {proto.name: tensor_of(proto, path) for proto in self.graph.initializer}
+        refuse_batch_elsewhere(self.graph, constants.keys())
+        for proto in self.graph.node:  # whatever the sizes are
+            refuse_by_name(proto)
         self.entries: tuple[FileInput, ...] = file_inputs(self.graph, frozenset(constants), given)
         self.state = State(self.graph, constants, self.entries, str(path))
         self.folder = Folder()
@@ -108,10 +130,7 @@ class GraphReader:
         return {name: node.name for name, node in self.state.nodes.items() if name not in moved}
 
     def read(self, proto: onnx.NodeProto) -> None:
-        where = f"operator {proto.op_type} (node {proto.name or next(iter(proto.output), '')!r})"
         try:
-            if proto.op_type in CONTROL_FLOW:
-                raise CaptureError("is control flow: a network computes the same for every sample")
             attributes = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
             node = Node(proto.op_type, proto.name, list(proto.input), list(proto.output), attributes, self.state)
             own = proto.domain in ("", "ai.onnx")
@@ -126,7 +145,7 @@ class GraphReader:
                 raise CaptureError("is not supported" + ("" if own else f" (domain {proto.domain})"))
             self.apply(node)
         except (CaptureError, GraphError) as error:
-            raise CaptureError(f"{where}: {error}") from None
+            raise CaptureError(f"{_where(proto)}: {error}") from None
 
     def apply(self, node: Node) -> None:
         """The rule of the operator. Where quantized values are only moved about, their scale goes with them."""
