@@ -47,6 +47,7 @@ class Stored(Generic[T]):
     """
 
     def __init__(self, kind: Any, *, complete: bool = True) -> None:
+        self.kind = kind
         self._adapter: TypeAdapter[T] = TypeAdapter(kind)
         self._complete = complete
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -19,6 +20,9 @@ from compressor.engine.candidate import Constraints
 from compressor.knobs import Value
 from compressor.stored import Stored
 from compressor.train.spec import TrainingSpec
+
+_MOST_NAMED = 12
+"""Sites of a plugin that are listed by name."""
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,12 @@ class Plan:
             yield from _unrolled(phase, phase.name)
 
     def describe(self) -> str:
-        """One line for people: ``plugin fc1, fc2 · another conv2..relu2``."""
-        by_plugin: dict[str, list[str]] = {}
+        """One line for people: ``plugin fc1, fc2(bits=4) · another 26 sites(bits=8), 3 sites(bits=4)``."""
+        by_plugin: dict[str, list[tuple[str, str]]] = {}
         for phase in self.parts:
             for step in phase.steps:
                 by_plugin.setdefault(step.plugin, []).append(_brief(step))
-        return " · ".join(f"{plugin} {', '.join(steps)}" for plugin, steps in by_plugin.items()) or "unchanged"
+        return " · ".join(f"{plugin} {_listed(steps)}" for plugin, steps in by_plugin.items()) or "unchanged"
 
 
 def _without(phase: Phase, sites: Mapping[str, Collection[str]]) -> Phase:
@@ -161,13 +165,20 @@ def _unrolled(phase: Phase, name: str) -> Iterator[Phase]:
             yield replace(phase, name=name, rounds=1)
 
 
-def _brief(step: Edit | Decision) -> str:
+def _brief(step: Edit | Decision) -> tuple[str, str]:
+    """Where a step is, and ``(key=value,…)`` of what it does there."""
     values = step.choice if isinstance(step, Edit) else step.values
     shown = ",".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()
     )
-    where = step.site if isinstance(step, Edit) else step.policy
-    return f"{where}({shown})" if shown else where
+    return step.site if isinstance(step, Edit) else step.policy, f"({shown})" if shown else ""
+
+
+def _listed(steps: list[tuple[str, str]]) -> str:
+    """By name; where they are many, how many do the same."""
+    if len(steps) <= _MOST_NAMED:
+        return ", ".join(where + what for where, what in steps)
+    return ", ".join(f"{count} sites{what}" for what, count in Counter(what for _, what in steps).items())
 
 
 PLAN: Stored[Plan] = Stored(Plan, complete=False)

@@ -12,7 +12,7 @@ from compressor.errors import DamagedFileError, RunFolderError
 from compressor.search.result import RESULT
 from compressor.stored import Stored
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the files of a run folder: the next number once this version could not read what the last one wrote."""
 
 

@@ -152,12 +152,11 @@ class SearchLoop:
         if self._study.has_queued():
             return
         ended, running = self._ledger.by_digest(), {running.digest for running in self._running.values()}
-        found = self._guide.suggest(ended, running)
         sure = self._guide.sure(ended, running) if self._owed else None
         self._owed = sure is not None
         if sure is not None:
             self._study.enqueue(sure, untrained=True)
-        elif found is not None and self._clock.allows_trial():
+        elif not self._begins_nothing_new() and (found := self._guide.suggest(ended, running)) is not None:
             self._study.enqueue(found.values, forecast=found.forecast.notes())
 
     def _dispatch(self, proposal: Proposal, plan: Plan) -> None:

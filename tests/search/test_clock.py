@@ -6,14 +6,15 @@ import math
 from pathlib import Path
 
 import pytest
-from search_support import SMALL, Scripted
+from search_support import BASELINE, SMALL, Scripted, figures
 from test_loop import Session
 
 from compressor.data.spec import DataSpec
-from compressor.engine.candidate import Constraints
+from compressor.engine.candidate import Constraints, Outcome
 from compressor.errors import WorkerLost
 from compressor.recipe.model import MeasureSpec, Recipe, SearchSpec
 from compressor.search.clock import FINALIST, SPENT, Clock, Spent
+from compressor.search.executor import TrialSpec
 from compressor.search.observer import Note
 
 
@@ -117,18 +118,24 @@ def test_a_trial_that_is_late_is_ended_and_proposed_again(tmp_path: Path) -> Non
 
 def test_what_needs_no_training_comes_first_and_comes_even_where_there_is_no_time_to_train(tmp_path: Path) -> None:
     search = SearchSpec(trials=0, budget=1000, sampler="surrogate")
-    limits = Constraints(max_drop=0.035, max_size=0.95, max_latency=1.02)
-    time, executor = Time(), Scripted()
+    limits = Constraints(max_drop=0.1, max_size=0.95, max_latency=1.02)
+
+    def answer(spec: TrialSpec) -> Outcome:
+        found = figures(spec.plan)
+        return Outcome("complete", found, limits.excess(found, BASELINE))
+
+    time, executor = Time(), Scripted(answer)
 
     def session() -> Session:
         clock = Clock(recipe(1000), tmp_path / "clock.json", now=time)
         clock.expect(10_000)
         return Session(tmp_path, search, limits, clock=clock).run(executor)
 
-    assert session().ledger.finished == 4
+    found = session().ledger
     plans = [spec.plan for spec in executor.submitted]
     assert all(plan == plan.untrained() for plan in plans)
-    assert [len(plan.edits) for plan in plans] == sorted(len(plan.edits) for plan in plans)
+    assert [len(plan.edits) for plan in plans] == [4, 8]  # one plugin alone; both, which lose too much
+    assert [candidate.plan for candidate in found.front()] == plans[:1]
     session()
     assert len(executor.submitted) == len(plans)
 

@@ -96,10 +96,11 @@ class Proposer:
         trained = self._trained(ended)
         complete = [outcome.metrics for outcome in ended.values() if outcome.status == "complete"]
         self._reached = [self._scale.answers(metrics) for metrics in complete if metrics is not None]
-        if not self._begun and not ended:
+        if not self._begun and not self._by_search(ended):
             self._look_around(rng)
             for _ in range(ROUNDS):
-                self._breed(trained, running, BRED, rng)
+                if not self._tired():
+                    self._breed(trained, running, BRED, rng)
         elif trained:
             self._breed(trained, running, self._affordable(trained), rng)
         self._begun = True
@@ -108,7 +109,8 @@ class Proposer:
         return self._best(trained, {*ended, *running}, running, doubt=len(ended) % DOUBT == DOUBT - 1)
 
     def sure(self, ended: Mapping[str, Outcome], running: Collection[str]) -> Values | None:
-        """What to carry out untrained before the first training; None where that has been seen to, or one runs."""
+        """What to carry out untrained before all else; None where that has been seen to, or one runs."""
+        self._look_at_seeds()
         if self._trained(ended):
             return None
         step = next_step(self._looks.found, self._scale, self._reference.tolist(), ended, running)
@@ -123,27 +125,33 @@ class Proposer:
         reached = [self._scale.answers(o.metrics) for o in ended.values() if o.metrics and o.status == "complete"]
         return worth_of(float(self._reference[0]), size, time, reached)
 
-    def _trained(self, ended: Mapping[str, Outcome]) -> dict[str, Outcome]:
-        """Those of which training has shown what they come to."""
+    def _by_search(self, ended: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Without what was carried out untrained, which says nothing of what training brings."""
         plans = [look.found.plan for look in self._looks.found if look.found is not None]
         untrained = {plan.untrained().digest for plan in plans} - {plan.digest for plan in plans}
+        return {digest: outcome for digest, outcome in ended.items() if digest not in untrained}
+
+    def _trained(self, ended: Mapping[str, Outcome]) -> dict[str, Outcome]:
+        """Those of which training has shown what they come to."""
+        shown = ("complete", "stopped")
         return {
-            digest: outcome
-            for digest, outcome in ended.items()
-            if outcome.metrics and outcome.status in ("complete", "stopped") and digest not in untrained
+            d: outcome for d, outcome in self._by_search(ended).items() if outcome.metrics and outcome.status in shown
         }
 
     # --- look ----------------------------------------------------------------------------------------------------
 
     def _look_around(self, rng: random.Random) -> None:
         """Seeds and plans by chance."""
-        for values in self._seeds:
-            if not self._tired():
-                self._looks.at([values])
+        self._look_at_seeds()
         for _ in range(FIRST):  # fewer where the space is small, or most of its plans are refused
             if self._looks.count >= FIRST or self._looks.stopped or self._tired():
                 break
             self._looks.at([self._encoding.by_chance(rng) for _ in range(4)])
+
+    def _look_at_seeds(self) -> None:
+        for values in self._seeds:
+            if not self._tired() and not self._looks.stopped:
+                self._looks.at([values])
 
     def _tired(self) -> bool:
         """Whether the looks so far have taken too long for more."""
