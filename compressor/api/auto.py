@@ -3,8 +3,9 @@
 what the plugins can do    those that offer sites take part, in the order: structure, then widths, then integers
 where time and bytes go    a network whose call takes microseconds gains nothing from integers; its bytes do
 time                       as many epochs as let ``TRIALS`` trials fit the budget
-limits                     a usual loss of the metric (one point of a share), or its standard error on the validation
-                           samples where that is larger and a point could not be told; smaller, and not slower
+limits                     a usual loss of the metric (one point of a share, five of numbers that are to stay near), or
+                           its standard error on the validation samples where that is larger and a point could not be
+                           told; smaller, and not slower
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def _batch(samples: int) -> int:
 def _limit(data: Data, seen: Glance) -> str:
     """What the metric may lose: the usual, or its standard error where so few samples tell no more; said which."""
     metric = data.task.metric
-    usual, error = metric.usual_drop(seen.value), seen.error or 0.0
+    usual, error = data.task.usual_drop(seen.value), seen.error or 0.0
     if not error > usual:
         return f"max_drop = {usual:.3g}  # of {metric.name}, on validation data"
     return (

@@ -164,6 +164,10 @@ class Task(ABC):
 
     # --- what most tasks leave as it is --------------------------------------------------------------------------
 
+    def usual_drop(self, before: float) -> float:
+        """What the metric may lose where nobody says."""
+        return self.metric.usual_drop(before)
+
     def meter(self) -> Meter:
         """A new, empty meter of ``metric``."""
         if self.metric.direction == "higher":
