@@ -84,10 +84,38 @@ def in_fork(work: Callable[[], R]) -> R:
 
 @contextmanager
 def at_work(network: Network) -> Iterator[torch.device]:
-    """The network on the device to work on, which is given, and back on its own afterwards."""
+    """The network on the device to work on, which is given, and back on its own afterwards.
+
+    Meanwhile convolutions are computed in float32 throughout, as on the CPU; torch's default on GPUs cuts their inputs
+    to the 10 bits of TF32, which training may go on with and figures may not.
+    """
     device = working_device()
-    with on_device(network, device):
+    with on_device(network, device), _whole_float32():
         yield device
+
+
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
+def finish(device: torch.device) -> None:
+    """Wait until an accelerator has done what it was given, before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def room_on(device: torch.device, most: int) -> int:
+    """Bytes that may be kept on an accelerator all the time: ``most``, and a quarter of what is free there."""
+    if device.type != "cuda":
+        return most
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(most, int(free) // 4)
 
 
 @contextmanager

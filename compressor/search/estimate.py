@@ -12,7 +12,7 @@ import torch
 
 from compressor.data.dataset import Data
 from compressor.engine.space import PhaseSpec
-from compressor.graph.device import in_fork, working_device
+from compressor.graph.device import finish, in_fork, working_device
 from compressor.graph.nested import samples, to_device
 from compressor.graph.network import Network
 from compressor.recipe.model import Recipe
@@ -93,6 +93,7 @@ def _timed(network: Network, data: Data, batch: int, threads: int) -> float:
         while spent < _MEASURED and weights:
             started = time.perf_counter()
             torch.autograd.grad(task.loss(own(inputs), target), weights, allow_unused=True)
+            finish(own.device)
             took = time.perf_counter() - started
             if count or took > _MEASURED:  # the first step also allocates
                 spent += took

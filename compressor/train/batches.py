@@ -13,11 +13,12 @@ from compressor.data.held import HeldSplit
 from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
+from compressor.graph.device import room_on
 from compressor.train.changes import changed_batch, refuse_misleading, transform_of
 from compressor.train.spec import Augmentation
 
 _LARGEST_ON_DEVICE = 8 << 30
-"""Bytes of training samples kept on an accelerator; a larger set is moved batch by batch."""
+"""Bytes of training samples kept on an accelerator at most; a larger set is moved batch by batch."""
 _PASS = 1_000_003
 """Seeds of passes lie so far apart that those of two trainings do not meet."""
 
@@ -95,7 +96,7 @@ class Batches:
 
 def on_accelerator(split: Split, device: torch.device) -> Split:
     """The same samples on an accelerator where they fit; as they are where they are read batch by batch."""
-    if device.type == "cpu" or not isinstance(split, HeldSplit) or split.nbytes > _LARGEST_ON_DEVICE:
+    if device.type == "cpu" or not isinstance(split, HeldSplit) or split.nbytes > room_on(device, _LARGEST_ON_DEVICE):
         return split
     stored = [
         torch.empty((len(split), *shape), dtype=dtype, device=device)

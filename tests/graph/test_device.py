@@ -6,9 +6,11 @@ import os
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from compressor.apart import apart
 from compressor.graph import device
+from compressor.graph.capture import capture
 from compressor.processes import FORKS
 
 pytestmark = pytest.mark.skipif(not FORKS, reason="forks are not safe on this system")
@@ -44,3 +46,26 @@ def test_nothing_is_left_to_forks_that_cannot_have_it(pretended: None, monkeypat
     monkeypatch.setattr(device, "used", lambda: True)
     with device.left_to_forks():
         assert device.working_device().type == "cuda"
+
+
+def test_a_network_of_buffers_alone_says_where_it_is() -> None:
+    """Else a second layer of ``at_work`` would bring it home while the first still works on it."""
+
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.scale
+
+    network = capture(Fixed(), (3,))
+    assert network.device.type == "cpu"
+    assert network.to("meta").device.type == "meta"
+
+
+def test_figures_are_told_in_whole_float32() -> None:
+    before = torch.backends.cudnn.allow_tf32
+    with device.at_work(capture(nn.Linear(2, 2), (2,))):
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
