@@ -93,7 +93,8 @@ def read_boxes(root: Path, spec: DataSpec) -> Parts:
         train, test = divided(leader, spec, str(root), "images")
     notes: tuple[str, ...] = ()
     if first.left_out:
-        notes = (f"{first.left_out} annotations of the training images are crowds or have no area; they are left out",)
+        said = "annotations of the training images that are crowds or have no area"
+        notes = (f"left out: {first.left_out} {said}",)
     classes = spec.classes or tuple(first.names[number] for number in sorted(first.names))
     validation = pool("validation") if "validation" in found else None
     return Parts(root.resolve().name, str(root), classes, train, validation, test, notes=notes)

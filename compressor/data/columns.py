@@ -78,7 +78,7 @@ def _read_csv(path: Path) -> Columns:
             sample = file.read(1 << 16)
             file.seek(0)
             delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(sample)
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
             names = [name.strip() for name in next(reader, [])]
             columns: Columns = {name: [] for name in names}
             if len(columns) < len(names) or not all(names):

@@ -58,7 +58,12 @@ class _Archive(SourceTable):
             with zipfile.ZipFile(path) as archive:
                 self._keys = tuple(name.removesuffix(".npy") for name in archive.namelist())
         except Exception as error:  # a damaged archive may be damaged anywhere
-            raise DataError(f"{path} is no npz archive, or is damaged ({error})") from None
+            kinds = (
+                ""
+                if path.suffix == ".npz"
+                else "; files of data are .npz, .csv, .tsv and .parquet, and COCO's lie in a folder"
+            )
+            raise DataError(f"{path} is no npz archive, or is damaged ({error}){kinds}") from None
 
     def keys(self) -> tuple[str, ...]:
         return self._keys

@@ -102,6 +102,8 @@ class Detection(Task):
             for number, image in enumerate(part):
                 if wrong := _wrong(image, ("labels",)) or _misplaced(image["boxes"]):
                     raise DataError(f"{data.name}: the boxes of image {number}: {wrong}")
+            if split is data.validation and not any(len(image["labels"]) for image in part):
+                raise DataError(f"{data.name}: there is no box in {len(part)} validation images: mAP cannot be told")
 
     def guess(self, data: Problem, samples: Samples) -> Guess | None:
         return Guess(0.0, "finding nothing")

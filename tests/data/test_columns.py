@@ -47,6 +47,15 @@ def test_numbers_in_a_table_are_numbers(tmp_path: Path) -> None:
     assert load_data(DataSpec(table=spec.table, targets="none")).train.targets() is None
 
 
+def test_quotes_and_the_blanks_before_them_are_no_part_of_a_field(tmp_path: Path) -> None:
+    kinds = ["cat, big", "dog"]
+    quoted = (
+        ", ".join(f'"{field}"' for field in (row.split(",")[0], kinds[i % 2]))
+        for i, row in enumerate(rows(lambda i: 0))
+    )
+    assert load_data(table(tmp_path, "image, label", *quoted)).classes == ("cat, big", "dog")
+
+
 def test_a_column_tells_the_splits_apart(tmp_path: Path) -> None:
     splits = ["train"] * 6 + ["Val"] * 3 + ["test"] * 3
     data = load_data(

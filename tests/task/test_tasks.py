@@ -46,6 +46,7 @@ def distance(outputs: Tensor, target: list[dict[str, Tensor]]) -> Tensor:
 
 DETECTION = {"decoder": f"{__name__}:as_boxes", "criterion": f"{__name__}:distance"}
 SQUARES = torch.tensor([[0.0, 0.0, 10.0, 10.0], [5.0, 5.0, 9.0, 9.0], [2.0, 2.0, 4.0, 8.0]]).repeat(N // 3, 1)
+NOTHING = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
 LABELS = torch.randint(0, K, (N,), generator=SEED)
 MASKS = torch.randint(0, K, (N, 6, 6), generator=SEED)
 ROWS = torch.randn(N, K, generator=SEED)
@@ -229,6 +230,7 @@ def problem(task: Task, target: Any) -> Data:
         ("regression", (3,), ROWS, r"outputs are \(3,\), its targets \(4,\)"),
         ("embedding", (4,), torch.arange(N), "no two validation samples are of one kind"),
         ("detection", (4,), ROWS, '"boxes", "labels"'),
+        ("detection", (4,), [NOTHING] * N, "there is no box in 24 validation images: mAP cannot be told"),
     ],
 )
 def test_what_does_not_go_together_is_said_in_one_line(
