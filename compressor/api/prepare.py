@@ -195,9 +195,12 @@ def _network(
 
 
 def check_budget(prepared: RunSetup) -> None:
-    """Raise ``InputError`` where not one trial fits into the budget, by far: a guess may be wrong by half."""
+    """Raise ``InputError`` where not one trial fits into the budget, by far: a guess may be wrong by half.
+
+    A run that begins with what needs no training has something to do all the same.
+    """
     search = prepared.recipe.search
-    if not search.budget:
+    if not search.budget or search.begins_untrained:
         return
     trial = estimate(prepared.recipe, prepared.network, prepared.data).trial
     clock = Clock(prepared.recipe, Path())

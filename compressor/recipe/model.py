@@ -59,6 +59,11 @@ class SearchSpec:
     """After ``seeds``, also try each plugin alone and all together, as far as they go; ``surrogate`` only looks
     at them."""
 
+    @property
+    def begins_untrained(self) -> bool:
+        """Whether a run with a budget begins with plans that may need no training."""
+        return self.sampler == "surrogate" and not self.seeds
+
 
 @dataclass(frozen=True)
 class MeasureSpec:

@@ -147,10 +147,11 @@ def _expected(prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clo
     search = prepared.recipe.search
     more = max(int(clock.for_trials * search.jobs / max(clock.trial_seconds, 1e-3)), 0)
     more = min(more, search.trials - ledger.finished) if search.trials else more
+    untrained = "what needs no training, then " if search.begins_untrained else ""
     observer.notify(
         Note(
-            f"{clock.left:.0f} s of the budget are left: about {more} {'trial' if more == 1 else 'trials'} of "
-            f"{clock.trial_seconds:.0f} s, then the final measurement"
+            f"{clock.left:.0f} s of the budget are left: {untrained}about {more} {'trial' if more == 1 else 'trials'} "
+            f"of {clock.trial_seconds:.0f} s, then the final measurement"
         )
     )
     return ledger.finished + more

@@ -71,7 +71,7 @@ class SearchLoop:
             cancelled=self._cancel_if_asked,
         )
         self._guide = guide_of(prepared, planner, clock, self._begins_nothing_new)
-        self._owed = clock.limited and self._search.sampler == "surrogate" and not self._search.seeds
+        self._owed = clock.limited and self._search.begins_untrained
         """Whether there may be a plan to carry out untrained, for which there is time even where training has none."""
         self._nothing_new = 0
         """Proposals in a row that were tried before or change nothing."""
