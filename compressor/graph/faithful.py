@@ -19,6 +19,7 @@ from compressor.graph.shape_rules.dry_run import in_eval_mode, in_mode
 from compressor.graph.signature import TensorSpec
 from compressor.graph.tracing import ForwardCall
 
+_STATISTICS = ("running_mean", "running_var")
 _ANSWER = 1e-3
 """Largest difference between two answers, relative to the largest number, that is put down to arithmetic."""
 
@@ -96,6 +97,7 @@ def differences_in_training(owner: Owner, network: Network) -> tuple[str, ...]:
             torch.manual_seed(0)
             ours = _answers(trial, x)
         changed = {name for name, buffer in module.named_buffers() if not torch.equal(buffer, state[name])}
+        otherwise = sorted(_other_statistics(module, trial, x))
     except Exception:  # the user's code, which nobody asked to run in training mode here
         return tuple(notes)
     finally:
@@ -109,12 +111,26 @@ def differences_in_training(owner: Owner, network: Network) -> tuple[str, ...]:
         notes.append(
             "in training mode its forward computes something else than in eval mode: the network trains the latter"
         )
-    counted = ("running_mean", "running_var", "num_batches_tracked")
+    elif otherwise:
+        notes.append(
+            f"in training mode it updates the statistics of {', '.join(otherwise[:3])} otherwise, as by a call whose "
+            "value nothing uses: the network updates them by what it computes with"
+        )
+    counted = (*_STATISTICS, "num_batches_tracked")
     if own := sorted(name for name in changed if not name.endswith(counted)):
         notes.append(
             f"in training mode it changes its buffers {', '.join(own[:3])}: the network leaves them as they are"
         )
     return tuple(notes)
+
+
+def _other_statistics(module: nn.Module, network: Network, inputs: Sequence[Tensor]) -> Iterator[str]:
+    """Normalisations of both whose running statistics came out differently."""
+    ours = dict(network.module.named_buffers(remove_duplicate=False))
+    for name, theirs in module.named_buffers():
+        owner, _, last = name.rpartition(".")
+        if last == _STATISTICS[0] and name in ours and _differ(theirs, ours[name], inputs):
+            yield owner
 
 
 def _tolerance(inputs: Sequence[Tensor]) -> float:

@@ -569,11 +569,13 @@ def test_a_frozen_normalisation_stays_frozen(tmp_path: Path) -> None:
     [
         (lambda m, x: (m.conv(x), x) if m.training else m.conv(x), "returns more"),
         (lambda m, x: m.conv(x) * (2 if m.training else 1), "something else"),
+        (lambda m, x: (m.norm(2 * m.conv(x)), m.norm(m.conv(x)))[1], "the statistics of norm otherwise"),
     ],
 )
 def test_what_training_mode_does_besides_is_said(forward: Callable[..., Tensor], said: str, tmp_path: Path) -> None:
-    network = capture(function(forward, conv=nn.Conv2d(4, 4, 1)), IMAGE)
-    assert said in "".join(network.notes)
+    network = capture(function(forward, conv=nn.Conv2d(4, 4, 1), norm=nn.BatchNorm2d(4)), IMAGE)
+    (note,) = network.notes
+    assert said in note
     write_pt2(network, tmp_path / "model.pt2")
     assert read_pt2(tmp_path / "model.pt2").notes == network.fork().notes == network.notes
 
