@@ -6,6 +6,7 @@ import functools
 import io
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -311,6 +312,32 @@ def test_weights_of_another_network(here: Path) -> None:
     assert "no such file of weights" in refused("mine:known", weights=here / "none.pt")
     torch.save({f"layer{k}": torch.ones(1) for k in range(1000)}, here / "w.pt")
     assert len(refused("mine:known", weights=here / "w.pt")) < 500
+
+
+BROKEN: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str, str]] = {
+    "no numbers": (lambda t: torch.full_like(t, float("nan")), "weight", "are NaN or infinite, as after a training"),
+    "an infinite variance": (lambda t: t / 0, "running_var", "values of .*running_var are NaN or infinite"),
+    "a variance below zero": (lambda t: -t - 1, "running_var", "variances below zero"),
+    "whole numbers": (lambda t: (t * 100).to(torch.int8), "weight", "int8 instead of float32"),
+    "complex numbers": (lambda t: t.to(torch.complex64), "weight", "complex64 instead of float32"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_weights_that_nothing_can_be_computed_with(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    change, which, said = BROKEN[kind]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "normed.py").write_text(
+        "from torch import nn\ndef net(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))\n"
+        "net.input_shape = (3, 8, 8)\n"
+    )
+    weights = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).state_dict()
+    name = next(name for name in weights if name.endswith(which))
+    torch.save({**weights, name: change(weights[name])}, tmp_path / "w.pt")
+    assert re.search(said, refused("normed:net", weights=tmp_path / "w.pt"))
+    torch.save({**weights, name: weights[name].to_sparse()}, tmp_path / "w.pt")
+    assert torch.equal(load_model("normed:net", weights=tmp_path / "w.pt").module.state_dict()[name], weights[name])
 
 
 def test_weights_for_a_file_that_has_its_own(model: nn.Module, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from compressor.graph.pt2 import read_pt2
 from compressor.imported import call_function, import_function
 from compressor.load.file_kinds import FileKind, file_kind
 from compressor.load.isolated import LOAD_SECONDS, load_apart
+from compressor.load.numbers import check_numbers
 from compressor.load.trusted import ShapeSource, read_pickled, read_torchscript
 from compressor.load.weights import (
     PickledObjectsError,
@@ -69,7 +70,7 @@ def _is_own(model: str) -> bool:
 
 
 def _load(model: str, weights: Path | None, trust: bool, shape: ShapeSource) -> Network:
-    return fold_weights(_found(model, weights, trust, shape))
+    return check_numbers(fold_weights(_found(model, weights, trust, shape)), model)
 
 
 def _found(model: str, weights: Path | None, trust: bool, shape: ShapeSource) -> Network:

@@ -107,11 +107,30 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         for name in wanted
         if name in weights and weights[name].shape != wanted[name].shape
     ]
-    complaints = [("lacks", sorted(missing)), ("has besides", sorted(unexpected)), ("has other sizes:", sizes)]
+    types = [
+        f"{name} {_type(weights[name])} instead of {_type(wanted[name])}"
+        for name in wanted
+        if name in weights and name not in counters and _kind(weights[name]) != _kind(wanted[name])
+    ]
+    complaints = [
+        ("lacks", sorted(missing)),
+        ("has besides", sorted(unexpected)),
+        ("has other sizes:", sizes),
+        ("has other types:", types),
+    ]
     text = "; ".join(f"{verb} {listed_names(names)}" for verb, names in complaints if names)
     if text:
         raise ModelFileError(f"{path}: these weights are of another network: it {text}")
-    module.load_state_dict(dict(weights), strict=False)
+    module.load_state_dict({name: tensor.to_dense() for name, tensor in weights.items()}, strict=False)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    """Whole numbers, real ones and complex ones are no stand-ins for each other."""
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _type(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _named_as(wanted: Set[str], weights: Mapping[str, Tensor], path: Path) -> Mapping[str, Tensor]:

@@ -147,7 +147,7 @@ def _places(node: Node, axis: ResizedAxis) -> Tensor:
         case b"asymmetric":
             places = x / axis.scale
         case _:
-            raise CaptureError(f"the coordinates {mode!r}")
+            raise CaptureError(f"the coordinates {mode.decode() if isinstance(mode, bytes) else mode}")
     halves = (places * 2).round() / 2
     return torch.where((places - halves).abs() < 1e-5, halves, places)
 
