@@ -30,14 +30,14 @@ CALIBRATED = 256
 def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Iterator[Row]:
     """Without any training behind the rounding."""
     for name in names:
-        data, network, known = _at_hand(name, folder)
-        yield from _rows(name, data, network, ours(network, known) | peers(network, known, nncf))
+        data, network, known = at_hand(name, folder)
+        yield from _rows(name, data, network, ours(network, known, OPTIONS) | peers(network, known, nncf))
 
 
 def trained_on_rows(names: Sequence[str], folder: Path, epochs: int) -> Iterator[Row]:
     """With so many epochs behind the rounding, the float network as teacher; what was trained is kept in ``folder``."""
     for name in names:
-        data, network, known = _at_hand(name, folder)
+        data, network, known = at_hand(name, folder)
         learns = partial(_learned, teacher=network, data=data, epochs=epochs, folder=folder / name)
         yield from _rows(name, data, network, _trained_on(network, known, learns, epochs))
 
@@ -59,7 +59,7 @@ def _trained_on(network: Network, known: Tensor, learns: Callable[[Network, str]
     return {file: to_onnx(each) for file, each in files.items()}
 
 
-def _at_hand(name: str, folder: Path) -> tuple[Data, Network, Tensor]:
+def at_hand(name: str, folder: Path) -> tuple[Data, Network, Tensor]:
     """The data, the float network, and the images that calibrate."""
     data = cifar()
     (known, _), *_ = data.calibration_batches(CALIBRATED, CALIBRATED)
@@ -89,7 +89,7 @@ def behind_rounding(epochs: int) -> TrainingSpec:
 def _rows(name: str, data: Data, network: Network, files: Files) -> Iterator[Row]:
     """Accuracy on the 10,000 test images, by the files."""
     baseline = to_onnx(network)
-    answers, truth = _answering(data)
+    answers, truth = answering(data)
     expected = answers(baseline)
     for file, content in {"float": baseline, **files}.items():
         found, timed = answers(content), file not in OPTIONS
@@ -105,7 +105,7 @@ def _rows(name: str, data: Data, network: Network, files: Files) -> Iterator[Row
         }
 
 
-def _answering(data: Data) -> tuple[Callable[[bytes], np.ndarray], np.ndarray]:
+def answering(data: Data) -> tuple[Callable[[bytes], np.ndarray], np.ndarray]:
     """What a file answers to the test images, and what is right."""
     test = list(data.open_test().batches(500))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def integers(
         _rewrite(fork, plugin, site, {"bits": bits} if "bits" in site.knobs else {})
     for site in [site for site in sites_of(QuantizeWeights(), fork) if site.path in left]:
         _rewrite(fork, QuantizeWeights(), site, {})
-    _evidence(images).calibrate_leaves(fork)  # what BatchNorm is left keeps the statistics that it was trained with
+    evidence_of(images).calibrate_leaves(fork)  # what BatchNorm is left keeps the statistics that it was trained with
     return fork
 
 
@@ -73,20 +73,20 @@ def _rewrite(network: Network, plugin: Plugin, site: Site, choice: Choices) -> N
     editor.commit()
 
 
-def placed(network: Network, images: Tensor) -> Network:
+def placed(network: Network, images: Tensor, bits: int = 8) -> Network:
     """In integers where that saves time, by what each layer saves beside the others; all of it, where that is faster.
 
     What costs less than a hundredth of the whole is not told from noise, and stays inside.
     """
     edits = [Edit("quantize", site.path) for site in sites_of(Quantize(), network)]
-    known = saved_together(network, to_onnx(network), edits, _evidence(images)) or {}
+    known = saved_together(network, to_onnx(network), edits, evidence_of(images)) or {}
     left = [path for path, saved in known.items() if saved < -MATTERS]
-    whole = integers(network, images)
-    part = integers(network, images, left=left) if left else whole
+    whole = integers(network, images, bits=bits)
+    part = integers(network, images, bits=bits, left=left) if left else whole
     return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
 
 
-def ours(network: Network, known: Tensor) -> dict[str, bytes]:
+def ours(network: Network, known: Tensor, options: Mapping[str, Quantize]) -> dict[str, bytes]:
     """What the plugin makes of a network, by what was asked of it."""
     nearest = Quantize(rounding="nearest")
     networks = {
@@ -94,7 +94,7 @@ def ours(network: Network, known: Tensor) -> dict[str, bytes]:
         "quantize, every layer": integers(network, known),
         "the same, weights at 4 bits": integers(network, known, bits=4),
         "the same, weights at 4 bits to the nearest": integers(network, known, nearest, bits=4),
-        **{name: integers(network, known, plugin) for name, plugin in OPTIONS.items()},
+        **{name: integers(network, known, plugin) for name, plugin in options.items()},
     }
     if (averaging := pooled_first(network)) is not None:
         networks |= {"pool-first, float": averaging, "pool-first, quantize": placed(averaging, known)}
@@ -118,7 +118,8 @@ def _everywhere(plugin: Plugin, network: Network) -> Network | None:
     return fork if sites else None
 
 
-def _evidence(images: Tensor) -> Evidence:
+def evidence_of(images: Tensor) -> Evidence:
+    """Images without targets, as calibration takes them."""
     parts = torch.split(images, 50)
     return Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in parts])
 

