@@ -165,7 +165,7 @@ def report_combined(seeds: Sequence[int], folder: Path) -> None:
         "Several plugins together on ResNet-8",
         "python benchmarks/quantize.py FOLDER --combined 0 1 2",
         over_seeds(with_kept("quantize_combined", combined_rows(seeds, folder))),
-        ["Ours: the first block removed, the others half as wide inside, the last narrower, 3 epochs; then `quantize`, weights at 4 "
+        ["Ours: the first block removed, the others narrowed, 3 epochs; then `quantize`, weights at 4 "
          "bits in the file, 1 epoch behind the rounding. Theirs: every width halved, 4 epochs, then `quantize_static` "
          "(uint8 activations, int8 weights per channel). The float network teaches both.",
          "One ResNet-8 (85.73 %, 24 epochs); the seeds are those of the trainings behind it. Mean and standard "
