@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from _cifar_networks import NETWORKS, cifar, trained
-from _quantizers import OPTIONS, integers, ours, peers, placed, swapped
+from _quantizers import OPTIONS, Files, files_of, ours, peers, placed, swapped
 from _report import UNTIMED, Row, speed
 from torch import Tensor
 
@@ -22,41 +23,43 @@ from compressor.measure.session import OnnxModel
 from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
 
-Files = Mapping[str, bytes]
+Kept = Callable[[Row], bool]
+"""Whether a row of these titles was measured before."""
+SWAPPED = "swapped"
 CALIBRATED = 256
 """Training images."""
 
 
-def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None) -> Iterator[Row]:
+def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None, kept: Kept) -> Iterator[Row]:
     """Without any training behind the rounding."""
     for name in names:
         data, network, known = at_hand(name, folder)
-        yield from _rows(name, data, network, ours(network, known, OPTIONS) | peers(network, known, nncf))
+        files: Files = {**ours(network, known, OPTIONS), **peers(network, known, nncf)}
+        yield from _rows(name, data, network, files, kept)
 
 
-def trained_on_rows(names: Sequence[str], folder: Path, epochs: int) -> Iterator[Row]:
+def trained_on_rows(names: Sequence[str], folder: Path, epochs: int, kept: Kept) -> Iterator[Row]:
     """With so many epochs behind the rounding, the float network as teacher; what was trained is kept in ``folder``."""
     for name in names:
         data, network, known = at_hand(name, folder)
         learns = partial(_learned, teacher=network, data=data, epochs=epochs, folder=folder / name)
-        yield from _rows(name, data, network, _trained_on(network, known, learns, epochs))
+        yield from _rows(name, data, network, _trained_on(network, known, learns, epochs), kept)
 
 
 def _trained_on(network: Network, known: Tensor, learns: Callable[[Network, str], Network], epochs: int) -> Files:
     behind = f"trained on for {epochs} epoch{'s' * (epochs > 1)}"
-    files = {
-        f"quantize, {behind}": learns(placed(network, known), "8 bits"),
-        f"the same, weights at 4 bits, {behind}": learns(integers(network, known, bits=4), "4 bits"),
+    networks: dict[str, Callable[[], Network]] = {
+        f"quantize, {behind}": lambda: learns(placed(network, known), "8 bits"),
+        f"the same, weights at 4 bits, {behind}": lambda: learns(placed(network, known, bits=4), "4 bits"),
     }
     swap = swapped(network)
     if swap is not None:
-        rectified = learns(swap.fork(), "swapped")
-        files |= {
-            "activations swapped, float": swap,
-            f"activations swapped, float, {behind}": rectified,
-            f"activations swapped, {behind}, then quantize": placed(rectified, known),
+        networks |= {
+            "activations swapped, float": swap.fork,
+            f"activations swapped, float, {behind}": lambda: learns(swap.fork(), SWAPPED),
+            f"activations swapped, {behind}, then quantize": lambda: placed(learns(swap.fork(), SWAPPED), known),
         }
-    return {file: to_onnx(each) for file, each in files.items()}
+    return files_of(networks)
 
 
 def at_hand(name: str, folder: Path) -> tuple[Data, Network, Tensor]:
@@ -72,7 +75,8 @@ def _learned(student: Network, kind: str, teacher: Network, data: Data, epochs: 
     if file.exists():
         student.module.load_state_dict(torch.load(file, weights_only=True))
         return student
-    fit(student, data, behind_rounding(epochs), teacher=teacher)
+    spec = behind_rounding(epochs)
+    fit(student, data, replace(spec, lr=0.05) if kind == SWAPPED else spec, teacher=teacher)
     folder.mkdir(exist_ok=True)
     torch.save(student.module.state_dict(), file)
     return student
@@ -81,21 +85,24 @@ def _learned(student: Network, kind: str, teacher: Network, data: Data, epochs: 
 def behind_rounding(epochs: int) -> TrainingSpec:
     """How a network is trained that was trained before."""
     return TrainingSpec(
-        epochs=epochs, batch=128, optimizer="sgd", lr=0.01, schedule="cosine",
+        epochs=epochs, batch=128, optimizer="sgd", lr=0.003, schedule="cosine",
         augmentation=Augmentation(flip=True, shift=2), distillation=Distillation(logits=0.5, once=True),
     )  # fmt: skip
 
 
-def _rows(name: str, data: Data, network: Network, files: Files) -> Iterator[Row]:
-    """Accuracy on the 10,000 test images, by the files."""
+def _rows(name: str, data: Data, network: Network, files: Files, kept: Kept) -> Iterator[Row]:
+    """Accuracy on the 10,000 test images, by the files; those kept are not made again."""
     baseline = to_onnx(network)
     answers, truth = answering(data)
     expected = answers(baseline)
-    for file, content in {"float": baseline, **files}.items():
+    for file, made in {"float": lambda: baseline, **files}.items():
+        titles = {"network": f"{name}, {NETWORKS[name].epochs} epochs", "file": file}
+        if kept(titles):
+            continue
+        content = made()
         found, timed = answers(content), file not in OPTIONS
         yield {
-            "network": f"{name}, {NETWORKS[name].epochs} epochs",
-            "file": file,
+            **titles,
             "test %": f"{100 * (found.argmax(1) == truth).mean():.2f}",
             "agrees with float %": f"{100 * (found.argmax(1) == expected.argmax(1)).mean():.2f}",
             "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from _quantized_cifar import answering, at_hand, behind_rounding
+from _quantized_cifar import Kept, answering, at_hand, behind_rounding
 from _quantizers import STATIC, evidence_of, placed, static_file
 from _report import Row, speed
 from papers.peers import half
@@ -38,12 +38,14 @@ BITS, EPOCHS, BEHIND = 4, 4, 1
 OURS = "layer-removal, magnitude-prune, quantize"
 
 
-def combined_rows(seeds: Sequence[int], folder: Path) -> Iterator[Row]:
+def combined_rows(seeds: Sequence[int], folder: Path, kept: Kept) -> Iterator[Row]:
     """Seed by seed: of the training behind the edits, of one trained network."""
     data, network, known = at_hand("ResNet-8", folder)
     baseline = to_onnx(network)
     answers, truth = answering(data)
     for seed in seeds:
+        if kept({"file": OURS, "seed": seed}):
+            continue
         halved = half(network)
         fit(halved, data, _whole(EPOCHS), teacher=network, seed=seed)
         files = {"Torch-Pruning ½": to_onnx(halved)}

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from compressor.knobs import Choices
 from compressor.measure.latency import QUICK, compare
 from compressor.plugin import Plugin, Site, sites_of
 
+Files = Mapping[str, Callable[[], bytes]]
+"""By title, each made when it is asked for."""
 OURS, QDQ = "quantize", "ONNX Runtime, QDQ, min-max"
 STATIC = {
     QDQ: (QuantFormat.QDQ, CalibrationMethod.MinMax),
@@ -86,19 +89,28 @@ def placed(network: Network, images: Tensor, bits: int = 8) -> Network:
     return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
 
 
-def ours(network: Network, known: Tensor, options: Mapping[str, Quantize]) -> dict[str, bytes]:
+def ours(network: Network, known: Tensor, options: Mapping[str, Quantize]) -> Files:
     """What the plugin makes of a network, by what was asked of it."""
     nearest = Quantize(rounding="nearest")
-    networks = {
-        OURS: placed(network, known),
-        "quantize, every layer": integers(network, known),
-        "the same, weights at 4 bits": integers(network, known, bits=4),
-        "the same, weights at 4 bits to the nearest": integers(network, known, nearest, bits=4),
-        **{name: integers(network, known, plugin) for name, plugin in options.items()},
+    networks: dict[str, Callable[[], Network]] = {
+        OURS: lambda: placed(network, known),
+        "quantize, every layer": lambda: integers(network, known),
+        "the same, weights at 4 bits": lambda: integers(network, known, bits=4),
+        "the same, weights at 4 bits to the nearest": lambda: integers(network, known, nearest, bits=4),
+        **{name: partial(integers, network, known, plugin) for name, plugin in options.items()},
     }
-    if (averaging := pooled_first(network)) is not None:
-        networks |= {"pool-first, float": averaging, "pool-first, quantize": placed(averaging, known)}
-    return {name: to_onnx(each) for name, each in networks.items()}
+    averaging = pooled_first(network)
+    if averaging is not None:
+        networks |= {"pool-first, float": averaging.fork, "pool-first, quantize": lambda: placed(averaging, known)}
+    return files_of(networks)
+
+
+def files_of(networks: Mapping[str, Callable[[], Network]]) -> Files:
+    return {name: partial(_exported, made) for name, made in networks.items()}
+
+
+def _exported(made: Callable[[], Network]) -> bytes:
+    return to_onnx(made())
 
 
 def swapped(network: Network) -> Network | None:
@@ -154,7 +166,7 @@ def nncf_file(network: Network, images: Tensor, python: Path) -> bytes:
         return target.read_bytes()
 
 
-def peers(network: Network, images: Tensor, nncf: Path | None) -> dict[str, bytes]:
+def peers(network: Network, images: Tensor, nncf: Path | None) -> Files:
     """The files of everybody else."""
-    files = {name: static_file(network, images, *settings) for name, settings in STATIC.items()}
-    return files if nncf is None else {**files, NNCF: nncf_file(network, images, nncf)}
+    files = {name: partial(static_file, network, images, *settings) for name, settings in STATIC.items()}
+    return files if nncf is None else {**files, NNCF: partial(nncf_file, network, images, nncf)}

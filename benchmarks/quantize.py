@@ -11,20 +11,21 @@ made up for first. ``--epochs`` trains them on behind the rounding, ``--combined
     python benchmarks/quantize.py FOLDER --trained [NAME …] [--nncf PYTHON] [--epochs N]
     python benchmarks/quantize.py FOLDER --combined SEED …
 
-Rows measured before are kept beside the pages, so that a page can be measured network by network.
+Rows measured before are kept beside the pages, in ``data``, and not measured again: a page grows network by network.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from _cifar_networks import NETWORKS
-from _quantized_cifar import CALIBRATED, trained_on_rows, untrained_rows
+from _quantized_cifar import CALIBRATED, Kept, trained_on_rows, untrained_rows
 from _quantized_combined import combined_rows, over_seeds
 from _quantizers import OURS, QDQ, STATIC, ours, peers, placed, pooled_first, static_file, swapped
 from _report import RESULTS, UNTIMED, Row, speed, write_report
@@ -41,14 +42,18 @@ STRUCTURES = ("resnet18", "resnet50", "vgg16", "mobilenet_v2", "mobilenet_v3_sma
 TIMED = "one thread; nine paired sessions, 95 % interval, the machine loaded"
 
 
-def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
+def real_rows(photos: Path, package: Path, nncf: Path | None, kept: Kept) -> Iterator[Row]:
     images, labels = photographs(photos)
     network = capture(squeezenet(package), (3, SIDE, SIDE))
     known, scored, truth = images[::2], images[1::2], labels[1::2]
     baseline = to_onnx(network)
     expected = OnnxModel(baseline).run(scored)[0]
-    files = {"float": baseline} | ours(network, known, {}) | peers(network, known, nncf)
-    for name, data in files.items():
+    files = {"float": lambda: baseline, **ours(network, known, {}), **peers(network, known, nncf)}
+    mine = files[OURS]()
+    for name in files:
+        if kept({"file": name}):
+            continue
+        data = mine if name == OURS else files[name]()
         found = OnnxModel(data).run(scored)[0]
         yield {
             "file": name,
@@ -57,14 +62,16 @@ def real_rows(photos: Path, package: Path, nncf: Path | None) -> Iterator[Row]:
             "error, share of spread": f"{np.sqrt(((found - expected) ** 2).mean()) / expected.std():.3f}",
             "bytes": len(data),
             "speed over float": speed(compare(baseline, data, protocol=FULL)),
-            "quantize over it": speed(compare(data, files[OURS], protocol=FULL)),
+            "quantize over it": speed(compare(data, mine, protocol=FULL)),
         }
 
 
-def structure_rows(names: Sequence[str]) -> Iterator[Row]:
+def structure_rows(names: Sequence[str], kept: Kept) -> Iterator[Row]:
     from torchvision import models  # beside a torch that it fits
 
     for name in names:
+        if kept({"network": name}):
+            continue
         network = capture(_alive(models.get_model(name, weights=None)), (3, SIDE, SIDE))
         images = torch.randn(16, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
         baseline, mine = to_onnx(network), to_onnx(placed(network, images))
@@ -103,16 +110,20 @@ def _alive(model: nn.Module) -> nn.Module:
     return model.eval()
 
 
-def with_kept(name: str, rows: Iterable[Row], order: Sequence[str] = ()) -> list[Row]:
-    """The rows and those measured before of the same page, kept beside it; network by network in this order."""
+def with_kept(name: str, measured: Callable[[Kept], Iterable[Row]], order: Sequence[str] = ()) -> list[Row]:
+    """The rows of a page: those kept beside it, and what was missing; network by network in this order."""
     file = RESULTS / "data" / f"{name}.json"
-    kept: list[Row] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
-    for row in rows:
+    known = [_titles(row) for row in _kept_in(file)]
+    for row in measured(lambda titles: _titles(titles) in known):
         print(row, flush=True)
-        places = [place for place, old in enumerate(kept) if _titles(old) == _titles(row)]
-        kept[slice(*(places[0], places[0] + 1) if places else (len(kept), None))] = [row]
-        file.write_text(json.dumps(kept, ensure_ascii=False, indent=1), encoding="utf-8")
-    return sorted(kept, key=lambda row: order.index(str(row["network"]).partition(",")[0])) if order else kept
+        rows = [*_kept_in(file), row]  # read anew: another process may be at other rows
+        file.write_text(json.dumps(rows, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    rows = _kept_in(file)
+    return sorted(rows, key=lambda row: order.index(str(row["network"]).partition(",")[0])) if order else rows
+
+
+def _kept_in(file: Path) -> list[Row]:
+    return list(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else []
 
 
 def _titles(row: Row) -> list[object]:
@@ -143,7 +154,9 @@ def main() -> None:
 
 
 def report_trained(names: Sequence[str], folder: Path, nncf: Path | None, epochs: int) -> None:
-    measured = trained_on_rows(names, folder, epochs) if epochs else untrained_rows(names, folder, nncf)
+    def measured(kept: Kept) -> Iterator[Row]:
+        return trained_on_rows(names, folder, epochs, kept) if epochs else untrained_rows(names, folder, nncf, kept)
+
     write_report(
         "quantize_trained",
         "quantize on networks trained on CIFAR-10",
@@ -164,7 +177,7 @@ def report_combined(seeds: Sequence[int], folder: Path) -> None:
         "quantize_combined",
         "Several plugins together on ResNet-8",
         "python benchmarks/quantize.py FOLDER --combined 0 1 2",
-        over_seeds(with_kept("quantize_combined", combined_rows(seeds, folder))),
+        over_seeds(with_kept("quantize_combined", partial(combined_rows, seeds, folder))),
         ["Ours: the first block removed, the others narrowed, 3 epochs; then `quantize`, weights at 4 "
          "bits in the file, 1 epoch behind the rounding. Theirs: every width halved, 4 epochs, then `quantize_static` "
          "(uint8 activations, int8 weights per channel). The float network teaches both.",
@@ -179,7 +192,7 @@ def report_structures(names: Sequence[str]) -> None:
         "quantize_structures",
         "quantize: speed and bytes of known structures at 224²",
         "python benchmarks/quantize.py PHOTOS --structures",
-        with_kept("quantize_structures", structure_rows(names), STRUCTURES),
+        with_kept("quantize_structures", partial(structure_rows, names), STRUCTURES),
         [f"Batch 1, {TIMED}. Random weights: no accuracy.",
          "Peer: quantize_static, QDQ, uint8 activations, int8 weights per channel, min-max."],
     )  # fmt: skip
@@ -191,7 +204,7 @@ def report_real(photos: Path, weights: Path, nncf: Path | None) -> None:
         "quantize",
         "quantize on SqueezeNet 1.1 with ImageNet weights",
         "python benchmarks/quantize.py PHOTOS --nncf PYTHON",
-        list(real_rows(photos, weights, nncf)),
+        with_kept("quantize", partial(real_rows, photos, weights, nncf)),
         [f"{count} photographs: every second one calibrates, {count // 2} are scored, so that one of them is "
          f"{200 / count:.0f} % and small differences of top-1 and agreement are not decided.",
          "Nothing is trained. Error: root mean square of the difference to the float outputs, by their deviation.",
