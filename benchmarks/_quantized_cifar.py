@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _cifar_networks import NETWORKS, cifar, trained
-from _quantizers import OPTIONS, Files, files_of, ours, peers, placed, swapped
+from _quantizers import OPTIONS, OURS, Files, files_of, ours, peers, placed, swapped
 from _report import UNTIMED, Row, speed
 from torch import Tensor
 
@@ -34,7 +34,8 @@ def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None, kept: 
     """Without any training behind the rounding."""
     for name in names:
         data, network, known = at_hand(name, folder)
-        files: Files = {**ours(network, known, OPTIONS), **peers(network, known, nncf)}
+        files: Files = {OURS: ours(network, known, {})[OURS], **peers(network, known, nncf)}
+        files = {**files, **ours(network, known, OPTIONS)}  # the plugin by default and the others first
         yield from _rows(name, data, network, files, kept)
 
 
