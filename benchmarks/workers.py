@@ -68,6 +68,15 @@ def made(folder: Path) -> RunFolder:
     return run
 
 
+def started(run: RunFolder, recipe: Recipe, name: str) -> Executor:
+    """The executor; Ray's with patience, where the machine has other work."""
+    if name != "ray":
+        return executor_of(run, recipe, name=name)
+    from compressor.search.remote.on_ray import RayExecutor
+
+    return RayExecutor(run, recipe, name, patience=600.0)
+
+
 def seconds(executor: Executor, kind: str, workers: int, count: int) -> float:
     """Wall time of so many trials, all workers warm."""
 
@@ -134,7 +143,7 @@ def main() -> None:
             run = made(options.work / "workers-run")
             recipe: Recipe = run.recipe()
             recipe = replace(recipe, search=replace(recipe.search, jobs=workers))
-            with nodes(name, workers), closing(executor_of(run, recipe, name=name)) as executor:
+            with nodes(name, workers), closing(started(run, recipe, name)) as executor:
                 for kind in options.kinds:
                     key = f"{name}, {kind}, {workers}"
                     found[key] = seconds(executor, kind, workers, options.trials)

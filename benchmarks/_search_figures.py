@@ -1,0 +1,74 @@
+"""What is measured beside the searches, as notes of their page: each from the file that its benchmark left."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def figures_beside(work: Path) -> Iterator[str]:
+    """A note for every file that is there."""
+    for name, note in (
+        ("asking", _asking),
+        ("trial_overhead", _overhead),
+        ("relatives", _relatives),
+        ("workers", _workers),
+    ):
+        file = work / f"{name}.json"
+        if file.exists():
+            yield note(json.loads(file.read_text()))
+
+
+def _asking(found: dict[str, Any]) -> str:
+    each = "; ".join(
+        f"{sampler} {one['asking']:.1f} ms for asking, {one['trial']:.0f} ms for the whole trial "
+        f"({1000 / one['trial']:.0f} a second)"
+        for sampler, one in found.items()
+    )
+    told = next(iter(found.values()))["told"]
+    return (
+        f"CPU time of a trial that trains nothing, at {told:,} told trials (`python benchmarks/asking.py`), on a "
+        f"machine with five times as much to do as it has cores: {each}. Before the study lived in memory: 45 ms with the random "
+        "sampler; TPE 99 ms at 250 told, growing with their number."
+    )
+
+
+def _overhead(found: dict[str, Any]) -> str:
+    each = "; ".join(
+        f"{name} ({one['edits']:.0f} edits): {one['besides'] + one['calibrate']:.2f} s" for name, one in found.items()
+    )
+    return (
+        "CPU time of a trial besides training, scoring and timing, two phases that prune every layer by half and give "
+        f"it 4 bits (`python benchmarks/trial_overhead.py`): {each}. It was to be under 5 s for ResNet-50 at 224²."
+    )
+
+
+def _relatives(found: list[dict[str, Any]]) -> str:
+    gains = [100 * (pair["related"] - pair["usual"]) for pair in found]
+    error = statistics.stdev(gains) / len(gains) ** 0.5
+    listed = ", ".join(f"{gain:+.2f}" for gain in gains)
+    return (
+        "From the weights of the nearest trained relative instead of the baseline's (`python benchmarks/relatives.py`, "
+        f"{len(gains)} pairs, {min(p['shared'] for p in found):.0%} to {max(p['shared'] for p in found):.0%} of the "
+        f"edits shared): {listed} points of validation accuracy, {statistics.mean(gains):+.2f} ± {error:.2f} (standard "
+        "error) on average. No gain that could be told from noise, so trials begin with the baseline's weights: what a "
+        "trial comes to then depends on its plan alone, and trials do not wait for one another."
+    )
+
+
+def _workers(found: dict[str, float]) -> str:
+    rows: dict[str, list[str]] = {}
+    for key, seconds in found.items():
+        executor, kind, workers = key.split(", ")
+        alone = found.get(f"{executor}, {kind}, 1")
+        if alone is not None and int(workers) > 1:
+            efficiency = f"{workers} workers {alone / seconds / int(workers):.2f}"
+            rows.setdefault(f"{executor}, {kind} trials", []).append(efficiency)
+    listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in rows.items())
+    return (
+        "Efficiency of workers of one thread, the time of one over that of n times n (`python benchmarks/workers.py`; "
+        f"a sleeping trial needs no core, so that what the executor costs shows): {listed}."
+    )
