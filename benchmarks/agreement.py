@@ -35,7 +35,7 @@ from compressor.errors import CompressorError
 from compressor.graph.network import Network
 from compressor.measure.parity import numeric_parity
 from compressor.task import TaskSpec, make_task
-from compressor.task.task import parts_of
+from compressor.task.task import detail_of
 
 LINES = RESULTS / "data" / "agreement.jsonl"
 SOUNDS = "audioflux==0.1.9"
@@ -158,7 +158,7 @@ def _outputs(network: Network, best: Any, inputs: torch.Tensor, like: str) -> di
             meter.update(smaller(part), network(part))
     return {
         "names kept": [value.name for value in (*graph.input, *graph.output)] == named,
-        "parity": parity.errors, "parity ok": parity.ok, "outputs": parts_of(meter) or {named[-1]: meter.value()},
+        "parity": parity.errors, "parity ok": parity.ok, "outputs": detail_of(meter) or {named[-1]: meter.value()},
     }  # fmt: skip
 
 

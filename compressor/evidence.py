@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, fx
 
 from compressor.graph.device import at_work
-from compressor.graph.frozen import Frozen
 from compressor.graph.leaf import Leaf
-from compressor.graph.nested import Nested, joined, rows, samples, tensors, to_device
+from compressor.graph.nested import Nested, rows, samples, tensors, to_device
 from compressor.graph.network import Network
+from compressor.graph.norm_statistics import estimate_norms
+from compressor.graph.recording import ValueRecorder
 from compressor.graph.unaffected import unaffected
 from compressor.task import Task, usual_task
 
@@ -82,7 +83,7 @@ class Evidence:
         collected: dict[str, list[Tensor]] = {node.name: [] for node in nodes}
         network.eval()
         with self.at_work(network) as batches, torch.no_grad():
-            recorder = _Recorder(network, max(nodes))
+            recorder = ValueRecorder(network, max(nodes))
             for inputs, _ in batches:
                 for name, value in recorder.values(inputs, collected):
                     collected[name].append(value.to(home, copy=True))
@@ -99,7 +100,8 @@ class Evidence:
         """
         if self.batches:
             some = self.within(_FOR_TRAINING, least=_LEAST_FOR_TRAINING) if for_training else self
-            some._estimate_norms(network, passes, frozenset() if since is None else unaffected(since, network))
+            kept = frozenset() if since is None else unaffected(since, network)
+            estimate_norms(network, [inputs for inputs, _ in some.batches], passes, kept)
             self.calibrate_leaves(network)
 
     def calibrate_leaves(self, network: Network) -> None:
@@ -114,76 +116,6 @@ class Evidence:
         with at_work(network):
             for home, leaves in calibrating(network).items():
                 home.calibrate(leaves, run)
-
-    def _estimate_norms(self, network: Network, passes: int, kept: Container[str]) -> None:
-        """The running statistics of every BatchNorm anew but those ``kept``, each sample counting alike.
-
-        A batch counts as much as it has samples; one image alone, of which there may be no variance, joins the batch
-        before, and without another nothing is estimated.
-        """
-        leaves = (leaf for path, leaf in network.leaves() if path not in kept)
-        norms = [leaf for leaf in leaves if isinstance(leaf, torch.nn.modules.batchnorm._BatchNorm)]
-        norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
-        if not norms or self.count < 2:
-            return
-        momenta = [norm.momentum for norm in norms]
-        network.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.train()
-        seen = 0
-        with at_work(network) as device, torch.no_grad():
-            for _ in range(passes):
-                for inputs in _whole_batches(self.batches):
-                    seen += samples(inputs)
-                    for norm in norms:
-                        norm.momentum = samples(inputs) / seen
-                    network(to_device(inputs, device))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        network.eval()
-
-
-class _Recorder(fx.Interpreter):
-    """Runs a network as far as ``last`` and keeps the values of nodes."""
-
-    def __init__(self, network: Network, last: fx.Node) -> None:
-        super().__init__(network.module)
-        self.extra_traceback = False
-        self._last = last
-        self._names: Container[str] = ()
-        self._found: list[tuple[str, Tensor]] = []
-
-    def values(self, inputs: Nested, names: Container[str]) -> list[tuple[str, Tensor]]:
-        self._names, self._found = names, []
-        with suppress(_ReachedError):
-            self.run(*tensors(inputs))
-        return self._found
-
-    def run_node(self, n: fx.Node) -> object:
-        value: object = super().run_node(n)
-        if n.name in self._names and isinstance(value, Tensor):
-            self._found.append((n.name, value.detach()))
-        if n is self._last:
-            raise _ReachedError
-        return value
-
-
-class _ReachedError(Exception):
-    """Nothing behind this node is asked for."""
-
-
-def _whole_batches(batches: Sequence[Batch]) -> Iterator[Nested]:
-    """The inputs of every batch; one sample alone, of which a layer may have no variance, comes with those before."""
-    waiting: Nested = None
-    for inputs, _ in batches:
-        if waiting is not None and samples(inputs) > 1 and samples(waiting) > 1:
-            yield waiting
-            waiting = inputs
-        else:
-            waiting = inputs if waiting is None else joined([waiting, inputs])
-    if waiting is not None:
-        yield waiting
 
 
 def calibrating(network: Network) -> dict[type[Leaf], list[Leaf]]:

@@ -248,6 +248,7 @@ NAMING_LAYERS = {
     "export.rules.parametric": "functions that are layers by another name",
     "graph.capture": "a momentum that a trace does not tell",
     "graph.frozen": "classes derived from torch's",
+    "graph.norm_statistics": "statistics that no other layer has",
     "graph.onnx_in.quantized": "a clip behind a convolution of whole numbers",
     "graph.onnx_node.node": "each sample as one row",
     "graph.raising.raise_program": "each sample as one row",

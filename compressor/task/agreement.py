@@ -24,7 +24,7 @@ from compressor.task.binary import Binary
 from compressor.task.classification import Classification
 from compressor.task.closing import ends_with
 from compressor.task.embedding import Embedding
-from compressor.task.likeness import Answers, Equal, Likeness, Numbers
+from compressor.task.likeness import Answers, Equal, Likeness, RealNumbers
 from compressor.task.metric import Metric
 from compressor.task.multilabel import MultiLabel
 from compressor.task.segmentation import Segmentation
@@ -51,7 +51,7 @@ class Agreement(Task):
     """Whether the answers are probabilities; told by the network itself where it closes with a softmax or sigmoid."""
 
     def usual_drop(self, before: float) -> float:
-        """Numbers in eight bits are off by some hundredths of their size: of them five points, of answers one."""
+        """RealNumbers in eight bits are off by some hundredths of their size: of them five points, of answers one."""
         likes = [self.like] if isinstance(self.like, str) else self.like.values()
         return _NUMBERS_DROP if "numbers" in likes else super().usual_drop(before)
 
@@ -137,7 +137,7 @@ class Agreement(Task):
         if not dtype.is_floating_point:
             return Equal()
         if like == "numbers":
-            return Numbers()
+            return RealNumbers()
         kind: Any = _TASKS[like]
         return Answers(kind(probabilities=self.probabilities or closes) if like in _CLOSING else kind())
 

@@ -37,7 +37,7 @@ class Likeness(Protocol):
         ...
 
 
-class Numbers:
+class RealNumbers:
     """Real numbers that are to be near, on the scale of the output."""
 
     def meter(self) -> Meter:

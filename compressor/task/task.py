@@ -119,7 +119,7 @@ class DetailedMeter(Meter, Protocol):
         ...
 
 
-def parts_of(meter: Meter) -> dict[str, float]:
+def detail_of(meter: Meter) -> dict[str, float]:
     """The values that a meter's value is made of, where there are several."""
     parts = dict(meter.parts()) if isinstance(meter, DetailedMeter) else {}
     return parts if len(parts) > 1 else {}

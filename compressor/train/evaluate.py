@@ -14,7 +14,7 @@ from compressor.errors import DataError
 from compressor.graph.device import at_work, in_fork
 from compressor.graph.nested import Nested, joined, samples, to_device, without_lists
 from compressor.graph.network import Network
-from compressor.task.task import parts_of
+from compressor.task.task import detail_of
 
 _BATCH = 128
 """What a core's cache holds of small images; 256 are slower by a tenth to a third."""
@@ -57,7 +57,7 @@ def _evaluated(network: Network, data: Data, split: Split, batch: int, error: bo
             loss += task.loss(outputs, wanted) * samples(inputs)
             count += samples(inputs)
     network.train(was_training)
-    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None, parts_of(meter))
+    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None, detail_of(meter))
 
 
 def scores(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Tensor:

@@ -16,7 +16,7 @@ from compressor.errors import CompressorError
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.task import TaskSpec, make_task
-from compressor.task.likeness import Numbers
+from compressor.task.likeness import RealNumbers
 from compressor.task.task import DetailedMeter, relative_agreement
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
@@ -87,7 +87,7 @@ def test_the_standard_error_is_what_drawing_the_samples_again_gives() -> None:
     drawn, told = [], []
     for _ in range(300):
         theirs = torch.randn(200, 3, generator=chance)
-        meter = Numbers().meter()
+        meter = RealNumbers().meter()
         meter.update(theirs + 0.2 * torch.randn(200, 3, generator=chance), theirs)
         drawn.append(meter.value())
         told.append(meter.error() or 0.0)
@@ -96,10 +96,10 @@ def test_the_standard_error_is_what_drawing_the_samples_again_gives() -> None:
 
 def test_samples_of_which_the_baseline_says_nothing_count_on_the_scale_of_the_output() -> None:
     theirs = torch.cat([torch.zeros(50, 4), torch.ones(50, 4)])
-    meter = Numbers().meter()
+    meter = RealNumbers().meter()
     meter.update(theirs + 0.01, theirs)
     assert meter.value() == pytest.approx(1 - 0.01 * 2**0.5, abs=1e-6)
-    silent = Numbers().meter()
+    silent = RealNumbers().meter()
     silent.update(torch.zeros(4, 2), torch.zeros(4, 2))
     assert (silent.value(), silent.error()) == (1.0, 0.0)
     lost = make_task(TaskSpec("agreement")).loss(torch.full((4, 2), 1e-3), torch.zeros(4, 2))
