@@ -248,7 +248,10 @@ def notes(searches: list[Search], ends: dict[int, float]) -> Iterator[str]:
         if ours and others:
             best = max(others, key=lambda found: volume(found.points, end))
             wanted = volume(best.points, end)
-            ratio = volume(ours.points, end) / wanted if wanted else math.inf
+            if not wanted:
+                yield f"Seed {seed}: no other arm reached anything within the limits in that time."
+                continue
+            ratio = volume(ours.points, end) / wanted
             share = reached_at(ours.points, wanted) / end
             trained = sum(volume(ours.points, point.cpu) < wanted for point in ours.points) + 1
             reached = (
@@ -257,7 +260,7 @@ def notes(searches: list[Search], ends: dict[int, float]) -> Iterator[str]:
             last = max(volume(found.points, math.inf) for found in others)
             yield (
                 f"Seed {seed}: {ratio:.2f}× the hypervolume of the best other arm ({best.arm}), {reached}; after all "
-                f"trials {volume(ours.points, math.inf) / last if last else math.inf:.2f}× that of the best."
+                f"trials {volume(ours.points, math.inf) / last:.2f}× that of the best."
             )
 
 
