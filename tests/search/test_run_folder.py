@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -24,6 +25,23 @@ def test_a_new_folder_is_whole(made: RunFolder) -> None:
     assert made.recipe().search.trials == 2
     assert made.source() == "a test"
     assert made.model().signature.input.shape == (1, 8, 8)
+
+
+def test_a_place_where_nothing_can_be_made_is_one_line(
+    made: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, network = made.recipe(), made.model()
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"cannot be made \(.*\); choose another folder"):
+        RunFolder.create(tmp_path / "file" / "run", recipe, network)
+
+    def refused(**_: object) -> str:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(run_folder.tempfile, "mkdtemp", refused)
+    with pytest.raises(RunFolderError, match=r"cannot be made \(Read-only file system\); choose another folder"):
+        RunFolder.create(tmp_path / "run", recipe, network)
+    assert not (tmp_path / "run").exists()
 
 
 def test_folders_that_are_taken_are_left_alone(made: RunFolder, tmp_path: Path) -> None:
