@@ -12,7 +12,7 @@ class EpochReport:
     in training mode."""
 
     epoch: int
-    """Counted from 1."""
+    """Counted from 1; 0 is the network before training, which has no training figures."""
     epochs: int
     train_loss: float
     """The loss that was minimised, distillation terms included."""
@@ -35,7 +35,8 @@ class History:
 
     epochs: tuple[EpochReport, ...] = ()
     best: EpochReport | None = None
-    """The epoch with the best validation quality (lowest validation loss among equals); None when none was run."""
+    """The epoch with the best validation quality (lowest validation loss among equals), among them the network before
+    training where the best is restored; None when none was run."""
     stopped: str = ""
     """Why it ended before the last epoch, or did not begin; empty when it ran to the end."""
     device: str = "cpu"

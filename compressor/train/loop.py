@@ -86,6 +86,8 @@ class TrainingLoop:
         """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number."""
         reports: list[EpochReport] = []
         best, stopped = _Best(self._task.metric), ""
+        if self._spec.restore_best:
+            best.offer(self._before(), self._network, keep=True)
         for epoch in range(1, self._spec.epochs + 1):
             report = self._epoch(epoch)
             reports.append(report)
@@ -101,8 +103,25 @@ class TrainingLoop:
         if best.weights and best.report is not None and best.report is not kept:
             self._network.module.load_state_dict(best.weights)
             kept = best.report
+            if not kept.epoch:
+                stopped = "no epoch was better than the network before it, whose weights stay"
         self._optimizer.zero_grad(set_to_none=True)
         return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision, kept)
+
+    def _before(self) -> EpochReport:
+        """What training has to better: the network as it is, as epoch 0."""
+        started = time.perf_counter()
+        score = evaluate(self._network, self._data, self._data.validation)
+        return EpochReport(
+            epoch=0,
+            epochs=self._spec.epochs,
+            train_loss=math.nan,
+            train_quality=math.nan,
+            validation_loss=score.loss,
+            validation_quality=score.quality,
+            lr=0.0,
+            seconds=time.perf_counter() - started,
+        )
 
     def _epoch(self, epoch: int) -> EpochReport:
         started = time.perf_counter()

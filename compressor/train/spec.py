@@ -68,7 +68,8 @@ class TrainingSpec:
     patience: int = 0
     """Stop after this many epochs without a better validation quality and restore the best; 0 means never."""
     restore_best: bool = True
-    """End with the weights of the epoch with the best validation quality."""
+    """End with the weights of the epoch with the best validation quality, or with those from before the training where
+    no epoch is better: a training never makes a network worse on the validation split."""
     steps_per_epoch: int = 0
     """Optimizer steps that make one epoch; 0 means one pass over the data."""
     precision: Precision = "float32"

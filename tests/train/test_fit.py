@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -244,3 +245,20 @@ def test_a_failure_leaves_the_network_in_eval_mode() -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(network, digits(100), TrainingSpec(epochs=2), progress=interrupt)
     assert not network.module.training
+
+
+def test_a_training_that_makes_nothing_better_is_undone() -> None:
+    data, network = digits(), mlp()
+    fit(network, data, TrainingSpec(epochs=4, lr=3e-3))
+    trained = {name: value.clone() for name, value in network.module.state_dict().items()}
+    before = evaluate(network, data, data.validation)
+    harmful = TrainingSpec(epochs=1, lr=3.0, optimizer="sgd", clip_norm=1.0, steps_per_epoch=8)
+    history = fit(network, data, harmful)
+    assert history.best is not None
+    assert history.best == history.kept
+    assert (history.best.epoch, history.best.validation_quality) == (0, before.quality)
+    assert "no epoch was better" in history.stopped
+    assert [report.epoch for report in history.epochs] == [1]
+    assert all(torch.equal(value, trained[name]) for name, value in network.module.state_dict().items())
+    fit(network, data, dataclasses.replace(harmful, restore_best=False))
+    assert evaluate(network, data, data.validation).quality < before.quality
