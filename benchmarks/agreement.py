@@ -92,9 +92,9 @@ def _windows(length: int, rate: int) -> Callable[[Path, Path], _recorded.Maker]:
 
 BASIC_PITCH, RAPIDOCR, _ = FILES
 CASES = {
-    "PNet": Case(FACENET, "PNet", _crops((63, 50)), "parts of photographs", drop=0.2, count=240, epochs=3),
-    "RNet": Case(FACENET, "RNet", _crops((24, 24)), "parts of photographs", drop=0.12, count=1200, epochs=8),
-    "ONet": Case(FACENET, "ONet", _crops((48, 48)), "parts of photographs", drop=0.2, count=240, epochs=3),
+    "PNet": Case(FACENET, "PNet", _crops((63, 50)), "parts of photographs", drop=0.1, count=480),
+    "RNet": Case(FACENET, "RNet", _crops((24, 24)), "parts of photographs", drop=0.1, count=1200),
+    "ONet": Case(FACENET, "ONet", _crops((48, 48)), "parts of photographs", drop=0.1, count=480),
     "basic-pitch": Case(BASIC_PITCH, "nmp", _windows(43844, 22050), "two recordings mixed", count=16, epochs=0),
     "direction of text": Case(
         RAPIDOCR, "cls", _lines((48, 192), True), "lines of text", "classification", 0.02, count=300, epochs=2

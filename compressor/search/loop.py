@@ -113,7 +113,8 @@ class SearchLoop:
         )
 
     def _begins_nothing_new(self) -> bool:
-        return self._interrupts.stop or not (self._owed or self._clock.allows_trial())
+        in_time = self._clock.allows_trial() or (self._owed and self._clock.for_trials > 0)
+        return self._interrupts.stop or not in_time
 
     def _exhausted(self) -> str:
         """Why no more is proposed."""

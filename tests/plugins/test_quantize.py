@@ -13,6 +13,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
+from compressor_plugins.quantize import compensation
 from compressor_plugins.quantize import plugin as quantize_plugin
 from compressor_plugins.quantize.compensation import input_rows, mean_row
 from compressor_plugins.quantize.layer import IntegerLayer, Rounding
@@ -455,3 +456,15 @@ def test_the_kit_finds_nothing_on(name: str) -> None:
     network = named(name)
     findings = check_plugin(PLUGIN, {name: network}, most_sites=2)
     assert not findings, "\n".join(map(str, findings))
+
+
+def test_rounding_by_blocks_is_rounding_input_by_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = torch.randn(64, 40) @ torch.randn(40, 40)
+    weight, step = torch.randn(1, 5, 40), torch.full((1, 5, 1), 0.3)
+    moments = (rows.mT @ rows / len(rows))[None]
+    found = []
+    for block in (1, 7, 40, 64):
+        monkeypatch.setattr(compensation, "BLOCK", block)
+        found.append(compensation.compensated(weight, step, 7, moments))
+    assert all(torch.allclose(each, found[0]) for each in found)
+    assert not torch.allclose(found[0], (weight / step).round().clamp(-7, 7) * step)
