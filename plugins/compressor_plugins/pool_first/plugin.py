@@ -16,7 +16,7 @@ DenseNet's transitions are of this kind (Huang et al., arXiv:1608.06993: windows
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -27,7 +27,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from compressor.errors import Refusal
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
-from compressor.plugin import Plugin, Promise, Refused, Site
+from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 
 _WINDOWS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _ADAPTIVE = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
@@ -54,6 +54,12 @@ class PoolFirst(Plugin):
             else:
                 nodes = tuple(node.name for node in (*network.calls_of(path), call))
                 yield Site(path, {}, nodes, f"{call.target} ({type(pool).__name__}) before it")
+
+    def suggest(self, network: Network, sites: Sequence[Site]) -> Suggestion | None:
+        count = len(sites)
+        return Suggestion(
+            "structure", f"{count} {'average' if count == 1 else 'averages'} could go first, exactly", "all"
+        )
 
     def rewrite(self, editor: Editor, site: Site, choice: object) -> None:
         found = _average_behind(editor.network, site.path)
