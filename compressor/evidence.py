@@ -79,6 +79,8 @@ class Evidence:
         """Values of ``nodes`` (by node name) over all batches, concatenated along the batch, in eval mode, where the
         network is. What comes behind the last of them is not run.
         """
+        if not nodes:
+            return {}
         home = network.device
         collected: dict[str, list[Tensor]] = {node.name: [] for node in nodes}
         network.eval()

@@ -33,7 +33,7 @@ class Block(nn.Module):
 
 
 def deep(blocks: int) -> Network:
-    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
+    head = (nn.Conv2d(32, 32, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
     return capture(nn.Sequential(nn.Conv2d(3, 32, 3), *(Block() for _ in range(blocks)), *head).eval(), (3, 8, 8))
 
 
