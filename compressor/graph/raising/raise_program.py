@@ -21,7 +21,6 @@ from compressor.graph.network import Network
 from compressor.graph.raising.aliasing import same_tensors
 from compressor.graph.raising.allowed import refuse_unknown, source_place, split_target
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
-from compressor.graph.raising.batch_first import batch_first
 from compressor.graph.raising.canonical import canonical
 from compressor.graph.raising.constants import with_constants
 from compressor.graph.raising.functions import (
@@ -43,7 +42,7 @@ from compressor.graph.traced.program import BATCH, Op, Program, ValueRef, sample
 def raise_program(program: Program, source: str = "") -> Network:
     """The network, in eval mode, with shapes. Raises ``CaptureError`` naming what has no place in a network."""
     program, notes = in_single_precision(program)
-    network = _Raising(batch_first(with_constants(canonical(program))), tuple(_inputs(program)), source).network()
+    network = _Raising(with_constants(canonical(program)), tuple(_inputs(program)), source).network()
     network.notes = notes
     return network
 
