@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from compressor.errors import CaptureError
@@ -26,6 +26,8 @@ from compressor.graph.shape_rules.dry_run import in_eval_mode
 
 EXAMPLE_BATCH: Final = 2
 """Batch size of the example input: a size of one would be taken for a constant."""
+BATCHES_TRIED: Final = (*range(1, 34), 64, 100, 128, 255, 256, 1000, 4096)
+"""Batch sizes for which a condition that the tracer is not sure of has to hold."""
 OWNER: Final = "owner"
 """Where the owner's module lies in the shell."""
 
@@ -151,8 +153,52 @@ def export(module: nn.Module, inputs: Sequence[Tensor], owner: nn.Module | None 
         except CaptureError:
             raise
         except Exception as error:  # the user's forward runs in there: anything may come out
+            if _of_one_batch_size(error) and (found := _tried_out(module, tuple(inputs), sizes)) is not None:
+                return found
             title = type(owner or module).__name__
             raise CaptureError(f"{title} cannot be captured: {_reason(error, inputs)}") from error
+
+
+def _tried_out(module: nn.Module, inputs: tuple[Tensor, ...], sizes: Any) -> ExportedProgram | None:
+    """The program whose conditions on the batch size hold, as trying them shows; None where one does not.
+
+    The tracer writes conditions like ``B * min(12, 12 * B) == 12 * B`` and cannot see that they are always true.
+    """
+    try:
+        exported = torch.export.export(
+            module, inputs, dynamic_shapes=sizes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+        )
+    except Exception:  # the reason of the first attempt is told
+        return None
+    asserted = [node for node in exported.graph.nodes if node.target is torch.ops.aten._assert_scalar.default]
+    if not all(_always(node.args[0]) for node in asserted):
+        return None
+    _erase(exported.graph, asserted)
+    exported.graph_module.recompile()
+    return exported
+
+
+def _always(condition: Any) -> bool:
+    """Whether a condition on the batch size alone holds for every one of those tried."""
+    known = condition.meta["val"] if isinstance(condition, fx.Node) else condition
+    if isinstance(known, bool):
+        return known
+    expression = known.node.expr
+    symbols = expression.free_symbols
+    return len(symbols) <= 1 and all(bool(expression.subs(dict.fromkeys(symbols, batch))) for batch in BATCHES_TRIED)
+
+
+def _erase(graph: fx.Graph, asserted: Sequence[fx.Node]) -> None:
+    """Remove the conditions, and what was computed for them alone."""
+    unread = {*asserted}
+    for node in reversed(graph.nodes):
+        if node in unread and not node.users:
+            unread.update(source for source in node.all_input_nodes if source.op == "call_function")
+            graph.erase_node(node)
+
+
+def _of_one_batch_size(error: Exception) -> bool:
+    return "Constraint" in type(error).__name__ or "constraint" in str(error).lower()
 
 
 def _reason(error: Exception, inputs: Sequence[Tensor]) -> str:
@@ -162,7 +208,7 @@ def _reason(error: Exception, inputs: Sequence[Tensor]) -> str:
     kind = type(error).__name__
     if "DataDependent" in kind or "data-dependent" in text or "data dependent" in text:
         return "its forward decides by the values in a tensor, or makes tensors whose size depends on them"
-    if "Constraint" in kind or "constraint" in text.lower():
+    if _of_one_batch_size(error):
         return "it works for one batch size only; write x.size(0) or -1 instead of a number"
     if "dynamic_shapes" in text or ("missing" in text and "argument" in text) or "positional argument" in text:
         count = f"{len(inputs)} tensors" if len(inputs) > 1 else "one tensor"

@@ -613,3 +613,26 @@ def test_kinds_that_are_captured_otherwise_are_named(build: Callable[[], nn.Modu
 def test_only_rows_of_scores_have_classes() -> None:
     with pytest.raises(CaptureError, match=r"\(4, 8, 8\); a classifier answers with a row of scores"):
         classes_of(capture(nn.Sequential(nn.Conv2d(4, 4, 1)), IMAGE))
+
+
+def test_a_condition_on_the_batch_that_always_holds_is_no_obstacle() -> None:
+    """Torch 2.13 writes ``B * min(12, 12 * B) == 12 * B`` for a linear layer on turned rows, and cannot prove it."""
+
+    def rows(module: nn.Module, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).permute(2, 0, 1) * 2
+        length, count, width = tokens.shape
+        turned = tokens.reshape(length * count, width).reshape(length, count, width).transpose(0, 1)
+        return module.get_submodule("linear")(turned)
+
+    module = function(rows, linear=nn.Linear(3, 7))
+    network = capture(module, (3, 4, 4))
+    assert leaves(network)["linear"] == "Linear"
+    for batch in (1, 2, 5):
+        x = torch.randn(batch, 3, 4, 4)
+        assert torch.equal(network(x), module(x))
+
+
+def test_a_condition_that_does_not_hold_for_every_batch_is_refused() -> None:
+    halves = function(lambda module, x: x.reshape(2, -1, 3, 4, 4).sum(0).repeat(2, 1, 1, 1), unused=nn.Linear(3, 7))
+    with pytest.raises(CaptureError, match="one batch size only"):
+        capture(halves, (3, 4, 4))

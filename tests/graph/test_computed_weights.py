@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 from compressor.engine.survey import survey
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
-from compressor.graph.computed import computed_weights, fold_weights, unseen_layers
+from compressor.graph.computed import computed_weights, fold_weights
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.graph.pt2 import write_pt2
@@ -220,28 +220,3 @@ def test_an_archive_of_computed_weights_is_folded_and_says_so(tmp_path: Path) ->
     assert torch.equal(network(images), module(images))
     assert kinds(network) == {"0": "Conv2d", "3": "Conv2d", "7": "Linear"}
     assert any("folded" in note for note in network.notes)
-
-
-def test_a_layer_on_rows_that_are_no_samples_stays_a_function_and_is_listed() -> None:
-    """Attention puts the positions first and the batch second: no plugin could tell its samples apart."""
-
-    class Attentive(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem = nn.Conv2d(3, 16, 3, stride=2)
-            self.attend = nn.MultiheadAttention(16, 4, batch_first=True)
-            self.head = nn.Linear(16, 4)
-
-        def forward(self, x: Tensor) -> Tensor:
-            rows = self.stem(x).flatten(2).transpose(1, 2)
-            return self.head((rows + self.attend(rows, rows, rows, need_weights=False)[0]).mean(1))
-
-    module = Attentive().eval()
-    network = capture(module, (3, 8, 8))
-    images = torch.randn(3, 3, 8, 8)
-    assert numeric_parity(network, to_onnx(network), [images, images[:1]]).ok
-    assert all(node.meta["shape"] is not None for node, _ in network.calls())
-    said = [(path, reason) for path, reason in unseen_layers(network) if "first dimension" in reason]
-    assert [path for path, _ in said] == ["attend", "attend.out_proj"]
-    for plugin in map(make, ("binarize", "layer-removal", "quantize", "quantize-weights", "self-grow")):
-        assert {refused.path for refused in refusals_of(plugin, network)} >= {"attend", "attend.out_proj"}

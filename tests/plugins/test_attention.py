@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from networks import make_sensitive
+from rewriting import apply
 from torch import Tensor, nn
 
+from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.cost import network_cost
 from compressor.graph.network import Network
-from compressor.plugin import refusals_of
+from compressor.graph.pt2 import read_pt2, write_pt2
+from compressor.measure.parity import numeric_parity
+from compressor.plugin import refusals_of, sites_of
 from compressor.registry import discover, make
 from compressor.testing import check_plugin
 
@@ -50,5 +57,101 @@ def test_every_plugin_acts_or_refuses_with_its_reason(network: Network, name: st
     findings = [finding for finding in found if finding.check != "there-is-something-to-rewrite"]
     assert not findings, "\n".join(map(str, findings))
     if name in ("binarize", "quantize", "quantize-weights"):
-        reasons = {refused.path: refused.reason for refused in refusals_of(plugin, network)}
-        assert "batch elsewhere than in the first dimension" in reasons["attention.out_proj"]
+        assert {"attention_linear", "attention.out_proj"} <= {site.path for site in sites_of(plugin, network)}
+
+
+class WrittenOut(nn.Module):
+    """The same with the layers after it, row by row (``rows``) or with the sequence first."""
+
+    def __init__(self, rows: bool, between: Callable[[Tensor], Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.rows, self.between = rows, between
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.query, self.key, self.value, self.out = (nn.Linear(16, 16) for _ in range(4))
+        self.wide, self.middle, self.narrow = nn.Linear(16, 32), nn.Linear(32, 32), nn.Linear(32, 16)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).permute(2, 0, 1)
+        length, count, width = tokens.shape
+        query, key, value = (
+            layer(tokens).reshape(length, count * 4, 4).transpose(0, 1) for layer in (self.query, self.key, self.value)
+        )
+        found = ((query @ key.transpose(1, 2) / 2).softmax(-1) @ value).transpose(0, 1)
+        if self.rows:
+            tokens = tokens + self.out(found.reshape(length * count, width)).view(length, count, width)
+        else:
+            tokens = tokens + self.out(found.reshape(length, count, width))
+        hidden = self.wide(tokens.reshape(-1, width) if self.rows else tokens)
+        hidden = torch.relu(self.middle(self.between(hidden)))
+        tokens = tokens + self.narrow(hidden).view(length, count, width)
+        scores: Tensor = self.head(tokens.mean(0))
+        return scores
+
+
+class Encoded(nn.Module):
+    """Torch's own encoder layer, the sequence first or second."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 16, 4, 4), nn.Linear(16, 5)
+        self.block = nn.TransformerEncoderLayer(16, 4, 24, batch_first=batch_first)
+        self.order = (0, 2, 1) if batch_first else (2, 0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.block(self.patches(x).flatten(2).permute(self.order))
+        scores: Tensor = self.head(tokens.mean(self.order.index(2)))
+        return scores
+
+
+OF_LINEAR = {
+    "rows": (lambda: WrittenOut(True), 8),
+    "rows, changed in place": (lambda: WrittenOut(True, torch.relu_), 8),
+    "sequence first": (lambda: WrittenOut(False), 8),
+    "attention": (Attentive, 3),
+    "encoder": (lambda: Encoded(True), 5),
+    "encoder, sequence first": (lambda: Encoded(False), 5),
+}
+
+
+@pytest.mark.parametrize("name", OF_LINEAR)
+def test_linear_layers_are_layers_wherever_the_batch_is(name: str, tmp_path: Path) -> None:
+    """Captured, written and read, rewritten and read, exported: the same layers and the same numbers."""
+    made, count = OF_LINEAR[name]
+    model = make_sensitive(made(), SHAPE)
+    network, images = capture(model, SHAPE), torch.randn(5, *SHAPE)
+    linear = [path for path, leaf in network.leaves() if isinstance(leaf, nn.Linear)]
+    assert len(linear) == count
+    assert torch.equal(network(images), model(images))
+    assert numeric_parity(network, to_onnx(network), [images]).ok
+    assert torch.equal(read(network, tmp_path)(images), model(images))
+    assert [path for path, leaf in read(network, tmp_path).leaves() if isinstance(leaf, nn.Linear)] == linear
+
+    plugin, rewritten = make("quantize-weights"), network.fork()
+    for site in sites_of(plugin, network):
+        apply(plugin, rewritten, site.path)
+    assert not torch.allclose(rewritten(images), network(images), atol=1e-5)
+    assert torch.equal(read(rewritten, tmp_path)(images), rewritten(images))
+    assert numeric_parity(rewritten, to_onnx(rewritten), [images]).ok
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_they_train_as_before(rows: bool) -> None:
+    model = make_sensitive(WrittenOut(rows), SHAPE)
+    network, images = capture(model, SHAPE), torch.randn(5, *SHAPE)
+    model.train()(images).sum().backward()
+    network.train()(images).sum().backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    for name, parameter in network.module.named_parameters():
+        assert torch.allclose(parameter.grad, gradients[name], atol=1e-5), name
+
+
+def test_one_among_rows_that_no_view_stands_beside_is_refused_with_the_reason() -> None:
+    network = capture(WrittenOut(True, lambda rows: rows - rows.mean(1, keepdim=True)).eval(), SHAPE)
+    reasons = {refused.path: refused.reason for refused in refusals_of(make("quantize-weights"), network)}
+    assert "batch elsewhere than in the first dimension" in reasons["middle"]
+
+
+def read(network: Network, folder: Path) -> Network:
+    write_pt2(network, folder / "model.pt2")
+    return read_pt2(folder / "model.pt2")

@@ -6,13 +6,13 @@ both, the plain ``relu`` computes the same, unless a view of ``x`` made before i
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping
 
 import torch
 
 from compressor.errors import CaptureError
-from compressor.graph.traced.program import Op, Program, first_value
+from compressor.graph.traced.program import Op, Program, first_value, renamed, split_target
 
 _MAY_ALIAS = ("aten.dropout", "aten.feature_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout")
 """Operators that hand their input through in eval mode, though their schemas do not say so."""
@@ -43,12 +43,29 @@ def _is_view(op: Op) -> bool:
     return operator is not None and any(returned.alias_info is not None for returned in operator._schema.returns)
 
 
-def same_tensors(program: Program) -> Mapping[str, str]:
-    """Name of a value → the name of the tensor it is, for all values that in-place operations returned.
+def without_writes(program: Program) -> Program:
+    """The same program of plain operations: who reads a tensor after a write reads what the operation returned.
 
     Raises ``CaptureError`` where a plain operation instead of an in-place one would change a result.
     """
-    return _Aliases(program).identity
+    aliases = _Aliases(program)
+    if not aliases.identity:
+        return program
+    newest: dict[str, str] = {}
+
+    def now(name: str) -> str:
+        tensor = aliases.tensor(name)
+        return newest.get(tensor, tensor)
+
+    ops = []
+    for op in program.ops:
+        arguments = {name: renamed(value, now) for name, value in op.arguments.items()}
+        target = op.target
+        if op.result in aliases.identity and (tensor := aliases.tensor(op.result)) not in program.state:
+            newest[tensor] = op.result
+            target = split_target(op.target)[2]
+        ops.append(dataclasses.replace(op, target=target, arguments=arguments))
+    return dataclasses.replace(program, ops=tuple(ops), outputs=tuple(map(now, program.outputs)))
 
 
 class _Aliases:

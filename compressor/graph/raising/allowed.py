@@ -6,18 +6,11 @@ from compressor.errors import CaptureError
 from compressor.graph.layers.table import CAPTURED
 from compressor.graph.raising.functions import ARITHMETIC, CASTS, DROPPED, SAME, SIZE_ARITHMETIC
 from compressor.graph.raising.pure import pure
-from compressor.graph.traced.program import Op, Program
+from compressor.graph.traced.program import Op, Program, split_target
 
 _FUNCTIONS = frozenset({"aten.cat.default", "aten.sym_size.int"}) | DROPPED | SAME | CASTS
 _RANDOM = ("aten.rand", "aten.bernoulli", "aten.normal", "aten.multinomial", "aten.poisson", "aten.uniform")
 _FAMILIES = frozenset({*CAPTURED, *ARITHMETIC})
-
-
-def split_target(target: str) -> tuple[str, str, str]:
-    """``aten.relu_.default`` → ``("aten.relu", "default", "aten.relu.default")``."""
-    base, _, variant = target.rpartition(".")
-    plain = base[:-1] if base.endswith("_") and not base.endswith("__") else base
-    return plain, variant, f"{plain}.{variant}"
 
 
 def refuse_unknown(op: Op, program: Program) -> None:

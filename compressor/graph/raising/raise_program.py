@@ -18,9 +18,10 @@ from compressor.errors import CaptureError
 from compressor.graph.layers.adaptive_pool import over_image
 from compressor.graph.layers.table import CAPTURED, WITH_TENSORS
 from compressor.graph.network import Network
-from compressor.graph.raising.aliasing import same_tensors
-from compressor.graph.raising.allowed import refuse_unknown, source_place, split_target
+from compressor.graph.raising.aliasing import without_writes
+from compressor.graph.raising.allowed import refuse_unknown, source_place
 from compressor.graph.raising.assembly import Assembly, owner_of, safe_path
+from compressor.graph.raising.batch_first import batch_first
 from compressor.graph.raising.canonical import canonical
 from compressor.graph.raising.constants import with_constants
 from compressor.graph.raising.functions import (
@@ -36,13 +37,17 @@ from compressor.graph.raising.pure import pure
 from compressor.graph.signature import TensorSpec
 from compressor.graph.traced.call import Call
 from compressor.graph.traced.layer import Layer
-from compressor.graph.traced.program import BATCH, Op, Program, ValueRef, sample_sizes
+from compressor.graph.traced.program import BATCH, Op, Program, ValueRef, sample_sizes, split_target
 
 
 def raise_program(program: Program, source: str = "") -> Network:
     """The network, in eval mode, with shapes. Raises ``CaptureError`` naming what has no place in a network."""
     program, notes = in_single_precision(program)
-    network = _Raising(with_constants(canonical(program)), tuple(_inputs(program)), source).network()
+    inputs = tuple(_inputs(program))
+    program = with_constants(canonical(program))
+    for op in program.ops:
+        refuse_unknown(op, program)
+    network = _Raising(batch_first(without_writes(program)), inputs, source).network()
     network.notes = notes
     return network
 
@@ -58,9 +63,6 @@ def _inputs(program: Program) -> Iterator[TensorSpec]:
 class _Raising:
     def __init__(self, program: Program, inputs: tuple[TensorSpec, ...], source: str) -> None:
         self.program = program
-        for op in program.ops:
-            refuse_unknown(op, program)
-        self.same = same_tensors(program)
         self.varying = _of_the_input(program)
         self.paths = {path: safe_path(path) for path in program.tensors}
         if len(set(self.paths.values())) != len(self.paths):
@@ -90,7 +92,6 @@ class _Raising:
     # --- values --------------------------------------------------------------------------------------------------
 
     def node(self, name: str) -> fx.Node:
-        name = self.same.get(name, name)
         if name not in self.nodes:
             if name not in self.program.state:
                 raise CaptureError(f"value {name!r} is used before it is made")
@@ -120,7 +121,7 @@ class _Raising:
             return
         call = Call(op, self.program)
         node = self.handed_through(call) or self.as_layer(call) or self.as_plain(call) or self.as_function(call)
-        self.nodes[self.same.get(op.result, op.result)] = node
+        self.nodes[op.result] = node
 
     def counts_batches(self, op: Op) -> bool:
         """The counter that BatchNorm keeps in training; the module has its own."""

@@ -7,7 +7,7 @@ runs, imports or looks anything up, so a program may come from a file that nobod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -64,6 +64,20 @@ def values_in(argument: Any) -> Iterator[ValueRef]:
     elif isinstance(argument, list | tuple):
         for item in argument:
             yield from values_in(item)
+
+
+def renamed(argument: Any, name: Callable[[str], str]) -> Any:
+    """The argument with every value called as ``name`` says, nested lists included."""
+    if isinstance(argument, ValueRef):
+        return ValueRef(name(argument.name))
+    return [renamed(item, name) for item in argument] if isinstance(argument, list | tuple) else argument
+
+
+def split_target(target: str) -> tuple[str, str, str]:
+    """``aten.relu_.default`` → ``("aten.relu", "default", "aten.relu.default")``."""
+    base, _, variant = target.rpartition(".")
+    plain = base[:-1] if base.endswith("_") and not base.endswith("__") else base
+    return plain, variant, f"{plain}.{variant}"
 
 
 @dataclass(frozen=True)
