@@ -55,7 +55,7 @@ def auto_recipe(
         "",
         *_tables(source),
         "[training]",
-        f"epochs = {epochs}  # so that about {TRIALS} trials fit {seconds / 60:.0f} minutes",
+        f"epochs = {epochs}  # so that about {TRIALS} trials fit {_minutes(seconds)}",
         f"batch = {_batch(len(data.train))}",
         *([f"steps_per_epoch = {steps}"] if steps else []),
         'optimizer = "adamw"',
@@ -68,7 +68,7 @@ def auto_recipe(
         *_phase("structure", "what is not needed goes, and the rest learns to do without it", chosen),
         *_phase("bits", "the weights, and where it pays the arithmetic, in fewer bits", chosen, _SHORT),
         "[constraints]",
-        _limit(data, seen),
+        _limit(network, data, seen),
         "max_size = 0.95  # smaller…",
         "max_latency = 1.02  # …and not slower, as far as two files of the same speed can be told apart",
         "",
@@ -109,14 +109,19 @@ def _training(samples: int, batch: int, pace: float, seconds: float) -> tuple[in
     return 1, max(int(affordable / batch), _LEAST_STEPS)
 
 
+def _minutes(seconds: float) -> str:
+    count = round(seconds / 60)
+    return f"{seconds:.0f} seconds" if count < 2 else f"{count} minutes"
+
+
 def _batch(samples: int) -> int:
     return 64 if samples >= 2000 else 16
 
 
-def _limit(data: Data, seen: Glance) -> str:
+def _limit(network: Network, data: Data, seen: Glance) -> str:
     """What the metric may lose: the usual, or its standard error where so few samples tell no more; said which."""
     metric = data.task.metric
-    usual, error = data.task.usual_drop(seen.value), seen.error or 0.0
+    usual, error = data.task.fitted(network).usual_drop(seen.value), seen.error or 0.0
     if not error > usual:
         return f"max_drop = {usual:.3g}  # of {metric.name}, on validation data"
     return (

@@ -159,7 +159,7 @@ def _holds(metric: Metric, test: float | None, onnx: float | None) -> bool:
     """Whether ONNX Runtime scores what torch scores."""
     if test is None or onnx is None:
         return False
-    return metric.drop(test, onnx) <= QUALITY_TOLERANCE * metric.usual_drop(test)
+    return metric.drop(test, onnx) <= QUALITY_TOLERANCE * metric.point(test)
 
 
 def as_fed(network: Network, data: Data, split: Split) -> Iterator[tuple[Nested, Any]]:

@@ -42,6 +42,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> RunResult:
         normalisation=prepared.baseline.network.signature.normalisation,
         pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,
+        allowed_drop=prepared.judged_by.max_drop,
     )
 
 
@@ -89,15 +90,15 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
             why = str(error) if isinstance(error, CompressorError) else one_line(error)
             failed.append(f"{candidate.digest} could not be measured for good: {why}")
             observer.notify(Note(failed[-1]))
-    ranked = best_first(measured, baseline.metrics, recipe.constraints)
+    ranked = best_first(measured, baseline.metrics, prepared.judged_by)
     ranked.sort(key=lambda candidate: not _sound(candidate, baseline, prepared))
     best = ranked[0] if ranked else None
     nothing = Verdict(False, tuple(failed)) if best is None and failed else None
     return RunResult(
         verdict=replace(
-            nothing or judge(best, baseline, recipe.constraints, ledger.outcomes()),
+            nothing or judge(best, baseline, prepared.judged_by, ledger.outcomes()),
             cautions=(
-                *cautions(baseline, recipe.constraints, prepared.data, test),
+                *cautions(baseline, prepared.judged_by, prepared.data, test),
                 *(idle(best, recipe.phases) if best is not None else ()),
             ),
         ),
@@ -109,6 +110,7 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
         normalisation=prepared.baseline.network.signature.normalisation,
         pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,
+        allowed_drop=prepared.judged_by.max_drop,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from compressor.engine.candidate import Constraints
@@ -25,11 +26,18 @@ def contradictions(
             yield f"{candidate.digest} has other figures than candidates/{candidate.digest}/final.json"
     if result.best is not None and (_disputed(result.best, best) or repr(result.best) not in map(repr, result.front)):
         yield f"its best candidate has other figures than {best.name}/final.json"
-    if limits is not None and result.verdict.helped != _helped(result, limits):
+    if limits is not None and _judged(result, limits) and result.verdict.helped != _helped(result, limits):
         yield "its verdict does not follow from its figures"
 
 
+def _judged(result: RunResult, limits: Constraints) -> bool:
+    """Whether it is known by what: results of before do not say what the metric usually might lose."""
+    return limits.max_drop is not None or result.allowed_drop is not None
+
+
 def _helped(result: RunResult, limits: Constraints) -> bool:
+    if limits.max_drop is None:
+        limits = replace(limits, max_drop=result.allowed_drop)
     return result.best is not None and not any(objections(result.best, result.baseline, limits))
 
 

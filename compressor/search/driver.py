@@ -6,11 +6,10 @@ prepare → pilot study → propose and run trials → final measurement → con
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
-from compressor.engine.candidate import Constraints
 from compressor.recipe.model import Recipe
 from compressor.search.calibration import calibration_of
 from compressor.search.clock import SPENT, Clock
@@ -134,7 +133,7 @@ def _begin(prepared: Prepared, study: Study, observer: Observer, clock: Clock) -
             source=prepared.run.source(),
             trials=trials,
             finished=ledger.finished,
-            constraints=_limits(prepared.recipe.constraints),
+            constraints=tuple(_limits(prepared)),
             left=clock.left if clock.limited else 0.0,
         )
     )
@@ -184,5 +183,11 @@ def _stages(prepared: Prepared) -> str:
     return f"{numbers} of {last}: {', '.join(names)}"
 
 
-def _limits(constraints: Constraints) -> tuple[str, ...]:
-    return tuple(f"{name} = {limit:g}" for name, limit in asdict(constraints).items() if limit is not None)
+def _limits(prepared: Prepared) -> Iterator[str]:
+    """What is stated, and what the metric usually may lose where nothing is: said, since the verdict rests on it."""
+    stated = asdict(prepared.recipe.constraints)
+    for name, limit in asdict(prepared.judged_by).items():
+        if stated[name] is not None:
+            yield f"{name} = {limit:g}"
+        elif limit is not None:
+            yield f"{name} = {limit:.3g} for the verdict (usual for {prepared.data.task.metric.name})"

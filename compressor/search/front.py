@@ -15,7 +15,7 @@ from compressor.engine.candidate import Constraints, Metrics
 from compressor.measure.latency import NOT_SLOWER
 from compressor.recipe.model import Objective
 from compressor.search.result import Candidate
-from compressor.task import Quality, drop
+from compressor.task import drop
 
 
 def objective_values(metrics: Metrics, baseline: Metrics, objectives: Sequence[Objective]) -> tuple[float, ...]:
@@ -63,17 +63,10 @@ def pareto_front(
     return [candidates[index] for index in non_dominated(points)]
 
 
-def allowed_drop(constraints: Constraints, baseline: Quality) -> float:
-    """By how much a candidate may be worse: what the recipe says, else what usually may be lost."""
-    if constraints.max_drop is not None:
-        return constraints.max_drop
-    return baseline.measured.usual_drop(baseline.validation)
-
-
-def best_first(candidates: Sequence[Candidate], baseline: Metrics, constraints: Constraints) -> list[Candidate]:
+def best_first(candidates: Sequence[Candidate], baseline: Metrics, limits: Constraints) -> list[Candidate]:
     """Candidates from the best to the worst by the rule above."""
     error = baseline.quality.error or 0.0
-    limit = allowed_drop(constraints, baseline.quality)
+    limit = math.inf if limits.max_drop is None else limits.max_drop
 
     def rank(candidate: Candidate) -> tuple[float, bool, bool, float]:
         lost = drop(baseline.quality, candidate.quality)

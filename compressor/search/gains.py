@@ -64,7 +64,7 @@ def worth_of(drop: float, size: float, time: float, front: Iterable[tuple[float,
 
 
 def noise_of(baseline: Metrics) -> float:
-    """Standard error of the baseline's quality on the validation split, or a tenth of what usually may be lost."""
+    """Standard error of the baseline's quality on the validation split, or a tenth of what is little of it."""
     quality = baseline.quality
-    least = 0.1 * quality.measured.usual_drop(quality.validation)
+    least = 0.1 * quality.measured.point(quality.validation)
     return max(quality.error or 0.0, least, 1e-12)

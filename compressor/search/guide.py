@@ -78,12 +78,12 @@ class Modelled:
         self._space, self._planner, self._stopped = prepared.space, planner, stopped
         self._slots = prepared.recipe.search.jobs
         self._looks = Looks(prepared.run.looks, self._look)
-        recipe, quality = prepared.recipe, prepared.baseline.metrics.quality
+        recipe = prepared.recipe
         self._proposer = Proposer(
             self._looks,
             Encoding(prepared.space.parameters),
             Scale(prepared.baseline.metrics, noise_of(prepared.baseline.metrics)),
-            reference_point(recipe.constraints, quality.measured.usual_drop(quality.validation)),
+            reference_point(recipe.constraints, prepared.judged_by.max_drop or 0.0),
             seeds=_surest_first([values for _, values in automatic_seeds(prepared.space)]),
             seed=recipe.search.seed,
             patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials, TRIALS * (clock.trial_seconds or math.inf)),

@@ -116,11 +116,11 @@ class Ledger:
 
     def front(self) -> list[Candidate]:
         """The Pareto-optimal candidates within the limits, the best first."""
-        base, recipe = self._prepared.baseline.metrics, self._prepared.recipe
+        base, objectives = self._prepared.baseline.metrics, self._prepared.recipe.objectives
         found = [candidate for digest in self._unseen if (candidate := self._within_limits(digest)) is not None]
-        self._front = pareto_front([*self._front, *found], base, recipe.objectives)
+        self._front = pareto_front([*self._front, *found], base, objectives)
         self._unseen = []
-        return best_first(self._front, base, recipe.constraints)
+        return best_first(self._front, base, self._prepared.judged_by)
 
     def _within_limits(self, digest: str) -> Candidate | None:
         number, outcome = self._outcomes[digest]

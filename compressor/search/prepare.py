@@ -13,6 +13,7 @@ from compressor.data.answered import answered
 from compressor.data.dataset import Data
 from compressor.data.load import load_data
 from compressor.engine.baseline import Baseline, load_baseline, measure_baseline, save_baseline
+from compressor.engine.candidate import Constraints
 from compressor.engine.final import FINAL
 from compressor.engine.sensitivity import Sensitivities
 from compressor.engine.space import SearchSpace, build_space
@@ -45,6 +46,15 @@ class Prepared:
     """Set once the pilot study is over, where the recipe asks for one."""
     told: Mapping[str, Candidate] = field(default_factory=dict)
     """What an earlier session's result says of candidates, by digest, and of the baseline, which has none."""
+
+    @cached_property
+    def judged_by(self) -> Constraints:
+        """The recipe's limits; where it states none for quality, with what the task usually may lose."""
+        limits = self.recipe.constraints
+        if limits.max_drop is not None:
+            return limits
+        task, before = self.data.task.fitted(self.baseline.network), self.baseline.metrics.quality
+        return replace(limits, max_drop=task.usual_drop(before.validation))
 
     @cached_property
     def evidence(self) -> Evidence:

@@ -207,6 +207,9 @@ class RunResult:
     """What the network that was compressed is not that its source was, in plain sentences."""
     calibration: Calibration | None = None
     """Where a surrogate proposed: what it had foretold."""
+    allowed_drop: Figure | None = None
+    """By how much the metric might be worse, in its own scale: the recipe's limit, or where it states none, what the
+    task usually may lose. None where nothing was judged."""
 
 
 class _ResultFile(Stored[RunResult]):

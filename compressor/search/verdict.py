@@ -10,9 +10,8 @@ from compressor.data.dataset import Data, Split
 from compressor.engine.candidate import Constraints, Outcome, in_units
 from compressor.engine.space import PhaseSpec
 from compressor.measure.latency import NOT_SLOWER
-from compressor.search.front import allowed_drop
 from compressor.search.result import Candidate, Verdict
-from compressor.task import Quality, drop
+from compressor.task import Quality
 from compressor.task.paired import EVIDENT, no_better
 
 FASTER = 1.02
@@ -20,17 +19,18 @@ FASTER = 1.02
 _ROUNDING = 1e-9
 
 
-def judge(
-    best: Candidate | None, baseline: Candidate, constraints: Constraints, outcomes: Iterable[Outcome]
-) -> Verdict:
-    """The verdict on the best candidate after the final measurement; ``outcomes`` explain why there is none."""
+def judge(best: Candidate | None, baseline: Candidate, limits: Constraints, outcomes: Iterable[Outcome]) -> Verdict:
+    """The verdict on the best candidate after the final measurement; ``outcomes`` explain why there is none.
+
+    ``limits``: with what the metric may lose, whoever says it.
+    """
     if best is None:
         return Verdict(False, (why_nothing(outcomes),))
-    against = tuple(objections(best, baseline, constraints))
+    against = tuple(objections(best, baseline, limits))
     return Verdict(False, against) if against else Verdict(True, tuple(gains(best, baseline)))
 
 
-def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -> Iterator[str]:
+def objections(best: Candidate, baseline: Candidate, limits: Constraints) -> Iterator[str]:
     """Everything that speaks against the candidate, in plain words."""
     if not best.plan.edits:
         yield "the model was not changed"
@@ -41,29 +41,23 @@ def objections(best: Candidate, baseline: Candidate, constraints: Constraints) -
             f"slower, or not shown to be as fast: it runs at {best.latency.speedup:.2f}× the baseline's speed "
             f"({best.latency.low:.2f} to {best.latency.high:.2f})"
         )
-    for name, excess in constraints.excess(best.metrics, baseline.metrics).items():
+    for name, excess in limits.excess(best.metrics, baseline.metrics).items():
         if not excess <= _ROUNDING:
-            limit = f"{name} = {getattr(constraints, name):g}"
+            limit = f"{name} = {getattr(limits, name):g}"
             yield f"the limit {limit} is overstepped by {excess:.3g} ({in_units(name, excess, best.quality.measured)})"
-    yield from _quality_objections(best, baseline, constraints)
+    yield from _quality_objections(best, baseline, limits.max_drop)
     yield from _onnx_objections(best)
 
 
-def _quality_objections(best: Candidate, baseline: Candidate, constraints: Constraints) -> Iterator[str]:
+def _quality_objections(best: Candidate, baseline: Candidate, limit: float | None) -> Iterator[str]:
     """The limit holds for unseen samples too, on the ONNX files themselves."""
     before, after, metric = baseline.quality, best.quality, baseline.quality.measured
-    limit = allowed_drop(constraints, before)
     if before.onnx is None or after.onnx is None:
         yield f"the test {metric.name} in ONNX Runtime is not known"
-    elif not (lost := metric.drop(before.onnx, after.onnx)) <= limit + _ROUNDING:
+    elif limit is not None and not (lost := metric.drop(before.onnx, after.onnx)) <= limit + _ROUNDING:
         yield (
             f"test {metric.name} in ONNX Runtime is worse by {metric.difference(lost)} "
             f"({before.show('onnx')} to {after.show('onnx')}), {metric.difference(limit)} are allowed"
-        )
-    if constraints.max_drop is None and not drop(before, after) <= limit:
-        yield (
-            f"validation {metric.name} is worse by more than {metric.difference(limit)}, and the recipe sets no other "
-            "limit"
         )
 
 
@@ -109,10 +103,10 @@ def idle(best: Candidate, phases: Iterable[PhaseSpec]) -> Iterator[str]:
                 )
 
 
-def cautions(baseline: Candidate, constraints: Constraints, data: Data, test: Split) -> Iterator[str]:
+def cautions(baseline: Candidate, limits: Constraints, data: Data, test: Split) -> Iterator[str]:
     """What makes the verdict less certain than it sounds."""
     quality, metric = baseline.quality, baseline.quality.measured
-    limit = abs(allowed_drop(constraints, quality))
+    limit = abs(limits.max_drop or 0.0)
     guess = data.task.guess(data, data.validation)
     if guess is not None and no_better(metric, quality.validation, guess):
         yield (

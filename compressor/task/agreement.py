@@ -51,9 +51,15 @@ class Agreement(Task):
     """Whether the answers are probabilities; told by the network itself where it closes with a softmax or sigmoid."""
 
     def usual_drop(self, before: float) -> float:
-        """RealNumbers in eight bits are off by some hundredths of their size: of them five points, of answers one."""
-        likes = [self.like] if isinstance(self.like, str) else self.like.values()
-        return _NUMBERS_DROP if "numbers" in likes else super().usual_drop(before)
+        """Numbers in eight bits are off by some hundredths of their size: of them five points, of answers one.
+
+        Outputs that ``like`` does not name are numbers, which a task that is fitted to its network knows.
+        """
+        return _NUMBERS_DROP if self._of_numbers else super().usual_drop(before)
+
+    @property
+    def _of_numbers(self) -> bool:
+        return not isinstance(self.like, str) or self.like == "numbers"
 
     def fitted(self, network: Network) -> Agreement:
         specs = network.signature.outputs
@@ -150,6 +156,10 @@ class _Fitted(Agreement):
 
     def kinds(self, flat: Sequence[Tensor]) -> Mapping[str, Likeness]:
         return self.known
+
+    @property
+    def _of_numbers(self) -> bool:
+        return any(isinstance(kind, RealNumbers) for kind in self.known.values())
 
 
 _TASKS: Final[Mapping[str, type[Task]]] = {

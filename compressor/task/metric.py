@@ -15,7 +15,7 @@ from compressor.stored import Figure
 Direction = Literal["higher", "lower"]
 """Which values of a metric are better."""
 _DIGITS = 12
-_USUAL_DROP = 0.01
+_POINT = 0.01
 _NONE = "–"
 
 
@@ -46,9 +46,9 @@ class Metric:
         """By how much ``after`` is worse than ``before``, in the metric's own scale; negative where it is better."""
         return _difference(self.regret(after), self.regret(before))
 
-    def usual_drop(self, before: float) -> float:
-        """What may be lost where nobody says: one point of a share, one part in a hundred of any other value."""
-        return _USUAL_DROP if self.unit == "%" else _USUAL_DROP * abs(before)
+    def point(self, value: float) -> float:
+        """How much of it is little: one point of a share, one part in a hundred of any other value."""
+        return _POINT if self.unit == "%" else _POINT * abs(value)
 
     def text(self, value: float | None) -> str:
         """The value for people: ``92.10 %``, ``0.0413 m``; ``unknown`` where there is none."""

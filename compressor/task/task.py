@@ -165,8 +165,8 @@ class Task(ABC):
     # --- what most tasks leave as it is --------------------------------------------------------------------------
 
     def usual_drop(self, before: float) -> float:
-        """What the metric may lose where nobody says."""
-        return self.metric.usual_drop(before)
+        """What the metric may lose where nobody says: what is little of it."""
+        return self.metric.point(before)
 
     def meter(self) -> Meter:
         """A new, empty meter of ``metric``."""

@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+
+from torch import nn
 
 from compressor.data.spec import DataSpec
 from compressor.engine.baseline import Baseline
@@ -23,6 +26,8 @@ from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
 from compressor.engine.trial import WRITTEN
 from compressor.engine.untrained import Untrained
 from compressor.errors import CompressorError, Refusal
+from compressor.graph.capture import capture
+from compressor.graph.network import Network
 from compressor.knobs import Choice, IntRange
 from compressor.recipe.model import Recipe, SearchSpec
 from compressor.search.executor import Job, JobResult, Question, TrialSpec
@@ -33,7 +38,7 @@ from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
 from compressor.search.worker import Workplace, run_job
 from compressor.stored import digest_of
-from compressor.task import Quality
+from compressor.task import Quality, Task, usual_task
 from compressor.train.spec import TrainingSpec
 
 PHASE = PhaseSpec("p", (PluginUse("a"), PluginUse("b")))
@@ -99,12 +104,21 @@ def untrained(plan: Plan) -> Untrained:
     return Untrained(plan, True, loss, found.size_bytes, found.macs, found.params, found.latency.speedup, 0.01)
 
 
+@cache
+def _network() -> Network:
+    return capture(nn.Linear(2, 3), (2,))
+
+
 def prepared(
-    folder: Path, search: SearchSpec, constraints: Constraints | None = None, space: SearchSpace = SPACE
+    folder: Path,
+    search: SearchSpec,
+    constraints: Constraints | None = None,
+    space: SearchSpace = SPACE,
+    task: Task | None = None,
 ) -> Prepared:
     recipe = Recipe(DataSpec(name="digits"), phases=(PHASE,), search=search, constraints=constraints or Constraints())
-    data = SimpleNamespace(validation=range(1000), calibration_batches=lambda count: [])
-    baseline = Baseline(cast(Any, None), b"", BASELINE)
+    data = SimpleNamespace(validation=range(1000), calibration_batches=lambda count: [], task=task or usual_task())
+    baseline = Baseline(_network(), b"", BASELINE)
     return Prepared(RunFolder(folder), recipe, cast(Any, data), baseline, Sensitivities(), space)
 
 

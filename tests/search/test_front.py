@@ -63,9 +63,9 @@ def test_a_margin_of_one_standard_error_is_preferred() -> None:
     assert ranked(on_the_limit, within, samples=10**9)[0] is on_the_limit
 
 
-def test_without_a_limit_one_point_is_held_against_a_candidate() -> None:
+def test_what_loses_more_than_the_limit_comes_last() -> None:
     useless, good = candidate(0.1, 10, 9.0), candidate(0.895, 700)
-    assert ranked(useless, good, limit=None)[0] is good
+    assert ranked(useless, good)[0] is good
 
 
 def test_finalists_hold_the_best_and_the_extremes() -> None:

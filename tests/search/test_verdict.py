@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,15 +9,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from qualities import accuracy_of
-from search_support import candidate, metrics
+from search_support import candidate, metrics, prepared
 
 from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
 from compressor.engine.candidate import Constraints, Outcome
 from compressor.engine.plan import Edit, Phase, Plan
 from compressor.engine.space import PhaseSpec, PluginUse
+from compressor.recipe.model import SearchSpec
 from compressor.search.result import Candidate, Checks, Verdict
 from compressor.search.verdict import cautions, idle, judge, why_nothing
+from compressor.task import Task
+from compressor.task.agreement import Agreement
+from compressor.task.classification import Classification
+from compressor.task.regression import Regression
 
 LIMITS = Constraints(max_drop=0.01, max_size=0.5)
 BASE = Candidate.of(metrics(0.9, test=0.9, onnx=0.9), Plan())
@@ -91,9 +97,28 @@ def test_an_exporter_that_is_not_available_is_no_objection() -> None:
     assert verdict(final(checks=replace(CHECKS, cross_check="unavailable: no such operator"))).helped
 
 
-def test_without_a_limit_accuracy_is_still_judged() -> None:
-    assert not verdict(final(accuracy=0.5, onnx=0.5), Constraints()).helped
-    assert verdict(final(accuracy=0.895, onnx=0.895), Constraints()).helped
+@pytest.mark.parametrize(
+    ("task", "stated", "limit"),
+    [
+        (Classification(), None, 0.01),
+        (Agreement("numbers"), None, 0.05),
+        (Agreement("classification"), None, 0.01),
+        (Regression(), None, 0.009),
+        (Agreement({"output": "classification"}), None, 0.01),
+        (Agreement({}), None, 0.05),
+        (Agreement("numbers"), 0.3, 0.3),
+    ],
+)
+def test_without_a_limit_the_tasks_usual_one_is_judged_by(
+    tmp_path: Path, task: Task, stated: float | None, limit: float
+) -> None:
+    """Of a share one point, of numbers that are to stay near five, of others a hundredth; what is stated goes first."""
+    found = prepared(tmp_path, SearchSpec(), Constraints(max_drop=stated), task=task)
+    assert found.judged_by.max_drop == pytest.approx(limit)
+    assert verdict(final(accuracy=0.9 - 0.9 * limit, onnx=0.9 - 0.9 * limit), found.judged_by).helped
+    worse = verdict(final(accuracy=0.9 - 1.1 * limit, onnx=0.9 - 1.1 * limit), found.judged_by)
+    assert not worse.helped
+    assert f"the limit max_drop = {limit:g} is overstepped" in worse.reasons[0]
 
 
 @given(

@@ -109,7 +109,8 @@ def plots(facts: Facts) -> tuple[Plot, ...]:
         return ()
     shown, base, limits = list(_shown(facts)), facts.result.baseline.metrics, facts.limits or Constraints()
     worse = 1.0 if base.quality.direction == "lower" else -1.0
-    floor = None if limits.max_drop is None else _quality(base) + worse * limits.max_drop
+    allowed = facts.result.allowed_drop if limits.max_drop is None else limits.max_drop
+    floor = None if allowed is None else _quality(base) + worse * allowed
     most = None if limits.max_size is None else limits.max_size * base.size_bytes
     least = 1 / limits.max_latency if limits.max_latency else None
     return _plot(_SIZE, shown, most, floor), _plot(_SPEED, shown, least, floor)
