@@ -25,14 +25,22 @@ def half(network: Network) -> Network:
     """Every hidden width halved by Torch-Pruning's magnitude pruner; the classes stay. Not yet fine-tuned."""
     import torch_pruning as tp
 
+    return pruned(network, 0.5, tp.importance.MagnitudeImportance(p=2))
+
+
+def pruned(network: Network, ratio: float, importance: Callable[..., object], *, everywhere: bool = False) -> Network:
+    """Hidden widths narrowed by Torch-Pruning, each by ``ratio`` or ``everywhere`` by one ranking; the classes stay."""
+    import torch_pruning as tp
+
     module = copy.deepcopy(network.module)
     last = [leaf for _, leaf in network.leaves() if isinstance(leaf, torch.nn.Linear)][-1]
     layers = dict(zip(network.module.modules(), module.modules(), strict=True))
     pruner = tp.pruner.MagnitudePruner(
         module,
         torch.zeros(1, *network.signature.input.shape),
-        importance=tp.importance.MagnitudeImportance(p=2),
-        pruning_ratio=0.5,
+        importance=importance,
+        global_pruning=everywhere,
+        pruning_ratio=ratio,
         ignored_layers=[layers[last]],
     )
     pruner.step()
