@@ -43,7 +43,7 @@ _NAME = "compressor"
 _STRIDE, _SEEDS = 1_000_003, 1 << 32
 _FLAT: Final[frozenset[Sampler]] = frozenset({"nsga2", "gp"})
 """Samplers that combine only parameters that every trial has: they choose all of them, those switched off too."""
-_SHOWN: Final = 150
+_SHOWN: Final = 128
 """How many of the trials that have ended TPE is shown: every proposal takes it 0.1 ms of each."""
 _CANDIDATE, _END = "candidate", "end"
 UNTRAINED = "untrained"

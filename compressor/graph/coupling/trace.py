@@ -76,7 +76,7 @@ class ChannelTrace:
         return rows
 
     @functools.cached_property
-    def makers(self) -> Mapping[int, list[str]]:
+    def makers(self) -> Mapping[int, tuple[str, ...]]:
         """Class → paths of the layers that make it, for classes that several make."""
         paths = list(self.made)
         rows = [np.unique(self.classes_of(atoms)) for atoms in self.made.values()]
@@ -86,7 +86,7 @@ class ChannelTrace:
         found: dict[int, list[str]] = defaultdict(list)
         for name, owner in zip(names[shared].tolist(), owners[shared].tolist(), strict=True):
             found[name].append(paths[owner])
-        return found
+        return {name: tuple(paths) for name, paths in found.items()}
 
     def reaches(self, path: str, classes: frozenset[int]) -> bool:
         """Whether one of these classes reaches the layer at ``path``."""

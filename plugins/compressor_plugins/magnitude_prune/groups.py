@@ -9,6 +9,7 @@ k-th of every group of a grouped convolution.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
@@ -214,17 +215,14 @@ def _search(trace: ChannelTrace, makers: dict[str, bool]) -> Iterator[Group | Re
 
 def _own_units(trace: ChannelTrace, makers: dict[str, bool], path: str) -> dict[int, list[int]]:
     """The units of a layer, by class, that no layer before it makes too: their group would be named after that one."""
-    before = set(itertools.takewhile(lambda other: other != path, makers))
-    free: dict[str, bool] = {}
+    before = {other for other in itertools.takewhile(lambda other: other != path, makers) if makers[other]}
 
-    def named_before(name: int) -> bool:
-        earlier = [other for other in trace.makers.get(name, ()) if other in before and makers[other]]
-        for other in earlier:
-            if other not in free:
-                free[other] = not why_not_free(trace, other)
-        return any(free[other] for other in earlier)
+    @functools.cache  # the many channels of a layer have few sets of makers
+    def named_after(others: tuple[str, ...]) -> bool:
+        return any(other in before and not why_not_free(trace, other) for other in others)
 
-    return {name: unit for name, unit in free_classes(trace, path).items() if not named_before(name)}
+    own = {name for name in trace.classes_of(trace.made[path]).tolist() if not named_after(trace.makers.get(name, ()))}
+    return {name: unit for name, unit in free_classes(trace, path).items() if name in own} if own else {}
 
 
 def _group(trace: ChannelTrace, layers: dict[str, bool], path: str, units: dict[int, list[int]]) -> Group:
