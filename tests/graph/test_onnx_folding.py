@@ -51,6 +51,11 @@ FLAT = [node("Reshape", "m", "flat", to="w")]
 CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
     **{name: ([node(name, "a", "b", to="w")], {"a": A, "b": B}) for name in ("Add", "Sub", "Mul", "Div")},
     **{name: ([node(name, "a", to="w")], {"a": A}) for name in ("Abs", "Neg", "Sqrt", "Exp", "Reciprocal", "Identity")},
+    "Mod of integers": (
+        [node("Mod", "a", "b", to="q"), node("Cast", "q", to="w", to_=1)],
+        {"a": ints(-7, 7, 7, -7, 6, 0), "b": ints(3, -3, 3, -3, 3, 3)}),
+    "Mod with the sign of what is divided": (
+        [node("Mod", "a", "b", to="w", fmod=1)], {"a": -A, "b": B}),
     "Div of integers": (
         [node("Div", "a", "b", to="q"), node("Cast", "q", to="w", to_=1)], {"a": ints(-7, 7), "b": ints(2, 2)}),
     **{

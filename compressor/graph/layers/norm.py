@@ -158,7 +158,10 @@ def _emit_layer(b: GraphBuilder, layer: nn.LayerNorm, x: Operand) -> OnnxValue:
 def _read_layer(node: Node) -> fx.Node:
     if any(name in node.state.uses for name in node.outputs[1:] if name):
         raise CaptureError("its mean or deviation is used")
-    axis = node.axis(node.attributes.get("axis", -1))
+    given = node.attributes.get("axis", -1)
+    if given % len(node.whole()) <= node.batch_axis():
+        raise CaptureError("it normalises samples together")
+    axis = node.axis(given)
     shape = node.sample()[axis - 1 :]
     if node.constant(1).numel() != torch.Size(shape).numel():
         raise CaptureError(f"scales of sizes {tuple(node.constant(1).shape)} for {shape}")

@@ -369,6 +369,11 @@ def _elementwise(name: str) -> Callable[[_Inputs, Attributes], Fold]:
     return lambda inputs, attributes: (_ELEMENTWISE[name], tuple(inputs))
 
 
+def _rest(inputs: _Inputs, attributes: Attributes) -> Fold:
+    """With the sign of what is divided (``fmod``), or of the divisor."""
+    return torch.fmod if attributes.get("fmod", 0) else torch.remainder, tuple(inputs)
+
+
 FOLDS: dict[str, Callable[[_Inputs, Attributes], Fold]] = {
     **{name: _elementwise(name) for name in _ELEMENTWISE},
     "BitShift": lambda inputs, attributes: (_shift, (*inputs, attributes["direction"])),
@@ -382,6 +387,7 @@ FOLDS: dict[str, Callable[[_Inputs, Attributes], Fold]] = {
     "Flatten": _flatten,
     "Gather": lambda inputs, attributes: (_take, (*inputs, attributes.get("axis", 0))),
     "MatMul": _product,
+    "Mod": _rest,
     "Pad": _pad,
     "Range": _range,
     "ReduceMax": _reduction(torch.amax),

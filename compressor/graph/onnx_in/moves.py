@@ -24,14 +24,18 @@ NO_BATCH = 10**9
 @rule("Transpose")
 def transpose(node: Node) -> fx.Node:
     """The batch stays first in the node, and is noted to be elsewhere in the file."""
-    rank, batch = len(node.sample()) + 1, node.batch_axis()
+    rank, batch, joined = len(node.whole()), node.batch_axis(), node.joined()
     order = list(node.attributes.get("perm", reversed(range(rank))))
     if sorted(order) != list(range(rank)):
         raise CaptureError(f"{order} is no order of {rank} dimensions")
-    place = order.index(batch)
-    note_batch(node, place)
-    moved = [0, *(node.axis(axis) for axis in order if axis != batch)]
-    return node.apply(torch.permute, node.tensor(), moved) if moved != list(range(rank)) else node.tensor()
+    note_batch(node, order.index(batch))
+    beside = list(range(batch + 1, batch + len(joined)))
+    moved = [0]
+    for axis in order:
+        moved += beside if axis == batch else [node.axis(axis)]
+    if joined:
+        node.state.joined[node.outputs[0]] = joined
+    return node.apply(torch.permute, node.tensor(), moved) if moved != sorted(moved) else node.tensor()
 
 
 @rule("Concat")

@@ -32,16 +32,20 @@ CONTRIBUTED = {
 """Operators of ONNX Runtime's own domain that are read, where they have a rule."""
 BATCH_ANYWHERE = {
     "Abs", "Add", "Cast", "Clip", "Concat", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish",
-    "Identity", "LeakyRelu", "Log", "MatMul", "Mul", "Neg", "Pow", "Reciprocal", "Relu", "Sigmoid", "Slice", "Softmax",
-    "Softplus", "Split", "Sqrt", "Sub", "Sum", "Tanh",
+    "Identity", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Max", "Min", "Mul", "Neg", "Pow",
+    "Reciprocal", "Relu", "Sigmoid", "Slice", "Softmax", "Softplus", "Split", "Sqrt", "Sub", "Sum", "Tanh",
 }  # fmt: skip
 """Operators whose result has the batch where their inputs have it."""
-BATCH_FOLLOWED = {"GRU", "Gather", "LSTM", "RNN", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
+BATCH_FOLLOWED = {
+    "Flatten", "GRU", "Gather", "LSTM", "RNN", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Reshape", "Squeeze", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
 """Operators that say where the batch is in their result."""
 ROW_BY_ROW = {
     "Abs", "Add", "Cast", "Clip", "Div", "Dropout", "Elu", "Erf", "Exp", "Gelu", "Gemm", "HardSigmoid", "HardSwish",
     "Identity", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "Mul", "Neg", "Pow", "Reciprocal",
-    "Relu", "Reshape", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Sum", "Tanh",
+    "Relu", "Reshape", "Sigmoid", "Softmax", "Softplus", "Sqrt", "Sub", "Sum", "Tanh", "Transpose",
 }  # fmt: skip
 """Operators that may take what has other dimensions joined with the batch."""
 _FLOW = "is control flow: a network computes the same for every sample"
@@ -158,7 +162,7 @@ class GraphReader:
         self.state.nodes.pop("", None)  # a result that the file leaves out
         if node.operator in BATCH_ANYWHERE and (axis := self.moved_batch(node)):
             self.state.batch_axes |= dict.fromkeys(node.outputs, axis)
-        if joined and node.operator != "Reshape":
+        if joined and node.operator not in BATCH_FOLLOWED:
             self.state.joined |= dict.fromkeys(node.outputs, joined)
         if node.operator in MOVES and quantities - {None}:
             carried = quantities.pop()

@@ -11,6 +11,7 @@ from torch import fx
 from compressor.errors import CaptureError
 from compressor.graph.layers.adaptive_pool import over_image
 from compressor.graph.layers.linear import read_linear as linear
+from compressor.graph.onnx_in.reshapes import note_batch
 from compressor.graph.onnx_in.rules import rule
 from compressor.graph.onnx_node.node import Node
 
@@ -66,10 +67,14 @@ def _reduced(node: Node, value: fx.Node, function: Callable[..., Any]) -> fx.Nod
 def _dims(node: Node) -> list[int]:
     axes = node.integers(1, "axes")
     if not axes and node.attributes.get("noop_with_empty_axes"):
+        note_batch(node, node.batch_axis())
         return []
     if not axes:
         raise CaptureError("it reduces the batch")
-    return [node.axis(axis) for axis in axes]
+    dims, rank, batch = [node.axis(axis) for axis in axes], len(node.whole()), node.batch_axis()
+    before = 0 if node.attributes.get("keepdims", 1) else sum(axis % rank < batch for axis in axes)
+    note_batch(node, batch - before)
+    return dims
 
 
 @rule("Einsum")

@@ -1,15 +1,20 @@
 """ONNX operators that change the shape of values; where the batch is in the new one, and what it is joined with.
 
 A node of the network has the batch first, always. The file may have it elsewhere (``State.batch_axes``), or joined with
-other dimensions into the first (``State.joined``), as where every step of a sequence goes through a matrix:
-``(time, batch, features)`` → ``(time · batch, features)`` → product → ``(time, batch, columns)``. The node then stays
-as it was.
+other dimensions (``State.joined``), as where every step of a sequence goes through a matrix, or every head of an
+attention is a sample of its own:
+
+    (time, batch, features)  →  (time · batch, features)  →  product  →  (time, batch, columns)
+    (time, batch, features)  →  (time, batch · heads, columns)  →  (batch · heads, time, columns)
+
+All that a change of shape has to keep is how many values of a sample lie before the batch, and how many behind it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import fx
 
@@ -28,9 +33,11 @@ def flatten(node: Node) -> fx.Node:
     axis = node.attributes.get("axis", 1) % len(sizes) if node.attributes.get("axis", 1) != len(sizes) else len(sizes)
     if axis == 1 and sizes[0] is BATCH:
         return node.rows(node.tensor())
-    if BATCH not in sizes[:axis] or UNKNOWN in sizes:
+    if UNKNOWN in sizes:
         raise CaptureError("it joins the batch with other dimensions")
-    return _join(node, sizes, (_count(sizes[axis:]),))
+    return _arranged(
+        node, [UNKNOWN if BATCH in part else math.prod(_known(part)) for part in (sizes[:axis], sizes[axis:])]
+    )
 
 
 @rule("Reshape")
@@ -38,17 +45,9 @@ def reshape(node: Node) -> fx.Node:
     sizes, before = node.sizes(1, "shape"), node.whole()
     if not node.attributes.get("allowzero"):
         sizes = [before[place] if size == 0 and place < len(before) else size for place, size in enumerate(sizes)]
-    if node.joined():
-        return _taken_apart(node, sizes)
-    if node.batch_axis() == 0 and _fits(sizes[1:], node.sample()):
+    if not node.joined() and node.batch_axis() == 0 and _fits(sizes[1:], node.sample()):
         return node.reshaped(node.tensor(), _filled(sizes[1:], node.sample()))
-    if BATCH in sizes:
-        return _with_the_batch_at(node, sizes, sizes.index(BATCH))
-    if sizes[0] in (-1, UNKNOWN) or (isinstance(sizes[0], int) and node.state.batch is not None):
-        return _join(node, before, sizes[1:], sizes[0])
-    if node.batch_axis():
-        raise CaptureError(f"the batch, dimension {node.batch_axis()} of what it takes, is not in its new sizes")
-    raise CaptureError(f"{BETWEEN_SAMPLES}, from {node.sample()} to {tuple(sizes[1:])}")
+    return _arranged(node, sizes)
 
 
 @rule("Squeeze", "Unsqueeze")
@@ -75,49 +74,79 @@ def note_batch(node: Node, axis: int) -> None:
 # --- with the batch in another place -----------------------------------------------------------------------------
 
 
-def _with_the_batch_at(node: Node, sizes: Sequence[Size], place: int) -> fx.Node:
-    """What lies before the batch stays before it."""
-    batch, sample = node.batch_axis(), node.sample()
-    first = _filled(sizes[:place], sample[:batch])
-    last = _filled(sizes[place + 1 :], sample[batch:])
-    if math.prod(first) != math.prod(sample[:batch]):
-        raise CaptureError(BETWEEN_SAMPLES)
+@dataclass(frozen=True)
+class _Side:
+    """New sizes before or behind the dimension that holds the batch, and how much of it is joined with the batch."""
+
+    sizes: Shape
+    joined: int
+
+
+def _arranged(node: Node, sizes: Sequence[Size]) -> fx.Node:
+    """The values of each sample in the new sizes, one of which holds the batch."""
+    found = [(place, *sides) for place in _places(sizes, node.state.batch) if (sides := _sides(node, sizes, place))]
+    if not found:
+        raise CaptureError(f"{BETWEEN_SAMPLES}, from {tuple(node.whole())} to {tuple(sizes)}")
+    place, first, last = min(found, key=lambda one: _unlikely(one[1].joined * one[2].joined, sizes[one[0]]))
     note_batch(node, place)
-    return node.reshaped(node.tensor(), (*first, *last))
+    beside = [size for size in (first.joined, last.joined) if size != 1]
+    if beside:
+        joined: list[Size] = [first.joined, BATCH, last.joined]
+        node.state.joined[node.outputs[0]] = tuple(size for size in joined if size != 1)
+    return node.reshaped(node.tensor(), (*first.sizes, *beside, *last.sizes))
 
 
-def _join(node: Node, before: Sequence[Size], rest: Sequence[Size], total: Size = -1) -> fx.Node:
-    """The batch and others become one dimension, in front of ``rest``, which is made of what lies behind them.
+def _unlikely(joined: int, size: Size) -> tuple[bool, int]:
+    """Order of the places where the batch may be in a file that fixes its size, so that any reading is right there.
 
-    ``total``: how large the one dimension is, where the file fixes its batch.
+    What the file leaves open is likely to hold it, but for a place that holds it alone, and little else rather than
+    much: heads rather than positions.
     """
-    for count in range(max(before.index(BATCH) + 1, 2), len(before) + 1):
-        own, behind = _known(before[:count]), _known(before[count:])
-        if _fits(rest, behind) and total in (-1, UNKNOWN, math.prod(own) * (node.state.batch or 0)):
-            node.state.joined[node.outputs[0]] = tuple(before[:count])
-            return node.reshaped(node.tensor(), (*own, *_filled(rest, behind)))
-    raise CaptureError(BETWEEN_SAMPLES)
+    return (joined > 1, joined if isinstance(size, int) and size != -1 else 0)
 
 
-def _taken_apart(node: Node, sizes: Sequence[Size]) -> fx.Node:
-    """The dimensions that were joined, or other ones of the same values, are apart again; or they stay together."""
-    leading = node.joined()
-    own = _known(leading)
-    rest, batch = node.sample()[len(own) :], leading.index(BATCH)
-    if sizes[0] in (-1, UNKNOWN) and _fits(sizes[1:], rest):
-        node.state.joined[node.outputs[0]] = leading
-        return node.reshaped(node.tensor(), (*own, *_filled(sizes[1:], rest)))
-    fixed = node.state.batch
-    for place, size in enumerate(sizes):
-        if size is not BATCH and (size != -1 or BATCH in sizes) and (fixed is None or size != fixed):
-            continue
-        first, last = sizes[:place], sizes[place + 1 :]
-        for end in range(len(last) + 1):
-            if _fits(first, own[:batch]) and _fits(last[:end], own[batch:]) and _fits(last[end:], rest):
-                note_batch(node, place)
-                parts = _filled(first, own[:batch]), _filled(last[:end], own[batch:]), _filled(last[end:], rest)
-                return node.reshaped(node.tensor(), (*parts[0], *parts[1], *parts[2]))
-    raise CaptureError(BETWEEN_SAMPLES)
+def _sides(node: Node, sizes: Sequence[Size], place: int) -> tuple[_Side, _Side] | None:
+    """What is before and behind the batch where this place holds it; None where it cannot."""
+    size = sizes[place]
+    first, last = (
+        _side(part, count, alone=size is BATCH)
+        for part, count in zip((sizes[:place], sizes[place + 1 :]), _around(node), strict=True)
+    )
+    if first is None or last is None:
+        return None
+    open_ = not isinstance(size, int) or size == -1
+    return (first, last) if open_ or size == first.joined * last.joined * (node.state.batch or 0) else None
+
+
+def _around(node: Node) -> tuple[int, int]:
+    """How many values of a sample lie before the batch, and how many behind it."""
+    joined, sample = node.joined(), node.sample()
+    place = node.batch_axis() + (joined.index(BATCH) if joined else 0)
+    return math.prod(sample[:place]), math.prod(sample[place:])
+
+
+def _places(sizes: Sequence[Size], fixed: int | None) -> Iterator[int]:
+    """Which of the new sizes may hold the batch; ``fixed``: the batch size that the file has."""
+    for kind in (BATCH, UNKNOWN):
+        if kind in sizes:
+            yield sizes.index(kind)
+            return
+    yield from (place for place, size in enumerate(sizes) if size == -1)
+    if fixed is not None:
+        yield from (
+            place for place, size in enumerate(sizes) if isinstance(size, int) and size > 0 and size % fixed == 0
+        )
+
+
+def _side(sizes: Sequence[Size], count: int, *, alone: bool) -> _Side | None:
+    """``alone``: nothing is joined with the batch. None where ``count`` values have no such sizes."""
+    known = _known(sizes)
+    total = math.prod(size for size in known if size != -1)
+    if len(known) < len(sizes) or known.count(-1) > 1 or total <= 0 or count % total:
+        return None
+    if -1 in known or alone:
+        return _Side(_filled(known, (count,)), 1) if _fits(known, (count,)) else None
+    return _Side(known, count // total)
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
@@ -149,7 +178,3 @@ def _filled(sizes: Sequence[Size], before: Shape) -> Shape:
 def _known(sizes: Sequence[Size]) -> Shape:
     """The sizes without the batch."""
     return tuple(int(size) for size in sizes if not isinstance(size, Open))
-
-
-def _count(sizes: Sequence[Size]) -> int:
-    return math.prod(_known(sizes))

@@ -47,7 +47,7 @@ class State:
         self.batch_axes: dict[str, int] = {}
         """Which dimension of a value is the batch in the file, where it is not the first."""
         self.joined: dict[str, tuple[Size, ...]] = {}
-        """The sizes that a value has joined into its first dimension in the file, the batch among them."""
+        """The sizes that a value has joined into the dimension of its batch in the file, the batch among them."""
         self.uses = _count_uses(graph)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for proto in graph.node:

@@ -114,7 +114,7 @@ class Node:
         """All sizes of an input as the file has it, the batch where it is there."""
         sample, batch = self.sample(position), self.batch_axis(position)
         if joined := self.joined(position):
-            return [UNKNOWN, *sample[len(joined) - 1 :]]
+            return [*sample[:batch], UNKNOWN, *sample[batch + len(joined) - 1 :]]
         return [*sample[:batch], BATCH, *sample[batch:]]
 
     def batch_axis(self, position: int = 0) -> int:
@@ -122,7 +122,7 @@ class Node:
         return self.state.batch_axes.get(self.inputs[position], 0)
 
     def joined(self, position: int = 0) -> tuple[Size, ...]:
-        """The sizes that an input has joined into its first dimension, the batch among them; mostly none."""
+        """The sizes that an input has joined into one dimension, the batch among them; mostly none."""
         return self.state.joined.get(self.inputs[position], ())
 
     def axis(self, value: int, position: int = 0) -> int:

@@ -57,7 +57,7 @@ def compute(operator: str, inputs: Sequence[SizeVector | None], attributes: Mapp
             return _sliced(inputs, attributes)
         case "ReduceProd":
             return _reduced(vector(given[0]), attributes)
-        case "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Equal":
+        case "Add" | "Sub" | "Mul" | "Div" | "Max" | "Min" | "Mod" | "Equal":
             return _calculated(_OPERATIONS[operator], given[0], given[1])
         case "Where":
             return _chosen(*given)
@@ -152,5 +152,6 @@ _OPERATIONS: dict[str, Callable[[Size, Size], Size]] = {
     "Div": lambda a, b: _known(a, b, _divided, 1),
     "Max": lambda a, b: _known(a, b, max, None),
     "Min": lambda a, b: _known(a, b, min, None),
+    "Mod": lambda a, b: _known(a, b, lambda x, y: x % y if y else _divided(x, y), None),
     "Equal": _equal,
 }
