@@ -17,7 +17,7 @@ from compressor.graph.leaf import Shape
 _RAW = (torch.uint8, torch.float32, torch.int64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class HeldSplit(Split):
     """Inputs ``(N, …)`` of any rank, uint8 (0…255), float32 or int64, and their targets; ``rows`` says which are meant.
 

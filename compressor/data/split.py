@@ -71,6 +71,9 @@ class Split(ABC):
 
     # --- what follows from that ----------------------------------------------------------------------------------
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} samples of {' and '.join(map(str, self.shapes))})"
+
     @property
     def shape(self) -> Shape:
         """Of one sample of the first input, such as ``(C, H, W)``."""

@@ -89,6 +89,11 @@ def test_batches_are_the_samples_in_order(kind: str) -> None:
     assert len(split.some(99)) == COUNT
 
 
+def test_a_split_is_shown_by_its_size_and_shapes() -> None:
+    """Never by its values: a notebook would print them all."""
+    assert repr(HELD) == "HeldSplit(11 samples of (3, 4) and (1,))"
+
+
 @pytest.mark.parametrize("kind", INDEXED)
 def test_samples_can_be_chosen(kind: str) -> None:
     split = INDEXED[kind]()
