@@ -35,7 +35,7 @@ def canvases(split: str, count: int, seed: int = 0) -> Canvases:
     """``count`` canvases from the digits of one split; the three splits share no digit."""
     data = load_data(DataSpec(name="digits"))
     part = {"train": data.train, "validation": data.validation, "test": data.open_test()}[split]
-    scans, labels = part.images.float() / 255, part.labels
+    scans, labels = part.images.float() / 255, part.targets()
     generator = torch.Generator().manual_seed(1000 * seed + len(split))
     images, digits = torch.zeros(count, 1, SIDE, SIDE), torch.full((count, CELLS**2), -1)
     corners = torch.zeros(count, CELLS**2, 2)

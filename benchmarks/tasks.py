@@ -109,7 +109,7 @@ def _tensors(target: Callable[[_composed.Canvases], torch.Tensor]) -> Callable[[
 def _digits(seed: int, folder: Path) -> Iterator[Any]:
     digits = load_data(DataSpec(name="digits"))
     for part in (digits.train, digits.validation, digits.open_test()):
-        yield TensorDataset(part.images.float() / 255, part.labels)
+        yield TensorDataset(part.images.float() / 255, part.targets())
 
 
 DETECTION = {"decoder": "_composed:decode", "criterion": "_composed:criterion"}

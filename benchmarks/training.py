@@ -85,7 +85,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
     """One image at a time: to 0…1, mirrored, shifted, normalised."""
 
     def __init__(self, data: Data, count: int) -> None:
-        self.images, self.labels = data.train.images[:count], data.train.labels[:count]
+        self.images, self.labels = data.train.images[:count], data.train.targets()[:count]
         self.mean = torch.tensor(data.mean).view(-1, 1, 1)
         self.std = torch.tensor(data.std).view(-1, 1, 1)
 

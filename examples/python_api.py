@@ -29,7 +29,7 @@ class Net(nn.Module):
 class Digits(Dataset[tuple[Tensor, int]]):
     def __init__(self, split: str, first: int, end: int) -> None:
         digits = read_digits(split)
-        self.images, self.labels = digits.images[first:end], digits.labels[first:end]
+        self.images, self.labels = digits.images[first:end], digits.targets()[first:end]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -132,7 +132,7 @@ def whole(setting: Setting) -> Figures:
     data = _digits()
     found: Figures = {}
     short = ["training.epochs=1", "measure.finalists=1", "search.sampler=tpe", "search.budget=0"]
-    train = torch.utils.data.TensorDataset(data.train.images, data.train.labels)
+    train = torch.utils.data.TensorDataset(data.train.images, data.train.targets())
     with tempfile.TemporaryDirectory() as folder:
         for name, given in (("by name", "digits"), ("live", train)):
             network = _trained(data, setting)

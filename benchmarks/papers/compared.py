@@ -98,7 +98,7 @@ class Subject:
         file, data = file or to_onnx(network), data_of(self.data)
         test = data.open_test()
         return {
-            "test": onnx_quality(file, [(data.normalised(test.images), test.labels)], data.task),
+            "test": onnx_quality(file, [(data.normalised(test.images), test.targets())], data.task),
             "parameters": network.parameter_count,
             "bytes": len(file),
             **self.speeds(file),

@@ -199,7 +199,7 @@ def _rewritten(name: str, seed: int, before: Budget, budget: Budget) -> Figures:
 
 def _scored(network: Network, data: Data, validation: float) -> Figures:
     test, model = data.open_test(), to_onnx(network)
-    accuracy = onnx_quality(model, [(data.normalised(test.images), test.labels)], data.task)
+    accuracy = onnx_quality(model, [(data.normalised(test.images), test.targets())], data.task)
     parameters = network_cost(network).parameter_count
     return {"validation": validation, "test": accuracy, "parameters": parameters, "bytes": len(model)}
 

@@ -30,7 +30,7 @@ def measured(network: Network, data: Data, reference: bytes) -> dict[str, Figure
     return {
         "training": training,
         "validation": validation,
-        "test": onnx_quality(model, [(data.normalised(test.images), test.labels)], data.task),
+        "test": onnx_quality(model, [(data.normalised(test.images), test.targets())], data.task),
         "parameters": cost.parameter_count,
         "kib": cost.weight_bytes / 1024,
         "macs": cost.mac_count,

@@ -152,13 +152,13 @@ def _scored(network: Network, data: Data) -> Figures:
     """Error, precision and recall on the test split, opened here, once; macro averages over the classes."""
     test = data.open_test()
     if len(data.train) < len(test):  # the default budget
-        test = test.take(stratified(test.labels, TEST_IMAGES, 0)[1])
+        test = test.take(stratified(test.targets(), TEST_IMAGES, 0)[1])
     answers = predict(network, data, test.images).argmax(1)
-    precision, recall = _macro(answers, test.labels, len(data.classes))
+    precision, recall = _macro(answers, test.targets(), len(data.classes))
     cost = network_cost(network)
     return {
         "validation error": 1 - evaluate(network, data, data.validation).quality,
-        "error": float((answers != test.labels).float().mean()),
+        "error": float((answers != test.targets()).float().mean()),
         "precision": precision,
         "recall": recall,
         "parameters": cost.parameter_count,

@@ -14,12 +14,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import Data, check_alike, unit_scale
+from compressor.data.alike import check_alike
+from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
 from compressor.data.labels import LARGEST
-from compressor.data.split import Split, value_in_words
+from compressor.data.scale import unit_scale
+from compressor.data.split import Split
 from compressor.errors import DataError
 from compressor.graph import nested
+from compressor.graph.nested import value_in_words
 
 _SAMPLE: Final = 512
 """Images of a split looked at to learn its scale."""

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from compressor.data.alike import check_alike
+from compressor.data.scale import standardised, unit_scale
 from compressor.data.split import BatchInputs, Pair, Split
-from compressor.errors import DataError
-from compressor.graph import nested
 from compressor.graph.leaf import Shape
 from compressor.graph.normalisation import Normalisation
 from compressor.task import Task, usual_task
 
-__all__ = ["Data", "Split", "check_alike", "unit_scale"]
+__all__ = ["Data", "Split"]
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Data:
     """One data set, ready for training.
 
-    Invariants: the three splits are disjoint; statistics come from ``train`` alone; nothing is measured on the test
-    split before ``open_test``, and every opening is recorded.
+    Invariants: the three splits are disjoint; statistics come from ``train`` alone; the test split is read by
+    ``open_test`` alone.
     """
 
     name: str
@@ -48,19 +48,14 @@ class Data:
     with."""
     notes: tuple[str, ...] = ()
     """What is worth knowing about the samples: files left out, images that occur twice."""
-    input_names: tuple[str, ...] = ()
-    """What the source calls its inputs, where it has several."""
-    test_opened: list[str] = field(default_factory=list)
-    """The purpose of every opening of the test split so far."""
 
     @property
     def input_shape(self) -> Shape:
         """Of one sample of the first input, such as ``(C, H, W)``."""
         return self.train.shape
 
-    def open_test(self, purpose: str = "final measurement") -> Split:
-        """Read the test split, and record that it was read and what for."""
-        self.test_opened.append(purpose)
+    def open_test(self) -> Split:
+        """Read the test split. Raises ``DataError`` where it does not go with the training split."""
         split = self.test()
         check_alike(self.name, self.train, split, "test")
         return split
@@ -71,52 +66,24 @@ class Data:
         return Normalisation(tuple(self.mean), tuple(self.std), scale, origin)
 
     def normalised(self, inputs: BatchInputs) -> BatchInputs:
-        """Inputs of any split as the network expects them: float32, on the device they are on."""
-        return self.standardised(unit_scale(inputs))
+        """Inputs of any split, as they are or on the unit scale already, as the network expects them, on their device:
+        ``(images − mean) / std`` per channel.
 
-    def standardised(self, inputs: BatchInputs) -> BatchInputs:
-        """``(images − mean) / std`` per channel, for images already on the unit scale.
-
-        With several inputs: the first, and each other one that holds whole-number pixels of as many channels.
+        Of several inputs: the first, and each other one that holds whole-number pixels of as many channels.
         """
         if isinstance(inputs, Tensor):
-            return self._standardised(inputs, 0)
-        return tuple(self._standardised(part, number) for number, part in enumerate(inputs))
+            return standardised(unit_scale(inputs), self.mean, self.std)
+        return tuple(
+            standardised(unit_scale(part), self.mean, self.std) if alike else unit_scale(part)
+            for part, alike in zip(inputs, self._like_the_first, strict=True)
+        )
 
-    def _standardised(self, images: Tensor, number: int) -> Tensor:
-        shape, dtype = self.train.shapes[number], self.train.dtypes[number]
-        alike = dtype == torch.uint8 and shape[:1] == self.train.shape[:1]
-        if not images.dtype.is_floating_point or not self.mean or (number and not alike):
-            return images
-        column = (-1, *(1,) * (images.ndim - 2))
-        mean = torch.tensor(self.mean, device=images.device).view(column)
-        std = torch.tensor(self.std, device=images.device).view(column)
-        return (images - mean).div_(std)
+    @property
+    def _like_the_first(self) -> Iterator[bool]:
+        for number, (shape, dtype) in enumerate(zip(self.train.shapes, self.train.dtypes, strict=True)):
+            yield number == 0 or (dtype == torch.uint8 and shape[:1] == self.train.shape[:1])
 
     def calibration_batches(self, count: int, batch: int = 128) -> list[Pair]:
         """``count`` training samples (fewer where there are fewer), normalised, always the same ones for one seed."""
         some = self.train.some(count, self.seed)
         return [(self.normalised(inputs), target) for inputs, target in some.batches(batch)]
-
-
-def unit_scale(inputs: BatchInputs) -> BatchInputs:
-    """uint8 0…255 as float32 0…1; everything else as it is."""
-    return nested.map_tensors(_unit, inputs)
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
-
-
-def check_alike(name: str, train: Split, other: Split, kind: str) -> None:
-    """Raises ``DataError`` where inputs of another split have not the shape of the training inputs."""
-    if other.shapes != train.shapes:
-        images = all(len(shape) == 3 for shape in (*train.shapes, *other.shapes))
-        raise DataError(
-            f"{name}: {kind} images are {_sides(other)}{' (channels × height × width)' if images else ''}, training "
-            f"images {_sides(train)}{'; set data.size to bring them to one size' if images else ''}"
-        )
-
-
-def _sides(split: Split) -> str:
-    return " and ".join("×".join(map(str, shape)) or "numbers" for shape in split.shapes)

@@ -36,7 +36,7 @@ def read_stand_in(split: str, shape: Shape) -> HeldSplit:
     spare_rows, spare_columns = height - enlarged.shape[2], width - enlarged.shape[3]
     padding = (spare_columns // 2, spare_columns - spare_columns // 2, spare_rows // 2, spare_rows - spare_rows // 2)
     padded = F.pad(enlarged, padding).round().to(torch.uint8)
-    return HeldSplit(padded.repeat(1, channels, 1, 1), digits.labels)
+    return HeldSplit(padded.repeat(1, channels, 1, 1), digits.targets())
 
 
 @cache

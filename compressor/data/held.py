@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from compressor.data.mapped import Touched
-from compressor.data.split import BatchInputs, Pair, Split, Target, value_in_words
+from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
+from compressor.graph.nested import value_in_words
 
 _RAW = (torch.uint8, torch.float32, torch.int64)
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from compressor.errors import DataError
+from compressor.graph.nested import value_in_words
 
 Targets = Literal["auto", "classes", "numbers", "none"]
 """``classes``: class indices. ``numbers``: values as they are. ``none``: there is nothing to learn. ``auto``: whole
@@ -34,6 +35,13 @@ def as_target(array: NDArray[Any], where: str, kind: Targets = "auto") -> NDArra
     if kind == "numbers" and array.ndim <= 2:
         return np.ascontiguousarray(array, dtype=np.float32)
     return np.ascontiguousarray(array, dtype=stored_type(array.dtype))
+
+
+def class_indices(target: Any) -> torch.Tensor:
+    """``target`` itself where it is class indices ``(N,)``, int64; else raises ``DataError``."""
+    if not isinstance(target, torch.Tensor) or target.ndim != 1 or target.dtype != torch.int64:
+        raise DataError(f"the targets are {value_in_words(target)}, and no class indices (N,)")
+    return target
 
 
 def stored_type(dtype: np.dtype[Any]) -> type[Any]:

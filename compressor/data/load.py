@@ -8,9 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from compressor.data.alike import check_alike
 from compressor.data.checks import checked_data, class_indices_of, numbered
 from compressor.data.columns import read_table
-from compressor.data.dataset import Data, check_alike
+from compressor.data.dataset import Data
 from compressor.data.divide import drawn
 from compressor.data.folder import read_folder
 from compressor.data.function import read_function
@@ -78,7 +79,6 @@ def _assembled(parts: Parts, spec: DataSpec, check: bool) -> Data:
         seed=spec.seed,
         settled=given is not None,
         notes=parts.notes,
-        input_names=parts.input_names,
     )
     if not check or parts.published:
         return data

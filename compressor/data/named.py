@@ -143,7 +143,7 @@ def _read(entry: NamedSet, files: Path, split: str) -> HeldSplit:
     wanted = (entry.sizes[split], *entry.shape)
     if tuple(content.images.shape) != wanted:
         raise DataError(f"{files}: the {split} images are {tuple(content.images.shape)} instead of {wanted}")
-    if int(content.labels.min()) < 0 or int(content.labels.max()) >= len(entry.classes):
+    if int(content.targets().min()) < 0 or int(content.targets().max()) >= len(entry.classes):
         raise DataError(f"{files}: the {split} labels leave 0…{len(entry.classes) - 1}")
     return content
 

@@ -31,6 +31,4 @@ class Parts:
     """Splits (validation, test) whose arrays somebody prepared by themselves, perhaps otherwise than those of the
     training split."""
     stand_in: bool = False
-    input_names: tuple[str, ...] = ()
-    """What the source calls its inputs, where it has several."""
     notes: tuple[str, ...] = ()

@@ -20,7 +20,6 @@ from compressor.data.blocks import rows_per_block
 from compressor.errors import DataError
 from compressor.graph import nested
 from compressor.graph.leaf import Shape
-from compressor.graph.nested import value_in_words as value_in_words
 from compressor.task.task import Target as Target
 
 BatchInputs = Any
@@ -121,11 +120,6 @@ class Split(ABC):
         """All inputs at once. A large set does not fit in memory: there, use ``read`` or ``batches``."""
         return nested.joined([inputs for inputs, _ in self.batches(rows_per_block(self.sample_bytes))])
 
-    @property
-    def labels(self) -> Tensor:
-        """The targets, where they are class indices ``(N,)``, int64. Raises ``DataError`` where they are not."""
-        return class_indices(self.targets())
-
 
 class JoinedSplit(Split):
     """Several splits of one kind of sample, one behind the other."""
@@ -215,10 +209,3 @@ class TakenSplit(Split):
 
     def first(self, count: int) -> Split:
         return TakenSplit(self._whole, self._rows[:count])
-
-
-def class_indices(target: Target) -> Tensor:
-    """``target`` itself where it is class indices ``(N,)``; else raises ``DataError``."""
-    if not isinstance(target, Tensor) or target.ndim != 1 or target.dtype != torch.int64:
-        raise DataError(f"the targets are {value_in_words(target)}, and no class indices (N,)")
-    return target

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import unit_scale
+from compressor.data.scale import unit_scale
 from compressor.data.spec import Scaling
 from compressor.data.split import Split
 from compressor.errors import DataError

@@ -88,7 +88,7 @@ def parts_of(table: SourceTable, spec: DataSpec) -> Parts:
         everything = table.pool(found[""].x, found[""].y, spec)
         _check_counting(everything, classes)
         train, test = divided(everything, spec, table.where, "samples")
-        return Parts(spec.title, table.where, classes, train, None, test, input_names=_own(found[""].x))
+        return Parts(spec.title, table.where, classes, train, None, test)
     kinds = ("x", "y") if any(columns.y for columns in found.values()) else ("x",)
     missing = [f"{kind}_{split}" for kind in kinds for split in ("test", "train") if split not in found]
     if missing:
@@ -103,10 +103,7 @@ def parts_of(table: SourceTable, spec: DataSpec) -> Parts:
     _check_counting(train, classes)
     validation = pools["val"]() if "val" in pools else None
     separate = ("test",) if validation is None else ("validation", "test")
-    names = _own(leader.x)
-    return Parts(
-        spec.title, table.where, classes, train, validation, pools["test"], separate=separate, input_names=names
-    )
+    return Parts(spec.title, table.where, classes, train, validation, pools["test"], separate=separate)
 
 
 def _found(table: SourceTable) -> dict[str, _Columns]:
@@ -153,10 +150,6 @@ def _ordered(table: SourceTable, columns: _Columns, spec: DataSpec) -> _Columns:
             "data.inputs names yours in the order of the network's"
         )
     return replace(columns, x={name: columns.x[name] for name in spec.inputs})
-
-
-def _own(x: ArrayKeys) -> tuple[str, ...]:
-    return tuple(name for name in x if name)
 
 
 def _check_counting(train: Pool, classes: tuple[str, ...]) -> None:

@@ -40,8 +40,8 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
         node: Operand(entry, spec.shape, None if spec.dtype.is_floating_point else spec.dtype)
         for node, entry, spec in zip(network.input_nodes, entries, signature.inputs, strict=True)
     }
-    values[network.input_node] = replace(
-        values[network.input_node], value=normalised_input(builder, network, modules, entries[0])
+    values[network.input_nodes[0]] = replace(
+        values[network.input_nodes[0]], value=normalised_input(builder, network, modules, entries[0])
     )
     needed = _needed(network)
     for node in network.graph.nodes:

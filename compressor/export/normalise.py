@@ -33,7 +33,7 @@ def normalised_input(
     if known is None or not known.folded or _is_identity(*known.affine):
         return entry
     factor, summand = known.affine
-    readers = list(network.input_node.users)
+    readers = list(network.input_nodes[0].users)
     folded = {node: _folded(modules[node], factor, summand) for node in readers if node in modules}
     ready = {node: module for node, module in folded.items() if module is not None}
     if readers and len(ready) == len(readers):

@@ -6,7 +6,6 @@ A network is trainable (its parameters are ordinary parameters), callable at any
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from compressor.apart import batch_done
 from compressor.errors import GraphError
+from compressor.graph.copied import copied
 from compressor.graph.leaf import Shape
 from compressor.graph.nested import Inputs
 from compressor.graph.normalisation import Normalisation
@@ -77,7 +77,7 @@ class Network:
 
     def fork(self) -> Network:
         """An independent copy: edits and training of one never show in the other. Ties and modes are kept."""
-        return Network(_copy(self.module), self.signature, self.source, self.notes)
+        return Network(copied(self.module), self.signature, self.source, self.notes)
 
     def become(self, other: Network) -> None:
         """Take over the structure and the weights of ``other``, which is not to be used any more."""
@@ -95,28 +95,11 @@ class Network:
         return tuple(self.graph.find_nodes(op="placeholder"))
 
     @property
-    def input_node(self) -> fx.Node:
-        """The placeholder of the only or first input."""
-        return self.input_nodes[0]
-
-    @property
     def output_nodes(self) -> tuple[fx.Node, ...]:
         """The nodes whose values the network returns, in the order of the signature's outputs; one may recur."""
         found: list[fx.Node] = []
-        fx.node.map_arg(self._returned, lambda node: found.append(node))
+        fx.node.map_arg(self.graph.output_node().args[0], lambda node: found.append(node))
         return tuple(found)
-
-    @property
-    def output_node(self) -> fx.Node:
-        """The node of the only tensor that the network returns, alone or nested. Raises ``GraphError`` for several."""
-        if len(self.output_nodes) != 1:
-            raise GraphError("the network does not return a single tensor")
-        return self.output_nodes[0]
-
-    @property
-    def _returned(self) -> Any:
-        (value,) = next(node for node in reversed(self.graph.nodes) if node.op == "output").args
-        return value
 
     def calls(self) -> Iterator[tuple[fx.Node, nn.Module]]:
         """Every call of a leaf with the leaf, in execution order. A shared leaf appears once per call."""
@@ -167,23 +150,3 @@ class Network:
     def parameter_count(self) -> int:
         """Number of distinct parameter values (tied weights count once; buffers do not count)."""
         return sum(math.prod(p.shape) for p in self.module.parameters())
-
-
-def _copy(module: fx.GraphModule) -> fx.GraphModule:
-    """What ``copy.deepcopy`` gives, in half the time: node metadata is data that nobody changes, and is shared."""
-    ties: dict[int, Any] = {}
-    root = nn.Module()
-    for name, child in module.named_children():
-        root.add_module(name, copy.deepcopy(child, ties))
-    for name, parameter in module.named_parameters(recurse=False):
-        root.register_parameter(name, copy.deepcopy(parameter, ties))
-    for name, buffer in module.named_buffers(recurse=False):
-        root.register_buffer(name, copy.deepcopy(buffer, ties))
-    graph = fx.Graph()
-    end = graph.output(graph.graph_copy(module.graph, {}))
-    end.meta = dict(next(iter(reversed(module.graph.nodes))).meta)
-    result = fx.GraphModule(root, graph)
-    modes = {name: part.training for name, part in module.named_modules(remove_duplicate=False)}
-    for name, part in result.named_modules(remove_duplicate=False):
-        part.training = modes[name]
-    return result

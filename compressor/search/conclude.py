@@ -69,7 +69,7 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
     recipe, base = prepared.recipe, prepared.baseline.metrics
     chosen = finalists(ledger.front(), base, recipe.objectives, recipe.measure.finalists)
     observer.notify(Stage("final", "baseline"))
-    test = prepared.data.open_test("final measurement")
+    test = prepared.data.open_test()
     told = prepared.told
     baseline = Candidate.of(base, Plan()).settled(_measure_baseline(prepared, told.get(""), test, observer))
     measured: list[Candidate] = []

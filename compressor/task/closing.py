@@ -21,12 +21,12 @@ def only_shape(network: Network, task: str) -> tuple[int, ...]:
             f"the model returns {len(network.output_nodes)} tensors ({names}); task = {task} is for one: name another "
             "task, or one of your own"
         )
-    return network.shape(network.output_node)
+    return network.shape(network.output_nodes[0])
 
 
 def closes_with(network: Network, kind: type[nn.Module]) -> bool:
     """Whether the only output ``ends_with`` a leaf of ``kind``; of several outputs none is looked at."""
-    return len(network.output_nodes) == 1 and ends_with(network, network.output_node, kind)
+    return len(network.output_nodes) == 1 and ends_with(network, network.output_nodes[0], kind)
 
 
 def ends_with(network: Network, node: fx.Node, kind: type[nn.Module]) -> bool:

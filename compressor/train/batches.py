@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from compressor.data.dataset import Data, unit_scale
+from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
+from compressor.data.scale import unit_scale
 from compressor.data.split import BatchInputs, Pair, Split, Target
 from compressor.errors import DataError
 from compressor.graph import nested
@@ -91,7 +92,7 @@ class Batches:
             inputs, target = changed_batch(inputs, target, self._augmentation, self._changes)
         if self._transform is not None:
             inputs, target = self._transform(inputs, target)
-        return TrainingBatch(self._data.standardised(inputs), target, indices)
+        return TrainingBatch(self._data.normalised(inputs), target, indices)
 
 
 def on_accelerator(split: Split, device: torch.device) -> Split:

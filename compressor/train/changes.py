@@ -13,9 +13,10 @@ import torch
 from torch import Generator, Tensor, nn
 
 from compressor.data.dataset import Data
-from compressor.data.split import BatchInputs, Target, value_in_words
+from compressor.data.split import BatchInputs, Target
 from compressor.errors import InputError
 from compressor.graph import nested
+from compressor.graph.nested import value_in_words
 from compressor.imported import call_function, import_function
 from compressor.train.augment import augmented
 from compressor.train.spec import Augmentation

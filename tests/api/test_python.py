@@ -31,7 +31,7 @@ FAST = (
 def splits() -> tuple[TensorDataset, TensorDataset, TensorDataset]:
     digits = load_data(DataSpec(name="digits"))
     parts = (digits.train, digits.validation, digits.open_test())
-    train, validation, test = (TensorDataset(part.images.float() / 255, part.labels) for part in parts)
+    train, validation, test = (TensorDataset(part.images.float() / 255, part.targets()) for part in parts)
     return train, validation, test
 
 

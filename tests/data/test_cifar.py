@@ -42,12 +42,12 @@ def test_binary_and_sheets_give_the_same_images(tmp_path: Path) -> None:
     one, two = read_cifar10_split(binary, "train"), read_cifar10_split(sheets, "train")
     assert np.array_equal(one.images.numpy(), PIXELS[:10])
     assert torch.equal(one.images, two.images)
-    assert one.labels.tolist() == two.labels.tolist() == LABELS[:10].tolist()
+    assert one.targets().tolist() == two.targets().tolist() == LABELS[:10].tolist()
 
 
 def test_cifar_100_takes_the_fine_label(tmp_path: Path) -> None:
     write_binary(tmp_path / "test.bin", LABELS, LABELS + 50, pixels=PIXELS)
-    assert read_cifar100_split(tmp_path, "test").labels.tolist() == (LABELS + 50).tolist()
+    assert read_cifar100_split(tmp_path, "test").targets().tolist() == (LABELS + 50).tolist()
 
 
 def test_missing_and_damaged_files_are_told_apart(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_cifar_100_is_read_from_the_archive_of_its_authors(tmp_path: Path, addre
     target.mkdir()
     split = read_cifar100_split(source.provide(target), "train")
     assert np.array_equal(split.images.numpy(), PIXELS)
-    assert split.labels.tolist() == (LABELS + 50).tolist()
+    assert split.targets().tolist() == (LABELS + 50).tolist()
 
 
 def test_an_archive_with_another_checksum_is_not_read(tmp_path: Path, address: tuple[str, str]) -> None:

@@ -31,7 +31,7 @@ def test_text_in_a_table_is_classes(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     assert sorted([*chain.from_iterable(numbers_of(data))]) == list(range(12))
     for split in (data.train, data.validation, data.open_test()):
-        assert torch.equal(split.labels, 1 - split.images[:, 1, 0, 0].long() % 2)
+        assert torch.equal(split.targets(), 1 - split.images[:, 1, 0, 0].long() % 2)
 
 
 def test_numbers_in_a_table_are_numbers(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_full_disk_means_memory_and_a_small_budget_streaming(tmp_path: Path, m
     streamed = load_data(DataSpec(folder=str(tmp_path / "set"), memory=1))
     assert not streamed.train.held
     assert torch.equal(streamed.train.images, mapped.train.images)
-    assert torch.equal(streamed.train.labels, mapped.train.labels)
+    assert torch.equal(streamed.train.targets(), mapped.train.targets())
     np.savez(tmp_path / "a.npz", x=np.zeros((80, 150, 150, 3), np.uint8), y=np.arange(80) % 2)
     with pytest.raises(DataError, match=r"more than data\.memory allows .* data\.limit"):
         load_data(DataSpec(npz=str(tmp_path / "a.npz"), memory=1))
@@ -56,12 +56,12 @@ def test_samples_of_samples_are_what_copies_would_be() -> None:
     split = HeldSplit(images, torch.arange(10))
     part = split.take(torch.tensor([7, 2, 9])).take(torch.tensor([2, 0]))
     assert torch.equal(part.images, images[[9, 7]])
-    assert part.labels.tolist() == [9, 7]
+    assert part.targets().tolist() == [9, 7]
     assert torch.equal(part.read(torch.tensor([1])), images[[7]])
     assert torch.equal(torch.cat([batch for batch, _ in split.take(torch.arange(5)).batches(2)]), images[:5])
     for other in (split.take(torch.tensor([0])), HeldSplit(images[:1].clone(), torch.tensor([0]))):
         assert torch.equal(part.joined(other).images, images[[9, 7, 0]])
-        assert part.joined(other).labels.tolist() == [9, 7, 0]
+        assert part.joined(other).targets().tolist() == [9, 7, 0]
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

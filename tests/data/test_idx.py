@@ -60,7 +60,7 @@ def test_a_split_is_read_on_its_own(tmp_path: Path) -> None:
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"not read")
     train = read_idx_split(tmp_path, "train")
     assert train.images.shape == (40, 1, 6, 6)
-    assert train.labels[:5].tolist() == [0, 1, 2, 3, 0]
+    assert train.targets()[:5].tolist() == [0, 1, 2, 3, 0]
     with pytest.raises(DataError, match="damaged"):
         read_idx_split(tmp_path, "test")
     (tmp_path / "t10k-images-idx3-ubyte.gz").unlink()

@@ -25,8 +25,8 @@ def test_folders_for_train_val_and_test(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     assert (len(data.train), len(data.validation)) == (12, 6)
     assert data.input_shape == (3, 8, 8)
-    assert data.train.images[data.train.labels == 1][:, 0].unique().tolist() == [40]
-    assert data.open_test().labels.tolist() == [1, 1]
+    assert data.train.images[data.train.targets() == 1][:, 0].unique().tolist() == [40]
+    assert data.open_test().targets().tolist() == [1, 1]
 
 
 def test_one_folder_is_divided_into_three_disjoint_parts(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_one_folder_is_divided_into_three_disjoint_parts(tmp_path: Path) -> None
     parts = [identities(split.images) for split in (data.train, data.validation, test)]
     assert [len(part) for part in parts] == [38, 10, 12]
     assert len(set.union(*parts)) == 60
-    assert torch.bincount(test.labels).tolist() == [4, 4, 4]
+    assert torch.bincount(test.targets()).tolist() == [4, 4, 4]
     assert data.classes[0] == "001.ak47"
 
 
@@ -50,7 +50,7 @@ def test_the_test_split_is_the_same_for_every_seed(tmp_path: Path) -> None:
 def test_a_damaged_test_image_is_told_before_a_search(tmp_path: Path) -> None:
     write_classes(tmp_path / "train", ("a", "b"), 5)
     write_classes(tmp_path / "test", ("a", "b"), 5)
-    assert load_data(DataSpec(folder=str(tmp_path))).test_opened == []
+    load_data(DataSpec(folder=str(tmp_path)))
     (tmp_path / "test" / "a" / "000.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"000\.png is no readable image"):
         load_data(DataSpec(folder=str(tmp_path)))

@@ -147,13 +147,13 @@ def test_the_same_letters_may_be_stored_in_two_ways(tmp_path: Path) -> None:
     for name in ("train/\u00e9", "train/x", "test/e\u0301"):
         for index in range(4):
             write_image(tmp_path / name / f"{index}.png", index)
-    assert loaded(tmp_path).open_test().labels.tolist() == [1, 1, 1, 1]
+    assert loaded(tmp_path).open_test().targets().tolist() == [1, 1, 1, 1]
 
 
 def test_the_order_of_the_classes_can_be_given(root: Path) -> None:
     data = loaded(root, classes=("dog", "cat"))
     assert data.classes == ("dog", "cat")
-    assert data.train.images[data.train.labels == 0][:, 0].unique().tolist() == [40]
+    assert data.train.images[data.train.targets() == 0][:, 0].unique().tolist() == [40]
     assert "no folder 'wolf'" in refused(root, classes=("dog", "wolf"))
     assert "missing: cat" in refused(root, classes=("dog",))
 

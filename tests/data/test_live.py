@@ -80,7 +80,7 @@ def test_stated_classes_have_their_share_in_every_split() -> None:
     data = from_loaders(Stating(), spec=DataSpec(name="digits", validation=12, test=9, limit=15))
     assert data.classes == ("zero", "one", "two")
     for split, count in ((data.train, 5), (data.validation, 4), (data.open_test(), 3)):
-        assert torch.bincount(split.labels).tolist() == [count] * 3
+        assert torch.bincount(split.targets()).tolist() == [count] * 3
 
 
 def test_the_test_split_comes_out_of_what_the_network_has_not_learned() -> None:

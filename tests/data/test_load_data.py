@@ -9,10 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compressor.data.dataset import Data, Split, unit_scale
+from compressor.data.dataset import Data, Split
 from compressor.data.geometry import Geometry
 from compressor.data.held import HeldSplit
 from compressor.data.load import load_data
+from compressor.data.scale import unit_scale
 from compressor.data.spec import DataSpec
 from compressor.data.statistics import channel_statistics
 from compressor.errors import DataError
@@ -80,7 +81,7 @@ def test_the_seed_draws_validation_and_nothing_else() -> None:
 def test_a_limit_keeps_all_classes_and_leaves_validation_alone() -> None:
     data = digits(limit=100)
     assert len(data.train) == 100
-    assert torch.bincount(data.train.labels, minlength=10).min() >= 9
+    assert torch.bincount(data.train.targets(), minlength=10).min() >= 9
     assert len(data.validation) == 150
 
 

@@ -77,10 +77,8 @@ def test_the_test_files_of_a_folder_are_not_read_before_the_test_is_opened(
     toy(monkeypatch, LocalFolder(tmp_path))
     data = load_data(DataSpec(name="toy"))
     assert data.source == str(tmp_path)
-    assert data.test_opened == []
     hidden.write_bytes(content)
-    assert len(data.open_test("the last word")) == 20
-    assert data.test_opened == ["the last word"]
+    assert len(data.open_test()) == 20
 
 
 def test_files_put_into_the_cache_folder_are_found_first(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from compressor.data.held import HeldSplit
+from compressor.data.labels import class_indices
 from compressor.data.live import as_live
 from compressor.data.split import JoinedSplit, Split, TakenSplit
 from compressor.errors import DataError
@@ -130,6 +131,6 @@ def test_boxes_stay_a_list_with_one_entry_per_sample(workers: int) -> None:
 
 
 def test_class_indices_are_labels_and_nothing_else_is() -> None:
-    assert HeldSplit(LEFT, TARGET["class"].to(torch.uint8)).labels.dtype == torch.int64
+    assert class_indices(HeldSplit(LEFT, TARGET["class"].to(torch.uint8)).targets()).dtype == torch.int64
     with pytest.raises(DataError, match="the targets are dict of class, map, and no class indices"):
-        _ = HELD.labels
+        class_indices(HELD.targets())

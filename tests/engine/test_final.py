@@ -29,7 +29,7 @@ def folder(baseline: Baseline, data: Data, tmp_path: Path) -> Path:
 
 
 def test_every_figure_is_there_and_written(folder: Path, baseline: Baseline, data: Data) -> None:
-    final = finalise(folder, baseline, data, data.open_test("test"), calibration=128)
+    final = finalise(folder, baseline, data, data.open_test(), calibration=128)
     quality = final.metrics.quality
     assert quality.test is not None
     assert quality.onnx == pytest.approx(quality.test, abs=0.002)
@@ -43,19 +43,19 @@ def test_every_figure_is_there_and_written(folder: Path, baseline: Baseline, dat
 def test_a_file_that_is_not_the_network_is_found_out(folder: Path, baseline: Baseline, data: Data) -> None:
     (folder / "model.onnx").write_bytes(baseline.onnx)
     with pytest.raises(DamagedFileError, match=r"model\.onnx: is damaged"):
-        finalise(folder, baseline, data, data.open_test("test"))
+        finalise(folder, baseline, data, data.open_test())
     outcome = OUTCOME.read(folder / "outcome.json")
     OUTCOME.write(folder / "outcome.json", replace(outcome, files=digests_of(folder, WRITTEN)))
     with pytest.raises(DamagedFileError, match=r"outcome\.json: is damaged \(.* bytes, the file has"):
-        finalise(folder, baseline, data, data.open_test("test"))
+        finalise(folder, baseline, data, data.open_test())
     assert outcome.metrics is not None
     figures = replace(outcome.metrics, size_bytes=len(baseline.onnx))
     OUTCOME.write(folder / "outcome.json", replace(outcome, metrics=figures, files=digests_of(folder, WRITTEN)))
-    assert not finalise(folder, baseline, data, data.open_test("test"), calibration=128).parity_ok
+    assert not finalise(folder, baseline, data, data.open_test(), calibration=128).parity_ok
 
 
 def test_the_baseline_is_measured_the_same_way(baseline: Baseline, data: Data) -> None:
-    final = finalise_baseline(baseline, data, data.open_test("test"))
+    final = finalise_baseline(baseline, data, data.open_test())
     assert final.metrics.latency.low <= 1.0 <= final.metrics.latency.high
     assert final.metrics.quality.test is not None
     assert final.metrics.quality.test > 0.85

@@ -91,7 +91,7 @@ def test_what_is_kept_with_the_model_is_believed(raw: Network) -> None:
 
 def floats(data: Data, change: Callable[[torch.Tensor], torch.Tensor]) -> Data:
     def changed(split: Split) -> Split:
-        return HeldSplit(change(split.images.float()), split.labels)
+        return HeldSplit(change(split.images.float()), split.targets())
 
     return replace(
         data, train=changed(data.train), validation=changed(data.validation), mean=(0.0,), std=(1.0,), settled=False

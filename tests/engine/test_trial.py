@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,10 +49,10 @@ def test_a_candidate_is_smaller_scored_and_timed(
     assert unchanged()
 
 
-def test_the_test_split_stays_sealed(run: Callable[..., Outcome], data: Data) -> None:
-    opened = list(data.test_opened)
-    run(BINARY)
-    assert data.test_opened == opened
+def test_the_test_split_stays_sealed(baseline: Baseline, data: Data, tmp_path: Path) -> None:
+    sealed = replace(data, test=lambda: pytest.fail("the test split was read"))
+    outcome = run_trial(BINARY, baseline, sealed, TrialSettings(calibration=128), seed=0, folder=tmp_path)
+    assert outcome.status == "complete"
 
 
 def test_a_candidate_is_rebuilt_from_its_folder(

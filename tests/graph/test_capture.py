@@ -281,7 +281,7 @@ def test_what_is_no_module_stays_a_function(name: str) -> None:
         x = torch.randn(batch, *IMAGE)
         assert torch.equal(network(x), model(x))
     x = torch.randn(2, *IMAGE)
-    assert network.shape(network.output_node) == tuple(model(x).shape[1:])
+    assert network.shape(network.output_nodes[0]) == tuple(model(x).shape[1:])
 
 
 def test_reshaping_within_a_sample_needs_no_batch_size() -> None:

@@ -148,8 +148,8 @@ def test_names_with_dots_make_no_containers() -> None:
 def test_insert_before_the_output_and_after_the_input() -> None:
     network = plain()
     editor = Editor(network)
-    editor.insert_after(network.output_node, nn.Softmax(1), "probabilities")
-    editor.insert_after(network.input_node, nn.ZeroPad2d(0), "pad")
+    editor.insert_after(network.output_nodes[0], nn.Softmax(1), "probabilities")
+    editor.insert_after(network.input_nodes[0], nn.ZeroPad2d(0), "pad")
     editor.commit()
     assert torch.allclose(network(images(network)).sum(1), torch.ones(4))
     assert_consistent(network)
@@ -195,7 +195,7 @@ def test_a_repair_without_a_name_takes_over_the_path_at_the_end_of_the_span() ->
     network = plain()
     editor = Editor(network)
     joined = nn.Conv2d(3, 8, 5, padding=2)
-    editor.remove_span(network.input_node, network.node("_3"), [("", joined)])
+    editor.remove_span(network.input_nodes[0], network.node("_3"), [("", joined)])
     editor.commit()
     assert [path for path, _ in network.leaves()][:2] == ["3", "4"]
     assert network.leaf("3") is joined
@@ -358,7 +358,7 @@ def test_captured_networks_are_edited_alike(name: str) -> None:
     editor = Editor(network)
     for path in [path for path, leaf in network.leaves() if is_producer(leaf)][:-1]:
         editor.duplicate_channels(path, [1])
-    editor.insert_after(network.output_node, nn.Identity(), "tap")
+    editor.insert_after(network.output_nodes[0], nn.Identity(), "tap")
     editor.commit()
     assert_consistent(network)
     assert network.parameter_count > 1.1 * before.parameter_count

@@ -240,7 +240,7 @@ def test_an_operator(name: str, tmp_path: Path) -> None:
     if kinds is not None:
         assert [type(leaf).__name__ for _, leaf in network.leaves()] == kinds.split()
     assert agrees(network, model, shape)
-    assert network.shape(network.output_node) == tuple(network(torch.randn(2, *shape)).shape[1:])
+    assert network.shape(network.output_nodes[0]) == tuple(network(torch.randn(2, *shape)).shape[1:])
     assert numeric_parity(network, to_onnx(network), [torch.randn(3, *shape)]).ok
 
 

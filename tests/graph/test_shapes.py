@@ -232,7 +232,7 @@ def test_function_nodes() -> None:
     network = traced(Functions(), (3, 8, 8))
     assert_consistent(network)
     assert network.node("chunk").meta["shape"] is None
-    assert network.shape(network.output_node) == (72,)
+    assert network.shape(network.output_nodes[0]) == (72,)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -297,4 +297,4 @@ def test_a_call_that_keeps_no_samples_apart_has_no_shape() -> None:
     network = traced(Whole(), (3,))
     total: fx.Node = network.node("sum_1")
     assert total.meta["shape"] is None
-    assert network.shape(network.output_node) == (3,)
+    assert network.shape(network.output_nodes[0]) == (3,)

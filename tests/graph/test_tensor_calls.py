@@ -149,7 +149,7 @@ def test_a_call_is_captured_and_exported(name: str) -> None:
     for batch in (1, 3):
         x = torch.randn(batch, *IMAGE)
         assert torch.equal(network(x), model(x))
-    assert network.shape(network.output_node) == tuple(model(x).shape[1:])
+    assert network.shape(network.output_nodes[0]) == tuple(model(x).shape[1:])
     assert worst(model, to_onnx(network)) < 2e-5
 
 

@@ -26,7 +26,7 @@ def test_where_channels_are_follows_the_layers_and_the_permutations() -> None:
     inside = ("norm", "wide", "act", "narrow")
     made = {"permute_default", "mul", "permute_default_2", "mul_1"}
     assert last == {f"block{index}_{name}" for index in (1, 2) for name in inside} | made
-    assert not any(channels_last(modern(name), modern(name).output_node) for name in MODERN)
+    assert not any(channels_last(modern(name), modern(name).output_nodes[0]) for name in MODERN)
 
 
 class Gated(nn.Module):

@@ -84,7 +84,7 @@ def test_trained_weights_are_a_start_too(network: Network) -> None:
 
 def test_sets_of_samples_are_disjoint_and_tilings_share_them() -> None:
     data = written_in(0)
-    data = replace(data, train=HeldSplit(data.train.images, data.train.labels))
+    data = replace(data, train=HeldSplit(data.train.images, data.train.targets()))
     sets = [data_of(data, SPEC, Arm("DN", number, 1)).train.images.flatten(1) for number in (1, 2)]
     assert [len(part) for part in sets] == [64, 64]
     assert not (sets[0][:, None] == sets[1][None]).all(2).any()
@@ -98,9 +98,9 @@ def test_sets_of_classes_are_disjoint() -> None:
     part = HeldSplit(torch.zeros(60, 1, 2, 2), labels)
     data = replace(written_in(0), train=part, validation=part, classes=tuple("abcdef"))
     spec = replace(SPEC, draw="classes", limit=10)
-    seen = [set(data_of(data, spec, Arm("DN", number, 1)).train.labels.tolist()) for number in (1, 2)]
+    seen = [set(data_of(data, spec, Arm("DN", number, 1)).train.targets().tolist()) for number in (1, 2)]
     assert seen == [{0, 2, 4}, {1, 3, 5}]
-    assert set(data_of(data, spec, Arm("DN", 2, 1)).validation.labels.tolist()) == {1, 3, 5}
+    assert set(data_of(data, spec, Arm("DN", 2, 1)).validation.targets().tolist()) == {1, 3, 5}
     assert len(data_of(data, spec, Arm("DN", 1, 1)).train) == 10
 
 

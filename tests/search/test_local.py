@@ -16,6 +16,7 @@ import psutil
 import pytest
 from search_support import run_here
 
+from compressor.data.dataset import Data
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Decision, Edit, Phase, Plan
 from compressor.errors import DamagedFileError, MachineError, NoAnswer, WorkerLost
@@ -188,8 +189,6 @@ def test_a_file_that_was_changed_on_its_way_is_not_kept(run: RunFolder) -> None:
 
 
 def test_workers_never_open_the_test_split(run: RunFolder, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compressor.search import worker
-
     monkeypatch.setenv("HOLD", str(run.path / "absent"))
+    monkeypatch.setattr(Data, "open_test", lambda data: pytest.fail("the test split was read"))
     assert run_here(run.path, Job(spec)).outcome.status == "complete"
-    assert worker.context(str(run.path)).data.test_opened == []

@@ -167,7 +167,7 @@ def test_a_pass_shows_every_sample_once(train: int, batch: int, expected: list[i
         assert len(set(indices.tolist())) == sum(expected)
         data = data_of(train)
         assert torch.equal(torch.cat([part.inputs for part in one]), data.normalised(data.train.images[indices]))
-        assert torch.equal(torch.cat([part.target for part in one]), data.train.labels[indices])
+        assert torch.equal(torch.cat([part.target for part in one]), data.train.targets()[indices])
     assert not torch.equal(passes[0][0].indices, passes[1][0].indices)
 
 
@@ -226,8 +226,8 @@ def test_a_score_is_what_the_predictions_say() -> None:
     network, data = mlp(), digits()
     logits = predict(network, data, data.validation.images, batch=64)
     score = evaluate(network, data, data.validation, batch=37)
-    assert score.quality == pytest.approx(float((logits.argmax(1) == data.validation.labels).float().mean()))
-    assert score.loss == pytest.approx(float(nn.functional.cross_entropy(logits, data.validation.labels)), rel=1e-5)
+    assert score.quality == pytest.approx(float((logits.argmax(1) == data.validation.targets()).float().mean()))
+    assert score.loss == pytest.approx(float(nn.functional.cross_entropy(logits, data.validation.targets())), rel=1e-5)
 
 
 def test_an_empty_split_cannot_be_scored() -> None:

@@ -111,7 +111,7 @@ class Tracer(Flow):
         self._fixed: dict[str, Tensor] = {}
         self._sums: dict[str, tuple[int, ...]] = {}
         self._decisions: dict[str, list[list[int]]] = {}
-        self._node: fx.Node = network.input_node
+        self._node: fx.Node = network.input_nodes[0]
         self._meeting = meeting_constants(network)
         self._before = -1
         self._known: dict[int, tuple[Tensor, int, list[int]]] = {}

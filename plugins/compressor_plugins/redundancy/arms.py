@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compressor.data.dataset import Data, Split
 from compressor.data.held import HeldSplit
+from compressor.data.labels import class_indices
 from compressor.data.stratify import stratified
 from compressor.engine.control import reinitialise
 from compressor.errors import DataError
@@ -116,8 +117,8 @@ def data_of(data: Data, spec: Redundancy, arm: Arm) -> Data:
     tiling = Tiling.of(arm.tiling)
     return replace(
         data,
-        train=HeldSplit(tile(train.images, tiling, spec.phase), train.labels),
-        validation=HeldSplit(tile(validation.images, tiling, spec.phase), validation.labels),
+        train=HeldSplit(tile(train.images, tiling, spec.phase), class_indices(train.targets())),
+        validation=HeldSplit(tile(validation.images, tiling, spec.phase), class_indices(validation.targets())),
         test=_sealed,
     )
 
@@ -136,7 +137,7 @@ def _of_samples(data: Data, spec: Redundancy, index: int) -> Split:
     count = min(spec.limit or each, each)
     left = torch.arange(len(data.train))
     for _ in range(index + 1):
-        rest, drawn = stratified(data.train.labels[left], count, data.seed)
+        rest, drawn = stratified(class_indices(data.train.targets())[left], count, data.seed)
         left, chosen = left[rest], left[drawn]
     return data.train.take(chosen)
 
@@ -145,10 +146,10 @@ def _of_classes(data: Data, spec: Redundancy, index: int) -> tuple[Split, Split]
     """Every ``sets``-th class, counted from ``index``. Labels stay what they are, and so do the network's outputs."""
     if len(data.classes) < 2 * spec.sets:
         raise DataError(f"{data.name}: {len(data.classes)} classes are too few for {spec.sets} sets of classes")
-    train = data.train.take(_members(data.train.labels, spec.sets, index))
+    train = data.train.take(_members(class_indices(data.train.targets()), spec.sets, index))
     if spec.limit and spec.limit < len(train):
-        train = train.take(stratified(train.labels, spec.limit, data.seed)[1])
-    return train, data.validation.take(_members(data.validation.labels, spec.sets, index))
+        train = train.take(stratified(class_indices(train.targets()), spec.limit, data.seed)[1])
+    return train, data.validation.take(_members(class_indices(data.validation.targets()), spec.sets, index))
 
 
 def _members(labels: Tensor, sets: int, index: int) -> Tensor:

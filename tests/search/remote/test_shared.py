@@ -65,7 +65,7 @@ def test_data_travel_and_are_the_same_there(run: RunFolder, tmp_path: Path, kind
     here, copy = load_data(spec), load_data(there.recipe().data)
     for mine, theirs in ((here.train, copy.train), (here.validation, copy.validation)):
         assert (mine.images == theirs.images).all()
-        assert (mine.labels == theirs.labels).all()
+        assert (mine.targets() == theirs.targets()).all()
 
 
 def test_more_than_may_travel_is_refused(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
