@@ -24,6 +24,8 @@ Batch = tuple[Nested, Any]
 
 _FOR_TRAINING, _LEAST_FOR_TRAINING = 1 << 20, 8
 """Values of all images from which BatchNorm begins where training follows: 341 of 3×32×32, eight of 3×224×224."""
+_FOLLOWED, _LEAST_FOLLOWED, _AT_A_TIME = 1 << 20, 8, 1 << 18
+"""Values of all images that are passed with gradients: as many; so many of them at once, for the memory."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +110,35 @@ class Evidence:
 
     def calibrate_leaves(self, network: Network) -> None:
         """What leaves learn from data without training, from the batches."""
-
-        def run() -> None:
-            network.eval()
-            with self.at_work(network) as batches, torch.no_grad():
-                for inputs, _ in batches:
-                    network(inputs)
-
         with at_work(network):
             for home, leaves in calibrating(network).items():
-                home.calibrate(leaves, run)
+                home.calibrate(leaves, _Passes(self, network))
+
+
+@dataclass(frozen=True)
+class _Passes:
+    """The batches on their way through a network, as leaves that calibrate ask for them."""
+
+    evidence: Evidence
+    network: Network
+
+    def __call__(self) -> None:
+        self.network.eval()
+        with self.evidence.at_work(self.network) as batches, torch.no_grad():
+            for inputs, _ in batches:
+                self.network(inputs)
+
+    def followed(self) -> Iterator[Nested]:
+        """Of the first samples, in bounded memory; what cuDNN runs forward alone in eval mode, it does not run."""
+        self.network.eval()
+        some = self.evidence.within(_FOLLOWED, least=_LEAST_FOLLOWED)
+        with some.at_work(self.network) as batches, torch.inference_mode(False), torch.enable_grad():
+            for inputs, _ in batches:
+                values = sum(tensor[0].numel() for tensor in tensors(inputs))
+                size = max(_AT_A_TIME // max(values, 1), 1)
+                for start in range(0, samples(inputs), size):
+                    with torch.backends.cudnn.flags(enabled=False, allow_tf32=False):
+                        yield self.network(rows(inputs, slice(start, start + size)))
 
 
 def calibrating(network: Network) -> dict[type[Leaf], list[Leaf]]:

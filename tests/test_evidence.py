@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import pytest
 import torch
 from counting import counts
@@ -9,6 +12,8 @@ from torch import Tensor, nn
 
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
+from compressor.graph.editor import Editor
+from compressor.graph.leaf import Cost, Leaf, OnnxBuilder, OnnxValue, Passes, Shape
 from compressor.testing.networks import random_evidence
 
 
@@ -44,6 +49,41 @@ def test_a_few_large_images_do_where_training_follows() -> None:
     for first, count in ((True, 8), (False, 12)):
         data.calibrate(network, for_training=first)
         assert network.leaf("0").running_mean.item() == pytest.approx(images[:count].mean().item())
+
+
+class Following(Leaf):
+    """Counts the samples that leaves may ask slopes for, by pass."""
+
+    seen: ClassVar[list[int]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def output_shape(self, *inputs: Shape) -> Shape:
+        return inputs[0]
+
+    def cost(self, *inputs: Shape) -> Cost:
+        return Cost()
+
+    def emit(self, builder: OnnxBuilder, inputs: Sequence[OnnxValue]) -> OnnxValue:
+        return inputs[0]
+
+    @classmethod
+    def calibrate(cls, leaves: Sequence[Leaf], passes: Passes) -> None:
+        cls.seen = [len(answer) for answer in passes.followed() if answer.requires_grad]
+
+
+@pytest.mark.parametrize(("side", "passes"), [(4, [5, 7]), (512, [1] * 8)])
+def test_leaves_follow_a_few_large_images_one_by_one_to_the_answers(side: int, passes: list[int]) -> None:
+    network = capture(nn.Sequential(nn.Conv2d(1, 1, 1)).eval(), (1, side, side))
+    editor = Editor(network)
+    editor.insert_after(network.calls_of("0")[0], Following(), "following")
+    editor.commit()
+    images = torch.zeros(12, 1, side, side)
+    data = Evidence([(part, torch.zeros(len(part), dtype=torch.long)) for part in torch.split(images, [5, 7])])
+    with torch.no_grad():  # whatever its caller does
+        data.calibrate_leaves(network)
+    assert Following.seen == passes
 
 
 def test_a_value_takes_no_more_of_the_network_than_what_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

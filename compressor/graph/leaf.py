@@ -8,11 +8,13 @@ says the same four there, so that shapes, pruning, accounting and export need no
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, fx, nn
+
+from compressor.graph.nested import Nested
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +81,16 @@ class OnnxBuilder(Protocol):
         """A node with several outputs."""
 
 
+class Passes(Protocol):
+    """The calibration samples on their way through a network, in eval mode, each time anew."""
+
+    def __call__(self) -> None:
+        """All of them, without gradients."""
+
+    def followed(self) -> Iterator[Nested]:
+        """Some of them, a few at a time, with gradients: what the network answers to each few."""
+
+
 class Leaf(nn.Module):
     """A module of a plugin's own, complete with what the toolkit must know of it.
 
@@ -131,11 +143,11 @@ class Leaf(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} cannot lose input channels")
 
     @classmethod
-    def calibrate(cls, leaves: Sequence[Leaf], run: Callable[[], None]) -> None:
+    def calibrate(cls, leaves: Sequence[Leaf], passes: Passes) -> None:
         """Learn from data what takes no training: ranges, corrections. Default: nothing.
 
         Called where BatchNorm is re-estimated, once for all leaves of a network whose classes share this method, which
-        are ``leaves``; ``run()`` passes the calibration batches through the network in eval mode, each time anew.
+        are ``leaves``; ``passes()`` passes the calibration batches through the network.
         """
 
     def after_step(self) -> None:

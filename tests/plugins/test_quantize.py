@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, get_args
 
@@ -267,6 +268,51 @@ def test_a_percentile_clips_an_outlier_that_the_whole_range_keeps() -> None:
     assert range_of(seen, "percentile")[1] < 6
 
 
+class Scaled(nn.Module):
+    """What two layers hold between them is wide in its first channel, which the second reads so many times."""
+
+    def __init__(self, read: float, kind: Callable[[Tensor], Tensor] = torch.neg) -> None:
+        super().__init__()
+        self.first, self.second, self.kind = nn.Linear(8, 8), nn.Linear(8, 4), kind
+        with torch.no_grad():
+            self.first.weight.copy_(torch.eye(8) * torch.tensor([20.0, *[1.0] * 7])[:, None])
+            self.second.weight[:, 0].fill_(read)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.kind(self.second(self.first(x)) / 4)
+
+
+@pytest.mark.parametrize(("read", "clipped"), [(0.0, True), (1.0, False)])
+def test_a_range_gives_up_what_the_answers_do_not_depend_on(read: float, clipped: bool) -> None:
+    torch.manual_seed(0)
+    network = capture(Scaled(read).eval(), (8,))
+    data = evidence(network)
+
+    def calibrated(method: Method) -> tuple[float, Network]:
+        fork = quantized(network.fork(), data, Quantize(range=method, rounding="nearest"))
+        (inputs, _), *_ = data.batches
+        return float((fork(inputs) - network(inputs)).detach().square().mean()), fork
+
+    (error, by_answers), (whole, by_extremes) = calibrated("outputs"), calibrated("min-max")
+    assert all(error < 0.5 * calibrated(other)[0] for other in ("mse", "percentile")) or not clipped
+    widths = [_step_between(fork) for fork in (by_answers, by_extremes)]
+    assert (widths[0] < 0.4 * widths[1]) is clipped
+    assert error < (0.2 if clipped else 1.1) * whole
+
+
+def test_without_slopes_the_range_is_that_of_the_least_error() -> None:
+    torch.manual_seed(0)
+    network = capture(Scaled(1.0, torch.sign).eval(), (8,))  # a step: nothing that its inputs do moves it a little
+    by_answers, by_error = (quantized(network.fork(), plugin=Quantize(range=kind)) for kind in ("outputs", "mse"))
+    assert _step_between(by_answers) == _step_between(by_error)
+
+
+def _step_between(network: Network) -> float:
+    """The step of what the first layer makes."""
+    (between,) = [leaf for path, leaf in network.leaves() if isinstance(leaf, SteppedValue) and "first" in path]
+    return between.handed_on
+
+
 def test_what_was_seen_takes_bounded_memory() -> None:
     seen = Seen()
     for _ in range(40):
@@ -354,9 +400,19 @@ def test_the_rows_that_a_layer_reads_times_its_weight_are_what_it_computes(name:
     assert torch.allclose(mean_row(layer, x), rows.mean(1), atol=1e-5)
 
 
-def _pass(layer: nn.Module, x: Tensor) -> None:
-    with torch.no_grad():
-        layer(x)
+@dataclass(frozen=True)
+class Once:
+    """The passes of a layer alone."""
+
+    layer: nn.Module
+    x: Tensor
+
+    def __call__(self) -> None:
+        with torch.no_grad():
+            self.layer(self.x)
+
+    def followed(self) -> Iterator[Tensor]:
+        yield self.layer(self.x)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -367,7 +423,7 @@ def test_rounding_makes_up_for_its_errors_where_inputs_go_together(bits: int) ->
 
     def error(rounding: Rounding) -> float:
         rounded = IntegerLayer(layer, bits, rounding=rounding)
-        IntegerLayer.calibrate([rounded], lambda: _pass(rounded, x))
+        IntegerLayer.calibrate([rounded], Once(rounded, x))
         assert torch.equal(rounded.weight, rounded.effective_weight()) == (rounding == "compensated")
         return float((rounded(x) - layer(x)).detach().square().mean())
 

@@ -91,7 +91,7 @@ class IntegerLayer(RoundingLeaf):
     # --- the function --------------------------------------------------------------------------------------------
 
     def forward(self, x: Tensor) -> Tensor:
-        if self._seen is not None:
+        if self._seen is not None and not self.following:
             self._seen.add(self.shell, x)
         return self._with(self.weight if self.paused else self.effective_weight(), x)
 

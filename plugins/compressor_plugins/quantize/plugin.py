@@ -56,7 +56,7 @@ class Quantize(Plugin):
     promise: ClassVar[Promise] = Promise.APPROXIMATE
     timed_together: ClassVar[bool] = True
 
-    range: Method = "mse"
+    range: Method = "outputs"
     """How the range of a value is found."""
     weight_bits: Literal[8, 7] = 8
     """7 where the processor adds pairs of products in 16 bits (x86 without VNNI), which 8 bits would saturate."""

@@ -3,6 +3,7 @@
     min-max      everything that was seen
     percentile   all but the outermost 0.01 % on each side
     mse          the range, scaled in from min-max, with the least mean squared error of rounding and clipping
+    outputs      the range that moves the answers of the network least (``effects``)
     entropy      the range whose clipped and rounded histogram is closest to the whole one (Kullback-Leibler)
 
 A range always holds 0, exactly: padding is 0. Sources: Jacob et al. (arXiv:1712.05877); Banner et al.
@@ -17,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Method = Literal["min-max", "percentile", "mse", "entropy"]
+Method = Literal["outputs", "min-max", "percentile", "mse", "entropy"]
 STEPS = 255
 KEPT = 0.9999
 """Share of the samples on each side that ``percentile`` covers."""
@@ -52,9 +53,16 @@ class Seen:
 
 
 def range_of(seen: Seen, method: Method) -> tuple[float, float]:
-    """The range (low ≤ 0 ≤ high) for a value; never of no width."""
+    """The range (low ≤ 0 ≤ high) for a value; never of no width.
+
+    By ``outputs``, which samples of the value cannot tell, it is that of ``mse``.
+    """
     low, high = _METHODS[method](seen) if len(seen.samples) else (seen.low, seen.high)
-    low, high = max(min(low, 0.0), seen.low), min(max(high, 0.0), seen.high)
+    return some_width(max(min(low, 0.0), seen.low), min(max(high, 0.0), seen.high))
+
+
+def some_width(low: float, high: float) -> tuple[float, float]:
+    """The range itself, or 0 … 1 in the place of none."""
     return (low, high) if high > low else (0.0, 1.0)
 
 
@@ -103,11 +111,11 @@ def _least_divergence(seen: Seen) -> tuple[float, float]:
 
 
 def _shrunk(seen: Seen, share: float) -> tuple[float, float]:
-    low, high = seen.low * share, seen.high * share
-    return (low, high) if high > low else (0.0, 1.0)
+    return some_width(seen.low * share, seen.high * share)
 
 
 _METHODS: dict[Method, Callable[[Seen], tuple[float, float]]] = {
+    "outputs": _least_error,
     "min-max": _whole,
     "percentile": _percentile,
     "mse": _least_error,

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
-from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of
+from compressor_plugins.quantize.effects import Effects
+from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, range_of, some_width
 from compressor_plugins.quantize.rounding import RoundingLeaf, rounded
 
 _POOLINGS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
@@ -30,7 +31,7 @@ class SteppedValue(RoundingLeaf):
 
     zero: Tensor
 
-    def __init__(self, method: Method = "mse", trainable: bool = True) -> None:
+    def __init__(self, method: Method = "outputs", trainable: bool = True) -> None:
         super().__init__()
         self.method, self.fixed = method, False
         self.log_step = nn.Parameter(torch.tensor(0.0), requires_grad=trainable)
@@ -38,6 +39,8 @@ class SteppedValue(RoundingLeaf):
         self.stays = False
         """At export: behind a pooling of floats, where it is to be rounded."""
         self._seen: Seen | None = None
+        self._followed: list[Tensor] = []
+        self._effects: Effects | None = None
 
     @property
     def step(self) -> Tensor:
@@ -71,6 +74,8 @@ class SteppedValue(RoundingLeaf):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.paused and self._seen is not None:
+            if self.following:
+                return self._keep(x)
             self._seen.add(x)
         if self.training and not (self.ready or self.paused):
             self._begin_with(x)
@@ -97,10 +102,30 @@ class SteppedValue(RoundingLeaf):
     def begin(self) -> None:
         self._seen = None if self.fixed else Seen()
 
+    def follow(self) -> list[Tensor] | None:
+        if self._seen is None or self.method != "outputs":
+            return None
+        self._followed, self._effects = [], Effects(self._seen.low, self._seen.high)
+        return self._followed
+
+    def _keep(self, x: Tensor) -> Tensor:
+        """``x``, whose slopes are asked for behind this pass; nothing that comes next may change it."""
+        if self._effects is None:
+            return x
+        x = x if x.requires_grad else x.detach().requires_grad_()
+        self._followed.append(x)
+        return x.clone()
+
+    def learn(self, value: Tensor, slope: Tensor) -> None:
+        if self._effects is not None:
+            self._effects.add(value, slope)
+
     def settle(self) -> None:
         if self._seen is not None and len(self._seen.samples):
-            self.hold(*grid_of(*range_of(self._seen, self.method)))
-        self._seen = None
+            best = self._effects.best() if self._effects is not None else None
+            low, high = range_of(self._seen, self.method) if best is None else some_width(*best)
+            self.hold(*grid_of(low, high))
+        self._seen, self._effects, self._followed = None, None, []
 
     def output_shape(self, *inputs: Shape) -> Shape:
         return inputs[0]
