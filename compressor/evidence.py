@@ -95,18 +95,21 @@ class Evidence:
 
     def calibrate(
         self, network: Network, passes: int = 1, *, since: Network | None = None, for_training: bool = False
-    ) -> None:
+    ) -> bool:
         """Learn from the batches what takes no training: BatchNorm statistics anew, then what leaves calibrate.
 
         ``since``: the network as it was before it was edited. A BatchNorm that no edit reaches keeps its statistics,
         which stem from all training images and not from these few. ``for_training``: training follows, which forgets
-        these statistics step by step; a few images do for a start.
+        these statistics step by step; a few images do for a start. Returns whether they are such a start, and not to be
+        kept.
         """
-        if self.batches:
-            some = self.within(_FOR_TRAINING, least=_LEAST_FOR_TRAINING) if for_training else self
-            kept = frozenset() if since is None else unaffected(since, network)
-            estimate_norms(network, [inputs for inputs, _ in some.batches], passes, kept)
-            self.calibrate_leaves(network)
+        if not self.batches:
+            return False
+        some = self.within(_FOR_TRAINING, least=_LEAST_FOR_TRAINING) if for_training else self
+        kept = frozenset() if since is None else unaffected(since, network)
+        estimated = estimate_norms(network, [inputs for inputs, _ in some.batches], passes, kept)
+        self.calibrate_leaves(network)
+        return estimated and some.count < self.count
 
     def calibrate_leaves(self, network: Network) -> None:
         """What leaves learn from data without training, from the batches."""

@@ -41,9 +41,12 @@ from compressor.task import Metric, Quality, drop
 from compressor.train.evaluate import evaluate
 from compressor.train.fit import fit
 from compressor.train.history import EpochReport, History
+from compressor.train.spec import TrainingSpec
 
 SNAPSHOTS = "before-phase-*.safetensors"
 """The files of a candidate's folder, beside its weights, that a replay of its plan needs."""
+_FORGETTING = 32
+"""Steps of training after which a thirtieth is left of what BatchNorm began with, at its usual momentum."""
 Progress = Callable[[str, float], None]
 """Told the stage, and how far the trial is (0…1)."""
 
@@ -139,11 +142,15 @@ class Course:
         with self.timed("build"):
             if self.done:
                 save_weights(self.network, snapshot(self._folder, len(self.done)))
-            edits = self._edit(phase)
+            edits, before = self._edit(phase)
             self.done.append(Phase(name, tuple(edits), phase.training, rewind=phase.rewind))
             if phase.rewind == "initial":
                 rewind(self.network, self._initial)
         history = self._train(phase, name, self._seed + number)
+        if before is not None and not history.taught:
+            with self.timed("build"):
+                self._evidence.calibrate(self.network, since=before)
+            history = replace(history, kept=None)
         self._note(name, number + 1, len(edits), history)
 
     def _stops(self, stop: Stop, before: _Kept, number: int) -> bool:
@@ -170,13 +177,22 @@ class Course:
 
     # --- one round -----------------------------------------------------------------------------------------------
 
-    def _edit(self, phase: Phase) -> Sequence[Edit]:
+    def _edit(self, phase: Phase) -> tuple[Sequence[Edit], Network | None]:
+        """Carry out the edits and calibrate; with the network as it was before where that has to be done once more,
+        from all samples, in case training leaves the network as it is.
+        """
         before = self._baseline.network if self._begun is not None else self.network.fork()
         edits = self._carried_out(phase) if self._begun is None else self._begun
         self._begun = None
-        trained = phase.training is not None and phase.training.epochs > 0 and not phase.training.function
-        self._evidence.calibrate(self.network, since=before, for_training=trained)
-        return edits
+        provisional = self._evidence.calibrate(self.network, since=before, for_training=self._forgets(phase.training))
+        return edits, before if provisional else None
+
+    def _forgets(self, training: TrainingSpec | None) -> bool:
+        """Whether training follows that has steps enough to forget the statistics that BatchNorm begins with."""
+        if training is None or training.function:
+            return False
+        steps = training.steps_per_epoch or len(self._data.train) // training.batch
+        return training.epochs * steps >= _FORGETTING
 
     def _carried_out(self, phase: Phase) -> Sequence[Edit]:
         """The edits of the phase, each held to the promise of its plugin."""

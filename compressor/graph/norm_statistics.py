@@ -13,8 +13,8 @@ from compressor.graph.nested import Nested, joined, samples, to_device
 from compressor.graph.network import Network
 
 
-def estimate_norms(network: Network, batches: Sequence[Nested], passes: int, kept: Container[str]) -> None:
-    """The running statistics of every BatchNorm anew but those ``kept``, each sample counting alike.
+def estimate_norms(network: Network, batches: Sequence[Nested], passes: int, kept: Container[str]) -> bool:
+    """The running statistics of every BatchNorm anew but those ``kept``, each sample counting alike; whether any were.
 
     ``batches``: what the network takes. A batch counts as much as it has samples; one sample alone, of which there may
     be no variance, joins the batch before, and without another nothing is estimated.
@@ -23,7 +23,7 @@ def estimate_norms(network: Network, batches: Sequence[Nested], passes: int, kep
     norms = [leaf for leaf in leaves if isinstance(leaf, _BatchNorm)]
     norms = [norm for norm in norms if norm.track_running_stats and not isinstance(norm, Frozen)]
     if not norms or sum(map(samples, batches)) < 2:
-        return
+        return False
     momenta = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
@@ -40,6 +40,7 @@ def estimate_norms(network: Network, batches: Sequence[Nested], passes: int, kep
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
+    return True
 
 
 def _whole_batches(batches: Sequence[Nested]) -> Iterator[Nested]:

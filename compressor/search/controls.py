@@ -120,7 +120,7 @@ def _places(plan: Plan) -> list[set[tuple[str, str]]]:
 
 
 def undistilled(plan: Plan) -> Plan:
-    """The same plan, trained on labels alone."""
+    """The same plan, trained without a teacher."""
     return Plan(
         tuple(
             replace(phase, training=phase.training and replace(phase.training, distillation=Distillation()))

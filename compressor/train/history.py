@@ -46,5 +46,10 @@ class History:
     """The epoch whose weights the network ended with, where that is known: what it measured holds."""
 
     @property
+    def taught(self) -> bool:
+        """Whether the network ended with other weights than it began with, as far as that is known."""
+        return self.kept is not None and self.kept.epoch > 0
+
+    @property
     def seconds(self) -> float:
         return sum(report.seconds for report in self.epochs)

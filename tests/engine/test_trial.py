@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from compressor.data.dataset import Data
 from compressor.engine.baseline import Baseline
@@ -18,6 +19,7 @@ from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
 from compressor.engine.rungs import Rung, failed_at
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.measure.session import OnnxModel
+from compressor.train.history import EpochReport, History
 from compressor.train.spec import TrainingSpec
 
 SHORT = TrainingSpec(epochs=2, batch=64, lr=2e-3)
@@ -47,6 +49,47 @@ def test_a_candidate_is_smaller_scored_and_timed(
     assert set(outcome.seconds) == {"build", "screen", "train", "measure"}
     assert OUTCOME.read(tmp_path / "a" / "outcome.json") == outcome
     assert unchanged()
+
+
+def statistics_of(folder: Path, baseline: Baseline, data: Data) -> torch.Tensor:
+    """Of the BatchNorm behind the layer that is edited, as the trial left them."""
+    norm = load_candidate(folder, baseline, baseline.evidence(data, 128)).leaf("block.1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    return norm.running_mean
+
+
+@pytest.mark.parametrize(
+    ("steps", "taught", "as_untrained"),
+    [
+        pytest.param(40, False, True, id="training that is undone"),
+        pytest.param(2, True, True, id="training too short to forget what it began with"),
+        pytest.param(40, True, False, id="training that goes on from there"),
+    ],
+)
+def test_statistics_of_few_images_are_but_a_beginning(
+    run: Callable[..., Outcome],
+    baseline: Baseline,
+    data: Data,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    taught: bool,
+    as_untrained: bool,
+) -> None:
+    """BatchNorm begins a training with eight images; a network that keeps its weights has the statistics of all."""
+    report = EpochReport(int(taught), 1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    monkeypatch.setattr("compressor.engine.course.fit", lambda *_, **__: History((report,), report, kept=report))
+    monkeypatch.setattr("compressor.evidence._FOR_TRAINING", 8 * 64)
+    trained, untrained = (
+        run(Plan((Phase("main", (Edit("binarize", "block.0"),), training),)), name=name)
+        for name, training in (("trained", replace(SHORT, epochs=1, steps_per_epoch=steps)), ("untrained", None))
+    )
+    left, whole = (statistics_of(tmp_path / name, baseline, data) for name in ("trained", "untrained"))
+    assert torch.equal(left, whole) == as_untrained
+    assert trained.metrics is not None
+    assert untrained.metrics is not None
+    assert trained.metrics.quality == untrained.metrics.quality or not as_untrained
 
 
 def test_the_test_split_stays_sealed(baseline: Baseline, data: Data, tmp_path: Path) -> None:
