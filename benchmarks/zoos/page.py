@@ -70,7 +70,8 @@ _SITES = (
     "after the other: those that were, those that an earlier edit took away or made senseless (declined, with a "
     "reason), and those left when the CPU seconds for one plugin were up: *left* counts sites that nobody tried, "
     "neither rewritten nor refused. What was promised exact was measured on the result, and its file compared in ONNX "
-    "Runtime. A network whose sites were only listed counts in the first two columns; one whose line is older than a "
+    "Runtime: its answers, or of integers, whose answers jump in an untrained network, every value on the way. "
+    "A network whose sites were only listed counts in the first two columns; one whose line is older than a "
     "plugin (quantize, swap-activation, pool-first) does not count for that plugin."
 )
 _REFUSALS = (

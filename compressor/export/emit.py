@@ -7,7 +7,7 @@ scale and layout. The batch dimension is dynamic; node names carry leaf paths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +33,23 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     The network stays as it is. Raises ``ExportError`` naming the node that has no ONNX form.
     """
     signature = network.signature
+    builder, entries, values = _written(network, opset)
+    outputs = [_output(spec, values[node]) for spec, node in zip(signature.outputs, network.output_nodes, strict=True)]
+    known = signature.normalisation
+    return builder.model(entries, outputs, known.metadata() if known is not None else {})
+
+
+def value_names(network: Network, *, opset: int = 20) -> Mapping[fx.Node, str]:
+    """What the values of a network are called in its file; of its outputs, what the signature calls them."""
+    _, _, values = _written(network, opset)
+    names = {node: str(value.value.name) for node, value in values.items() if isinstance(value, Operand)}
+    outputs = zip(network.output_nodes, network.signature.outputs, strict=True)
+    return names | {node: spec.name for node, spec in outputs}
+
+
+def _written(network: Network, opset: int) -> tuple[GraphBuilder, list[OnnxValue], dict[fx.Node, Any]]:
+    """The nodes of the file, its inputs, and what every node of the network yields there."""
+    signature = network.signature
     builder = GraphBuilder(opset, [spec.name for spec in (*signature.inputs, *signature.outputs)])
     modules = standing_modules(network)
     entries = [builder.input(spec.name, spec.shape, spec.dtype) for spec in signature.inputs]
@@ -47,9 +64,7 @@ def to_onnx(network: Network, *, opset: int = 20) -> bytes:
     for node in network.graph.nodes:
         if node in needed and node not in values:
             values[node] = _emit(builder, network, node, modules, values)
-    outputs = [_output(spec, values[node]) for spec, node in zip(signature.outputs, network.output_nodes, strict=True)]
-    known = signature.normalisation
-    return builder.model(entries, outputs, known.metadata() if known is not None else {})
+    return builder, entries, values
 
 
 def _output(spec: TensorSpec, value: Any) -> GraphOutput:

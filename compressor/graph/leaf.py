@@ -118,6 +118,16 @@ class Leaf(nn.Module):
         return 0
 
     @property
+    def held_step(self) -> float:
+        """How large that step is."""
+        return 0.0
+
+    def file_error(self, step: float) -> float:
+        """By how much its file may be off beside what it computes, where it takes values held to steps of this size:
+        half of what a bias is rounded to there. Default: not at all."""
+        return 0.0
+
+    @property
     def rounds_values(self) -> bool:
         """Whether it rounds values to steps, so that an error of rounding may move its output by a whole step."""
         return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from compressor.engine.candidate import Latency
 from compressor.measure.latency import NOT_SLOWER
+from compressor.measure.parity import LOOSEST
 from compressor.report import text
 from compressor.search.result import Candidate, Checks, RunResult
 from compressor.search.verdict import FASTER
@@ -61,6 +62,11 @@ def agreement(checks: Checks) -> str:
         return f"the ONNX file differs from the network by {checks.parity_error:.1e}"
     if not checks.quality_ok:
         return "the ONNX file scores less than the network"
+    if checks.parity_error > LOOSEST:
+        return (
+            f"the ONNX file agrees as closely as the network with itself: its answers jump with the smallest rounding "
+            f"(largest difference {checks.parity_error:.1e})"
+        )
     return f"the ONNX file agrees (largest difference {checks.parity_error:.1e})"
 
 

@@ -146,6 +146,10 @@ class IntegerLayer(RoundingLeaf):
         macs = cost_of(self.shell, *inputs).mac_count
         return Cost({32: 2 * len(self.bias), self.weight_bits: self.weight.numel()}, {8: macs} if macs else {})
 
+    def file_error(self, step: float) -> float:
+        """A bias is added to whole numbers there."""
+        return float(self.step.detach().max()) * step / 2
+
     def keep_outputs(self, channels: Tensor) -> None:
         self._become(with_outputs(filled(self.shell, self.weight, self.bias), channels), self.step.detach()[channels])
 

@@ -56,6 +56,10 @@ class SteppedValue(RoundingLeaf):
         """Size of the steps of what is handed on."""
         return float(self.step.detach())
 
+    @property
+    def held_step(self) -> float:
+        return self.handed_on if self.ready and not self.paused else 0.0
+
     def alike(self) -> SteppedValue | None:
         """What holds values that this one has handed on to the same steps; None: this one itself, called again."""
         return None
