@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from compressor.apart import LEISURE
 from compressor.engine.candidate import Outcome
@@ -152,8 +152,7 @@ class _Worker:
         with suppress(OSError):
             process.stdin.write(json.dumps({"run": str(self._run), "question": packed}).encode() + b"\n")
             process.stdin.flush()
-            for line in process.stdout:
-                message: dict[str, Any] = json.loads(line)
+            for message in _messages(process.stdout):
                 if "failed" in message:
                     raise TrialError(f"the worker could not answer: {message['failed']}")
                 if "answer" in message:
@@ -174,8 +173,7 @@ class _Worker:
             process.stdin.flush()
         except OSError:
             return None
-        for line in process.stdout:
-            message: dict[str, Any] = json.loads(line)
+        for message in _messages(process.stdout):
             if "pid" in message:
                 self._trial = message["pid"]
                 self._foreign.at("")
@@ -304,6 +302,14 @@ class _Foreign:
                 f"hangs: not one batch in {self.silence:.3g} s, so a layer or the data do (10 × limits.plugin_seconds)"
             )
         self._kill()
+
+
+def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
+    """What a worker says, until it ends; one that is killed while it says something has not said it."""
+    for line in stream:
+        if not line.endswith(b"\n"):
+            return
+        yield json.loads(line)
 
 
 def _working_folder(run: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import time
@@ -200,6 +201,12 @@ def waiting_training(network: Any, data: Any, spec: Any, *, teacher: Any, seed: 
     hold.with_name("reached").touch()
     while hold.exists():
         time.sleep(0.02)
+
+
+def killed_as_it_writes(network: Any, data: Any, spec: Any, *, teacher: Any, seed: int, progress: Any) -> None:
+    """A ``training.function`` whose trial is killed with half of a result on the disk, while the file HOLD exists."""
+    if Path(os.environ["HOLD"]).exists():
+        os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 
 
 def failing_training(network: Any, data: Any, spec: Any, *, teacher: Any, seed: int, progress: Any) -> None:

@@ -6,6 +6,8 @@ import os
 import re
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -168,6 +170,43 @@ def test_a_full_disk_is_no_failure_of_the_trial(
     assert not list(run.path.rglob("*.part"))
     with closing(LocalExecutor(run.path, 1)) as roomy:
         assert roomy.submit(Job(spec)).result().outcome.status == "complete"
+
+
+def test_a_trial_killed_as_it_writes_its_result_is_lost_and_leaves_nothing(
+    executor: LocalExecutor, run: RunFolder, spec: TrialSpec, hold: Path
+) -> None:
+    """Half of a file is none: the search hears of a lost worker, and the same trial run again is whole."""
+    training = replace(TRAINING, function="search_support:killed_as_it_writes")
+    job = Job(replace(spec, plan=Plan((replace(PLAN.phases[0], training=training),))))
+    hold.touch()
+    before = sorted(run.path.rglob("*"))
+    with pytest.raises(WorkerLost, match="trial 7 was ended by SIGKILL"):
+        executor.submit(job).result()
+    assert sorted(run.path.rglob("*")) == sorted({*before, run.path / "workers.log"})
+    hold.unlink()
+    assert set(executor.submit(job).result().files) == {"log.txt", "plan.json", "weights.safetensors", "model.onnx"}
+
+
+BREAKS_OFF = """
+import os, signal, sys
+sys.stdin.readline()
+os.write(1, b'{"pid": 0}\\n{"answer": "gASVl')
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_worker_killed_in_the_middle_of_an_answer_has_given_none(
+    executor: LocalExecutor, spec: TrialSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def launch() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", BREAKS_OFF], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    (worker,) = executor._workers
+    monkeypatch.setattr(worker, "_start", launch)
+    with pytest.raises(WorkerLost, match="vanished while it answered"):
+        executor.ask(Question(Resolved(PLAN), 60.0)).result()
+    with pytest.raises(WorkerLost, match="trial 7 was ended with its worker"):
+        executor.submit(Job(spec)).result()
 
 
 def test_what_a_trial_raises_is_its_outcome(run: RunFolder, spec: TrialSpec) -> None:
