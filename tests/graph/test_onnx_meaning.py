@@ -145,6 +145,31 @@ def test_a_batch_that_moves_is_followed(tmp_path: Path) -> None:
     assert agrees(network, model, (6, 8))
 
 
+def test_products_of_values_as_equations_and_a_row_for_every_sample(tmp_path: Path) -> None:
+    """``expand`` as torch's exporter writes it asks for the shape of sizes; samples are the first letter everywhere."""
+    nodes = [
+        node("Shape", "x", to="s"), node("Gather", "s", "i0", to="n"),
+        node("Concat", "n", "one", "eight", to="sizes", axis=0),
+        node("Shape", "sizes", to="rank"), node("ConstantOfShape", "rank", to="ones"),
+        node("Mul", "ones", "minus", to="unknown"), node("Equal", "sizes", "unknown", to="open"),
+        node("Where", "open", "ones", "sizes", to="wanted"), node("Expand", "row", "wanted", to="rows"),
+        node("Concat", "rows", "x", to="y0", axis=1),
+        node("Einsum", "x", "y0", to="z", equation="bkc,bnc->bkn"), node("Einsum", "z", "w", equation="bkn,nk->bn"),
+    ]  # fmt: skip
+    constants = {
+        "i0": ints(0), "one": ints(1), "eight": ints(8), "minus": ints(-1), "row": weights(1, 1, 8), "w": weights(7, 6),
+    }  # fmt: skip
+    model = model_of(nodes, constants, (6, 8))
+    ones = next(proto for proto in model.graph.node if proto.op_type == "ConstantOfShape")
+    ones.attribute.append(helper.make_attribute("value", numpy_helper.from_array(ints(1))))
+    assert agrees(read(model, tmp_path), model, (6, 8))
+
+
+def test_an_equation_that_sums_over_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="samples are not the first letter"):
+        read(model_of([node("Einsum", "x", "x", equation="bc,nc->bn")], {}, (6,)), tmp_path)
+
+
 ROWS = {
     "of a batch": [node("Reshape", "x", "flat", to="a")],
     "that are flattened": [node("Flatten", "x", to="a", axis=2)],

@@ -208,7 +208,7 @@ class GraphReader:
         """What is computed from sizes alone."""
         state, output = self.state, node.outputs[0]
         if node.operator in ("Shape", "Size"):
-            sizes: SizeVector = list(node.constant(0).shape) if node.is_constant(0) else list(node.whole())
+            sizes: SizeVector = self.shape_of(node)
             if node.operator == "Size":
                 sizes = compute("ReduceProd", [sizes], {"keepdims": 0}) or 0
             else:
@@ -230,6 +230,15 @@ class GraphReader:
             return False
         state.keep_sizes(output, result)
         return True
+
+    def shape_of(self, node: Node) -> list[Size]:
+        """All sizes of what the node takes: a constant, sizes themselves, or a value."""
+        if node.is_constant(0):
+            return list(node.constant(0).shape)
+        if node.inputs[0] in self.state.sizes:
+            sizes = self.state.sizes[node.inputs[0]]
+            return [len(sizes)] if isinstance(sizes, list) else []
+        return node.whole()
 
     def of_one_sample(self, node: Node) -> Tensor:
         """A constant with one row per sample: one row, which is spread over the batch where it is used."""

@@ -83,15 +83,20 @@ def einsum(node: Node) -> fx.Node:
     equation = node.attributes["equation"].decode().replace(" ", "")
     operands, _, result = equation.partition("->")
     terms = operands.split(",")
-    if len(terms) != 2 or "." in equation or not result:
+    if "." in equation or not result:
         raise CaptureError(f"the equation {equation!r}")
-    left, right = terms
-    if node.is_constant(1) and not node.is_constant(0) and len(right) == 2:
+    if len(terms) == 2 and node.is_constant(1) and not node.is_constant(0) and len(terms[1]) == 2:
+        left, right = terms
         if left[-1] == right[0] and result == left[:-1] + right[1]:
             return linear(node, transposed=False, bias=False)
         if left[-1] == right[1] and result == left[:-1] + right[0]:
             return linear(node, transposed=True, bias=False)
-    raise CaptureError(f"the equation {equation!r}")
+    samples = {term[0] for at, term in enumerate(terms) if not node.is_constant(at)}
+    shared = all(result[0] not in term for at, term in enumerate(terms) if node.is_constant(at))
+    if samples != {result[0]} or not shared or any(term.count(result[0]) > 1 for term in terms):
+        raise CaptureError(f"the equation {equation!r}, in which samples are not the first letter of every value")
+    factors = [node.state.operand(name, tensor=True) for name in node.inputs]
+    return node.apply(aten.einsum.default, equation, factors)
 
 
 @rule("CumSum")

@@ -223,6 +223,8 @@ class _Raising:
         dims = call.get("dim")
         if call.rank != 4 or not isinstance(dims, list | tuple) or call.has("dtype") or call.source is None:
             return None
+        if not self.holds_samples(call.source):
+            return None
         if sorted(dim % 4 for dim in dims) != [2, 3]:
             return None
         path = self.plain_path(call, over_image(), "mean")
