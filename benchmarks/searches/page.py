@@ -52,7 +52,8 @@ def rows(task: Task, searches: Sequence[Search]) -> Iterator[Row]:
 
 def notes(task: Task, searches: Sequence[Search]) -> Iterator[str]:
     """What the table does not show: the task, and per seed the surrogate beside the best other arm."""
-    yield task.about
+    if searches:
+        yield task.about
     until = ends(searches)
     for seed, end in until.items():
         ours = next((s for s in searches if s.seed == seed and s.arm == OURS), None)
@@ -69,7 +70,8 @@ def _against(task: Task, ours: Search, others: Sequence[Search], end: float) -> 
         return f"{name}: no other arm reached anything within the limits in that time."
     ratio, share = volume(ours, task.drop, end) / wanted, reached_at(ours, task.drop, wanted) / end
     needed = sum(volume(ours, task.drop, point.cpu) < wanted for point in ours.trained) + 1
-    reached = f"reached after {share:.0%} of the time and {needed} trials" if share <= 1 else "not reached in it"
+    count = f"{needed} trial{'s' if needed > 1 else ''}"
+    reached = f"reached after {share:.0%} of the time and {count}" if share <= 1 else "not reached in it"
     last = max(volume(found, task.drop) for found in others)
     return (
         f"{name}: {ratio:.2f}× the hypervolume of the best other arm ({best.arm}), {reached}; after all trials "
