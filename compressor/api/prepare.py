@@ -36,8 +36,9 @@ from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe, read_text, recipe_data
 from compressor.registry import discover
 from compressor.search.clock import Clock
-from compressor.search.estimate import estimate, seconds_per_sample
+from compressor.search.estimate import estimate, seconds_per_sample, trainings
 from compressor.task import TaskSpec, make_task
+from compressor.train.rehearsal import rehearse, try_task
 
 AUTO = "auto"
 """The recipe that is chosen from the network, the task and the time there is."""
@@ -97,6 +98,8 @@ def set_up(
     spec = read.data if asked else suited(read.data, [one.shape for one in given], [one.name for one in given])
     loaded = early() if asked else load_data(spec, make_task(read.task))
     check_fit(network, loaded)
+    if not loaded.task.own_answers:
+        try_task(network, loaded)
     untrained = read.search.allow_untrained
     found = choose_normalisation(network, loaded, spec, untrained=untrained)
     network.know(replace(found.normalisation, folded=read.export.fold_normalisation))
@@ -123,6 +126,7 @@ def set_up(
         read = read_text(text, AUTO, [*said, *limits])
     settled = replace(read, data=replace(spec, normalise="auto", mean=used.mean, std=used.std))
     space = build_space(read.phases, ask, read.training)
+    rehearse(network, used, (spec for _, spec in trainings(read.phases, read.training)))
     counts = (*_few(read.data.validation, "validation"), *_few(read.data.test, "test"))
     notes = tuple(dict.fromkeys((*network.notes, *used.notes, *found.notes, *counts)))
     return RunSetup(settled, network, used, space, seen, found.normalisation, notes, text)

@@ -24,18 +24,22 @@ from compressor.search.run_folder import RunFolder
 from compressor.task import make_task
 
 
-class Best:
-    """The best candidate: its figures, its ONNX file, and the trained network itself."""
+class Finalist:
+    """A candidate of the front: its figures, its ONNX file, and the trained network itself."""
 
-    def __init__(self, run: RunFolder, figures: Candidate, live: Mapping[str, Any]) -> None:
+    def __init__(self, run: RunFolder, figures: Candidate, folder: Path, live: Mapping[str, Any]) -> None:
         self._run, self._live = run, live
         self.figures = figures
         """Parameters, bytes, quality, measured time, the plan."""
-
-    @property
-    def onnx_path(self) -> Path:
+        self.onnx_path = folder / "model.onnx"
         """The file that was checked, scored and timed."""
-        return self._run.best / "model.onnx"
+
+    def __repr__(self) -> str:
+        figures = self.figures
+        return (
+            f"<{figures.quality.metric} {figures.quality.show('validation')}, {figures.size_bytes:,} bytes, "
+            f"{figures.latency.speedup:.2f}×: {figures.about}>"
+        )
 
     @cached_property
     def network(self) -> Network:
@@ -77,14 +81,15 @@ class Result:
         return self.found.baseline
 
     @cached_property
-    def best(self) -> Best | None:
+    def best(self) -> Finalist | None:
         """None where no candidate keeps within the limits."""
-        return None if self.found.best is None else Best(self._run, self.found.best, self._live)
+        return None if self.found.best is None else Finalist(self._run, self.found.best, self._run.best, self._live)
 
-    @property
-    def front(self) -> tuple[Candidate, ...]:
+    @cached_property
+    def front(self) -> tuple[Finalist, ...]:
         """The finalists, the best first."""
-        return self.found.front
+        run = self._run
+        return tuple(Finalist(run, one, run.candidate(one.digest), self._live) for one in self.found.front)
 
     def show(self) -> None:
         """The verdict and the front on standard output."""
@@ -95,6 +100,9 @@ class Result:
         shown = front_table(found.front, found.baseline, best="" if best is None else best.digest)
         titles = tuple(column.title for column in shown.columns)
         return "\n".join([f"{headline(found)}.", *sentences(found), *_aligned([titles, *shown.rows])])
+
+    def __repr__(self) -> str:
+        return f"<{headline(self.found)}: {self.folder}>"
 
     def _repr_html_(self) -> str:
         """The report in a notebook, in a frame of its own."""

@@ -43,8 +43,8 @@ class Estimate:
 def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     """Of the whole run. Takes about a second."""
     pace = seconds_per_sample(network, data, batch=recipe.training.batch, threads=recipe.search.threads)
-    trainings = list(_trainings(recipe.phases, recipe.training))
-    trial = _TRIAL + sum(times * _seconds(spec, data, pace) for times, spec in trainings)
+    carried = list(trainings(recipe.phases, recipe.training))
+    trial = _TRIAL + sum(times * _seconds(spec, data, pace) for times, spec in carried)
     search = recipe.search
     jobs = max(min(search.jobs, search.trials or search.jobs, (os.cpu_count() or 1) // search.threads), 1)
     arms = sum(asdict(recipe.controls).values())
@@ -52,7 +52,7 @@ def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     if recipe.pilot is not None:
         study = outline(recipe, recipe.pilot, data)
         piloted = len(study.arms) * study.samples * pace
-    own = any(spec.function for _, spec in trainings)
+    own = any(spec.function for _, spec in carried)
     end = (recipe.measure.finalists + 1) * FINALIST
     if not search.budget:
         return Estimate(trial, search.trials, (search.trials * trial + arms * trial + piloted) / jobs + end, own)
@@ -61,11 +61,11 @@ def estimate(recipe: Recipe, network: Network, data: Data) -> Estimate:
     return Estimate(trial, min(fitting, search.trials or fitting), search.budget, own)
 
 
-def _trainings(phases: Sequence[PhaseSpec], default: TrainingSpec) -> Iterator[tuple[int, TrainingSpec]]:
+def trainings(phases: Sequence[PhaseSpec], default: TrainingSpec) -> Iterator[tuple[int, TrainingSpec]]:
     """How often every training of a trial is carried out, at most."""
     for phase in phases:
         if phase.phases:
-            yield from ((phase.rounds * times, spec) for times, spec in _trainings(phase.phases, default))
+            yield from ((phase.rounds * times, spec) for times, spec in trainings(phase.phases, default))
         else:
             yield phase.rounds, phase.training or default
 

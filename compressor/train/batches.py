@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -57,6 +57,8 @@ class Batches:
         self._order = torch.Generator().manual_seed(seed)
         self._changes = torch.Generator(device).manual_seed(seed)
         self._train = on_accelerator(data.train, device)
+        self._size = batch if data.train.indexed else _own_size(data.train, batch)
+        """Samples of a batch, as a rule."""
         self._transform = transform_of(transform) if transform else None
         if augmentation != Augmentation():
             refuse_misleading(data, augmentation)
@@ -66,7 +68,7 @@ class Batches:
     @property
     def per_pass(self) -> int:
         """Batches in one pass. A last batch of one sample is left out: batch statistics need two."""
-        count, rest = divmod(len(self._train), self._batch)
+        count, rest = divmod(len(self._train), self._size)
         return count + (1 if rest > 1 else 0)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
@@ -78,9 +80,7 @@ class Batches:
 
     def _one_pass(self, seed: int) -> Iterator[tuple[Pair, Tensor | None]]:
         if not self._train.indexed:
-            for pair in self._train.batches(self._batch, seed=seed):
-                if (nested.count(pair[0]) or 0) > 1:
-                    yield pair, None
+            yield from ((pair, None) for pair in _of_several(self._train.batches(self._batch, seed=seed), self._batch))
             return
         order = torch.randperm(len(self._train), generator=self._order)
         parts = torch.split(order, self._batch)[: self.per_pass]
@@ -93,6 +93,34 @@ class Batches:
         if self._transform is not None:
             inputs, target = self._transform(inputs, target)
         return TrainingBatch(self._data.normalised(inputs), target, indices)
+
+
+def _own_size(split: Split, wanted: int) -> int:
+    """How many samples a loader gives at a time, whatever is wanted; those that come one by one are put together."""
+    for inputs, _ in split.batches(wanted):
+        return nested.samples(inputs) if nested.samples(inputs) > 1 else wanted
+    return wanted
+
+
+def _of_several(pairs: Iterable[Pair], size: int) -> Iterator[Pair]:
+    """A loader's batches as they are, but that samples which come one by one are put together, ``size`` at a time; one
+    that is left alone is left out. Raises ``DataError`` where there is no more than one.
+    """
+    alone: list[Pair] = []
+    found = False
+    for pair in pairs:
+        if nested.samples(pair[0]) == 1 and size > 1:
+            alone.append(pair)
+        else:
+            yield pair
+            found = True
+        if len(alone) == size:
+            yield nested.joined(alone)
+            alone, found = [], True
+    if len(alone) > 1:
+        yield nested.joined(alone)
+    elif not found:
+        raise DataError("the training split has but one sample")
 
 
 def on_accelerator(split: Split, device: torch.device) -> Split:

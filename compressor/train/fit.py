@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -63,7 +64,18 @@ def fit(
         return History(stopped="the network has no trainable parameters")
     if spec.batch == 1:
         _refuse_one_value(network)
-    return _run(network, data, spec, teacher, seed, progress)
+    with _ready(network, data, spec, teacher, seed, working_device()) as loop:
+        return loop.run(progress)
+
+
+def first_step(network: Network, data: Data, spec: TrainingSpec, teacher: Network) -> None:
+    """One step of what ``fit`` does, on the CPU, without a look at the validation split; raises what that raises."""
+    _check(spec)
+    if any(parameter.requires_grad for parameter in network.module.parameters()):
+        if spec.batch == 1:
+            _refuse_one_value(network)
+        with _ready(network, data, spec, teacher, 0, torch.device("cpu")) as loop:
+            loop.step()
 
 
 def _refuse_one_value(network: Network) -> None:
@@ -76,10 +88,11 @@ def _refuse_one_value(network: Network) -> None:
             )
 
 
-def _run(
-    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, progress: EpochObserver | None
-) -> History:
-    device = working_device()
+@contextmanager
+def _ready(
+    network: Network, data: Data, spec: TrainingSpec, teacher: Network | None, seed: int, device: torch.device
+) -> Iterator[TrainingLoop]:
+    """Everything in its place; afterwards the network is in eval mode, and where it was."""
     with ExitStack() as stack:
         stack.callback(network.eval)
         stack.enter_context(on_device(network, device))
@@ -90,7 +103,7 @@ def _run(
         distiller = _distiller(network, teacher, data, spec, precision)
         if distiller is not None:
             stack.enter_context(distiller)
-        return TrainingLoop(network, data, spec, batches, distiller, precision, laid).run(progress)
+        yield TrainingLoop(network, data, spec, batches, distiller, precision, laid)
 
 
 def _distiller(

@@ -108,6 +108,11 @@ class TrainingLoop:
         self._optimizer.zero_grad(set_to_none=True)
         return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision, kept)
 
+    def step(self) -> None:
+        """The first step alone, of which nothing is told."""
+        self._network.train()
+        self._train_on(self._next_batch())
+
     def _before(self) -> EpochReport:
         """What training has to better: the network as it is, as epoch 0."""
         started = time.perf_counter()

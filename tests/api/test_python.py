@@ -85,6 +85,8 @@ def test_a_live_module_and_datasets_are_optimized_by_a_recipe_that_is_chosen(
     images = splits[2].tensors[0][:5]
     (answers,) = session.run(None, {session.get_inputs()[0].name: images.numpy()})
     assert torch.allclose(torch.from_numpy(answers), result.best.network(images), atol=1e-4)
+    assert [one.onnx_path.stat().st_size for one in result.front] == [one.figures.size_bytes for one in result.front]
+    assert result.front[0].onnx_path.read_bytes() == result.best.onnx_path.read_bytes()
     assert "It helped." in str(result)
     assert "<iframe" in result._repr_html_()
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -103,7 +105,7 @@ def test_a_task_of_ones_own_whose_metric_is_better_lower(
     quality = result.baseline.quality
     assert (quality.metric, quality.direction) == ("error rate", "lower")
     assert quality.validation < 0.2
-    assert all(candidate.quality.validation - quality.validation <= 0.2 for candidate in result.front)
+    assert all(one.figures.quality.validation - quality.validation <= 0.2 for one in result.front)
 
 
 def test_no_labels_at_all(model: nn.Module, splits: tuple[TensorDataset, ...], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from small_training import CountingScale, data_of, digits, mlp, network_of, same
 from torch import nn
 
 from compressor.data.dataset import Data
+from compressor.data.passes import PassSplit
 from compressor.errors import DataError, InputError, TrialError
 from compressor.graph.network import Network
 from compressor.models import build
@@ -169,6 +170,38 @@ def test_a_pass_shows_every_sample_once(train: int, batch: int, expected: list[i
         assert torch.equal(torch.cat([part.inputs for part in one]), data.normalised(data.train.images[indices]))
         assert torch.equal(torch.cat([part.target for part in one]), data.train.targets()[indices])
     assert not torch.equal(passes[0][0].indices, passes[1][0].indices)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(1, [8, 8, 4]), (5, [5, 5, 5, 5]), (9, [9, 9, 2]), (100, [20]), (19, [19])],
+)
+def test_a_pass_is_one_whatever_number_of_samples_a_loader_gives(size: int, expected: list[int]) -> None:
+    """Samples that come one by one are put together, since BatchNorm needs two; a last one of a pass is left out."""
+    values = torch.arange(20.0)
+
+    def start(_: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(part[:, None], part.long()) for part in values.split(size)]
+
+    data = dataclasses.replace(data_of(4, shape=(1,)), train=PassSplit(start, "a loader"))
+    batches = Batches(data, 8, Augmentation(), 0, torch.device("cpu"))
+    stream = iter(batches)
+    for _ in range(2):
+        one = list(itertools.islice(stream, batches.per_pass))
+        assert [len(part) for part in one] == expected
+        assert torch.cat([part.inputs[:, 0] for part in one]).tolist() == values[: sum(expected)].tolist()
+
+
+def test_a_loader_of_a_single_sample_is_refused() -> None:
+    single = PassSplit(lambda _: [(torch.zeros(1, 1), torch.zeros(1))], "a loader")
+    with pytest.raises(DataError, match=r"training samples are too few|but one sample"):
+        next(
+            iter(
+                Batches(
+                    dataclasses.replace(data_of(4, shape=(1,)), train=single), 8, Augmentation(), 0, torch.device("cpu")
+                )
+            )
+        )
 
 
 def test_augmentation_does_not_touch_the_data() -> None:
