@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from networks import NETWORKS, calibrated
 from torch import nn
+from torch.nn.utils import prune
 
 from compressor.errors import InputError, ModelFileError
 from compressor.export.emit import to_onnx
@@ -27,6 +28,7 @@ from compressor.graph.capture import capture
 from compressor.graph.pt2 import write_pt2
 from compressor.imported import import_function
 from compressor.load import load_model
+from compressor.load.weights import put_weights
 from compressor.models import zoo
 
 SHAPE = NETWORKS["squeezenet"][1]
@@ -312,6 +314,41 @@ def test_weights_of_another_network(here: Path) -> None:
     assert "no such file of weights" in refused("mine:known", weights=here / "none.pt")
     torch.save({f"layer{k}": torch.ones(1) for k in range(1000)}, here / "w.pt")
     assert len(refused("mine:known", weights=here / "w.pt")) < 500
+
+
+def _pruned(layer: nn.Module) -> nn.Module:
+    return prune.l1_unstructured(layer, "weight", 0.5)
+
+
+PARTS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "pruned": _pruned,
+    "weight norm": torch.nn.utils.parametrizations.weight_norm,
+    "weight norm of other dimensions": lambda layer: torch.nn.utils.parametrizations.weight_norm(layer, dim=1),
+    "weight norm of all": lambda layer: torch.nn.utils.parametrizations.weight_norm(layer, dim=None),
+    "weight norm as it was saved once": torch.nn.utils.weight_norm,
+    "pruned and wrapped": lambda layer: nn.Sequential(_pruned(layer)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+@pytest.mark.parametrize("name", PARTS)
+def test_weights_saved_in_parts_are_put_together(name: str, tmp_path: Path) -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    module = PARTS[name](layer)
+    state = {key.removeprefix("0."): value for key, value in module.state_dict().items()}
+    with torch.no_grad():
+        for part in state.values():
+            part.mul_(torch.rand_like(part) + 0.5)  # trained on, so that nothing is what it was
+    images = torch.randn(2, 3, 8, 8)
+    expected, plain = module(images), nn.Sequential(nn.Conv2d(3, 4, 3))
+    put_weights(plain, {f"module.0.{key}": value for key, value in state.items()}, tmp_path)
+    assert torch.allclose(plain(images), expected, atol=1e-6)
+
+
+def test_parts_that_only_their_module_can_put_together_are_told(tmp_path: Path) -> None:
+    state = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)).state_dict()
+    with pytest.raises(ModelFileError, match=r"lacks weight; has besides .*; .* save it after remove_parametrizations"):
+        put_weights(nn.Linear(3, 4), state, tmp_path)
 
 
 BROKEN: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], str, str]] = {

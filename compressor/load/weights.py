@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compressor.errors import ModelFileError
 from compressor.load.file_kinds import FileKind, file_kind
+from compressor.load.parametrized import is_part, put_together
 
 _NESTED: Final = (
     "state_dict", "model_state_dict", "model", "net", "network", "weights", "params", "module", "checkpoint",
@@ -99,7 +100,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     """Load ``weights`` into ``module``; names and sizes must fit. Raises ``ModelFileError`` with the first misfits."""
     wanted = module.state_dict()
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
-    weights = _named_as(wanted.keys() - counters, weights, path)
+    weights = _named_as(wanted.keys() - counters, put_together(weights, wanted.keys()), path)
     missing = wanted.keys() - weights.keys() - counters
     unexpected = weights.keys() - wanted.keys()
     sizes = [
@@ -119,6 +120,8 @@ def put_weights(module: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         ("has other types:", types),
     ]
     text = "; ".join(f"{verb} {listed_names(names)}" for verb, names in complaints if names)
+    if any(map(is_part, unexpected)):
+        text += "; parts of a parametrized weight are in it: save it after remove_parametrizations"
     if text:
         raise ModelFileError(f"{path}: these weights are of another network: it {text}")
     module.load_state_dict({name: tensor.to_dense() for name, tensor in weights.items()}, strict=False)
