@@ -5,7 +5,8 @@
 Of all plans that were looked at the one is proposed from which most is expected: how much it would enlarge the
 hypervolume within the limits, averaged over what its regret may be (expected hypervolume improvement, Emmerich et al.
 2006). A plan that will break a limit is worth nothing; one that may is proposed when it more probably does not, but for
-one proposal in five, so that what the model has wrong is found out. What is looked at is chosen in the same way: plans
+one proposal in five, so that what the model has wrong is found out; where every plan probably does, the one that does
+least probably is tried. What is looked at is chosen in the same way: plans
 that only luck could save would crowd out those that can be trained.
 """
 
@@ -256,14 +257,20 @@ class Proposer:
     def _gains(self, predicted: Predicted, front: Floats, trained: int, *, doubt: bool = False) -> Floats:
         """By how much each plan is expected to enlarge the hypervolume, ``(N,)``.
 
-        But for ``doubt``, plans that probably break the limit on quality count for nothing, unless all do.
+        But for ``doubt``, plans that probably break the limit on quality count for nothing. Where all do, it counts how
+        probably a plan keeps it: what would gain most if it were lucky is then the plan that needs most luck.
         """
         regrets = self._scale.regret(predicted.regret.mean[:, None] + predicted.regret.std[:, None] * _QUANTILES)
         others = np.stack([predicted.size.mean, predicted.time.mean], axis=1)
         gains = improvements(front, regrets, others, self._reference.tolist()).mean(1)
         asked = LIKELY + (FIRST_LIKELY - LIKELY) / (1 + trained)
+        if doubt:
+            return np.asarray(gains)
         likely = gains * ((regrets < self._reference[0]).mean(1) >= asked)
-        return np.asarray(gains if doubt or likely.max() <= 0 else likely)
+        if likely.max() > 0:
+            return np.asarray(likely)
+        margin = (self._scale.warped(float(self._reference[0])) - predicted.regret.mean) / predicted.regret.std
+        return np.where(gains > 0, [NormalDist().cdf(each) for each in margin], 0.0)
 
     def _beyond(self, predicted: Predicted) -> Floats:
         """How far beyond the limits a plan is at its luckiest, each limit in its own scale."""

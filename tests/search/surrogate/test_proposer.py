@@ -72,6 +72,18 @@ def test_a_few_trials_teach_it_what_keeps_the_limits_and_the_best_plans_are_foun
         assert abs(suggestion.forecast.regret - regret) < 0.01
 
 
+def test_where_no_plan_is_likely_to_keep_the_limits_the_likeliest_is_tried(tmp_path: Path) -> None:
+    """And not the one that would gain most if it were lucky, which is the one that needs most luck."""
+    looks = Looks(tmp_path / "looks", Asked())
+    reference = reference_point(Constraints(max_drop=0.002, max_size=0.9), 0.01)
+    search = Proposer(looks, Encoding(SPACE.parameters), Scale(BASELINE, 0.005), reference, seeds=[], seed=0)
+    first = search.suggest({}, ())
+    assert first is not None and first.forecast.regret > 0.002
+    small = [look.found for look in looks.found if look.found and look.found.size_bytes <= 0.9 * BASELINE.size_bytes]
+    chosen = untrained(resolved(SPACE.plan(first.values)))
+    assert chosen.loss == min(found.loss for found in small)
+
+
 def test_a_space_that_has_been_tried_ends_its_proposals(tmp_path: Path) -> None:
     ended, made = run(proposer(tmp_path / "looks", Asked(), SMALL), 1000)
     assert len(ended) == len(made) == 4
