@@ -78,7 +78,8 @@ def test_where_no_plan_is_likely_to_keep_the_limits_the_likeliest_is_tried(tmp_p
     reference = reference_point(Constraints(max_drop=0.002, max_size=0.9), 0.01)
     search = Proposer(looks, Encoding(SPACE.parameters), Scale(BASELINE, 0.005), reference, seeds=[], seed=0)
     first = search.suggest({}, ())
-    assert first is not None and first.forecast.regret > 0.002
+    assert first is not None
+    assert first.forecast.regret > 0.002
     small = [look.found for look in looks.found if look.found and look.found.size_bytes <= 0.9 * BASELINE.size_bytes]
     chosen = untrained(resolved(SPACE.plan(first.values)))
     assert chosen.loss == min(found.loss for found in small)
