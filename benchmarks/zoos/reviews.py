@@ -60,6 +60,8 @@ _REVIEWS: dict[str, str] = {
     "is called more than once": "A layer with two calls would have to grow alike for both.",
     "tied to the constant": "A learned embedding larger than what is told apart entry by entry is added.",
     "sums over them": "The operation adds up along this dimension as a scan does: later ones depend on earlier.",
+    "which reduces over the first dimension": "The operation is over the batch's dimension, where this network keeps "
+    "other things.",
     "which reduces over samples": "The operation is over the batch's dimension, where this network keeps other things.",
     "an operand is no batch of samples": "An attention that folds positions into the batch and leaves it so over a "
     "padding or a softmax: the file has no form for it yet.",

@@ -74,8 +74,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
                node("Cast", "h", to="w", to_=1)], {"a": A, "b": B, "c": A[::-1].copy() + 0.1})
        for name in ("And", "Or")},
     **{name: ([node(name, "a", "b", to="w", keepdims=0)], {"a": floats(6, 2, 2), "b": ints(1, -1)})
-       for name in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")},
+       for name in ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")},
     "ReduceMean of all": ([node("ReduceMean", "a", to="r"), node("Expand", "r", "n", to="w")], {"a": A, "n": ints(6)}),
+    "Clip": ([node("Clip", "a", "v", "u", to="w")],
+             {"a": A, "v": np.array(0.7, np.float32), "u": np.array(1.5, np.float32)}),
+    "Clip from above": ([node("Clip", "a", "", "u", to="w")], {"a": A, "u": np.array(1.2, np.float32)}),
     "Flatten": ([node("Flatten", "m", to="f", axis=0), node("Squeeze", "f", to="w")], {"m": M}),
     "Range": ([node("Range", "a", "b", "c", to="r"), node("Cast", "r", to="w", to_=1)],
               {"a": np.array(7, np.int64), "b": np.array(-5, np.int64), "c": np.array(-2, np.int64)}),

@@ -143,7 +143,7 @@ def _reduced(flow: Flow, node: fx.Node, args: tuple[Any, ...], kwargs: dict[str,
     listed = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
     listed = sorted({int(dim) % x.dim() for dim in listed})
     if 0 in listed:
-        return flow.opaque(node, x, f"pass {node.name}, which reduces over samples")
+        return flow.opaque(node, x, f"pass {node.name}, which reduces over the first dimension")
     if name in SUMS and _adds_up(node, name) and (varying := flow.varying(x)) and set(varying) <= set(listed):
         flow.add_up(node, 0)
         return flow.fixed_value(node, f"its channels are tied to what {node.name} makes")

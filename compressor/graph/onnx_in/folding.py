@@ -11,6 +11,7 @@ import itertools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -369,6 +370,12 @@ def _elementwise(name: str) -> Callable[[_Inputs, Attributes], Fold]:
     return lambda inputs, attributes: (_ELEMENTWISE[name], tuple(inputs))
 
 
+def _clip(inputs: _Inputs, attributes: Attributes) -> Fold:
+    low, high = (inputs[at] if at < len(inputs) else attributes.get(name) for at, name in ((1, "min"), (2, "max")))
+    bounds = [bound.item() if isinstance(bound, Tensor) else bound for bound in (low, high)]
+    return (torch.clone, (_first(inputs),)) if bounds == [None, None] else (torch.clamp, (_first(inputs), *bounds))
+
+
 def _rest(inputs: _Inputs, attributes: Attributes) -> Fold:
     """With the sign of what is divided (``fmod``), or of the divisor."""
     return torch.fmod if attributes.get("fmod", 0) else torch.remainder, tuple(inputs)
@@ -378,6 +385,7 @@ FOLDS: dict[str, Callable[[_Inputs, Attributes], Fold]] = {
     **{name: _elementwise(name) for name in _ELEMENTWISE},
     "BitShift": lambda inputs, attributes: (_shift, (*inputs, attributes["direction"])),
     "Cast": _cast,
+    "Clip": _clip,
     "Concat": lambda inputs, attributes: (torch.cat, (list(inputs), attributes["axis"])),
     "ConstantOfShape": _filled,
     "CumSum": _running_sum,
@@ -390,6 +398,8 @@ FOLDS: dict[str, Callable[[_Inputs, Attributes], Fold]] = {
     "Mod": _rest,
     "Pad": _pad,
     "Range": _range,
+    "ReduceL1": _reduction(partial(torch.linalg.vector_norm, ord=1)),
+    "ReduceL2": _reduction(torch.linalg.vector_norm),
     "ReduceMax": _reduction(torch.amax),
     "ReduceMean": _reduction(_whole_mean),
     "ReduceMin": _reduction(torch.amin),
