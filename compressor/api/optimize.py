@@ -26,7 +26,7 @@ from compressor.data.open import from_loaders, open_data, suited
 from compressor.data.spec import DataSpec
 from compressor.errors import InputError
 from compressor.graph.device import left_to_forks, used
-from compressor.graph.given import InputsGiven
+from compressor.graph.given import InputsGiven, given_inputs
 from compressor.graph.network import Network
 from compressor.graph.tracing import required_inputs
 from compressor.present import LIVE, present
@@ -78,7 +78,7 @@ def optimize(
     """
     own = task if isinstance(task, Task) else None
     wanted = own or make_task(TaskSpec(str(task)) if task else TaskSpec())
-    as_taken = _as_taken(model)
+    as_taken = _as_taken(model, inputs)
     live = None if train is None else from_loaders(train, validation, test, as_taken, wanted)
     if live is None and not (data is None or isinstance(data, str | Path)):
         live = open_data(data, as_taken, wanted)
@@ -138,13 +138,18 @@ def resume(
         return _run(run, observer, seconds_of(budget), data=live, task=task)
 
 
-def _as_taken(model: nn.Module | Network | str | Path) -> DataSpec:
-    """Live data as the model takes them, as far as it says so: sizes, and the names of several inputs."""
+def _as_taken(model: nn.Module | Network | str | Path, given: InputsGiven) -> DataSpec:
+    """Live data as the model takes them, as far as it says so: sizes, and the names of several inputs.
+
+    An argument of ``forward`` that has a default is an input where ``given`` names it.
+    """
     if isinstance(model, Network):
         inputs = model.signature.inputs
         return suited(DataSpec(function=LIVE), [one.shape for one in inputs], [one.name for one in inputs])
-    names = required_inputs(model) if isinstance(model, nn.Module) else ()
-    return suited(DataSpec(function=LIVE), (), names)
+    named = [one.name for one in given_inputs(given) if one.name]
+    return suited(
+        DataSpec(function=LIVE), (), named or (required_inputs(model) if isinstance(model, nn.Module) else ())
+    )
 
 
 def _forking(live: bool) -> AbstractContextManager[None]:

@@ -119,7 +119,34 @@ def arranged(batch: Any, names: tuple[str, ...] = ()) -> Pair:
     where that leaves it open.
     """
     inputs, target = _told_apart(batch, names)
-    return _inputs(inputs, names), nested.map_tensors(_as_learned, _tensors(target))
+    pair = _inputs(inputs, names), nested.map_tensors(_as_learned, _tensors(target))
+    _refuse_counts(*pair)
+    return pair
+
+
+def _refuse_counts(inputs: BatchInputs, target: Target) -> None:
+    """Raises ``DataError`` where inputs and targets are not those of as many samples."""
+    if isinstance(target, int | float) or (isinstance(target, Tensor) and not target.ndim):
+        raise DataError(
+            f"a batch has the target {target}, one number: samples come one by one; give the loader a batch_size, or "
+            "give batches, whose samples lie along the first dimension"
+        )
+    counts = {nested.samples(part) for part in nested.tensors(inputs)}
+    theirs = None if target is None else _count(target)
+    if len(counts) > 1 or (theirs is not None and theirs not in counts):
+        inputs_of = " and ".join(map(str, sorted(counts)))
+        targets_of = "" if target is None else f" and targets of {theirs}"
+        raise DataError(
+            f"a batch has inputs of {inputs_of}{targets_of} samples; all have them along the first dimension (a list "
+            "of images is to be stacked)"
+        )
+
+
+def _count(target: Target) -> int | None:
+    try:
+        return nested.count(target)
+    except ValueError as error:
+        raise DataError(f"a batch's targets are {error}") from None
 
 
 def _told_apart(batch: Any, names: tuple[str, ...]) -> tuple[Any, Target]:

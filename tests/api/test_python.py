@@ -19,6 +19,7 @@ from compressor.data.load import load_data
 from compressor.data.open import from_loaders
 from compressor.data.spec import DataSpec
 from compressor.errors import InputError
+from compressor.graph.signature import TensorSpec
 from compressor.present import LIVE, present
 
 FAST = (
@@ -145,10 +146,24 @@ class Dictionaries(Dataset[Any]):
         }
 
 
-def test_a_live_module_takes_the_inputs_that_its_forward_names() -> None:
+class Unconditioned(Conditioned):
+    """The same with a second input that may be left out."""
+
+    def forward(self, signal: Tensor, kind: Tensor | None = None) -> Tensor:
+        return super().forward(signal, torch.zeros(len(signal), 1, dtype=torch.int64) if kind is None else kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        (Conditioned, None),
+        (Unconditioned, {"signal": (2, 8), "kind": TensorSpec("kind", (2,), torch.int64)}),
+    ],
+)
+def test_a_live_module_takes_the_inputs_that_its_forward_names(kind: type[nn.Module], inputs: Any) -> None:
     """Their names tell dictionaries apart, and whole numbers reach it as such, also when the run goes on later."""
-    with present(data=from_loaders(Dictionaries(), spec=_as_taken(Conditioned()))):
-        prepared = set_up(Conditioned(), "auto", data=LIVE, overrides=["search.allow_untrained=true"])
+    with present(data=from_loaders(Dictionaries(), spec=_as_taken(kind(), inputs))):
+        prepared = set_up(kind(), "auto", data=LIVE, overrides=["search.allow_untrained=true"], inputs=inputs)
     taken = [(spec.name, spec.shape, spec.dtype) for spec in prepared.network.signature.inputs]
     assert taken == [("signal", (2, 8), torch.float32), ("kind", (2,), torch.int64)]
 

@@ -135,12 +135,13 @@ def test_a_plain_loader_is_taken_apart_and_any_other_gone_through() -> None:
 
 def test_a_collate_function_is_the_owner_s() -> None:
     def collate(samples: list[Any]) -> Any:
-        return {"left": torch.stack([image for image, _ in samples]), "right": torch.zeros(len(samples), 2), "y": 7}
+        images = torch.stack([image for image, _ in samples])
+        return {"left": images, "right": torch.zeros(len(samples), 2), "y": [kind + 7 for _, kind in samples]}
 
     split = as_live(DataLoader(Numbers(5), 2, collate_fn=collate), "here", names=("left", "right"))
     inputs, target = split.fetch(torch.tensor([1, 2]))
     assert [tuple(part.shape) for part in inputs] == [(2, 1, 4, 4), (2, 2)]
-    assert target == 7
+    assert target == [8, 9]
     with pytest.raises(DataError, match=r"dictionaries of left, right, y, and the network's inputs are a, b"):
         as_live(Numbers(5), "here", names=("a", "b"), collate=collate)
 
@@ -273,6 +274,19 @@ class Once(Flowing):
         (lambda: DataLoader(Flowing(0)), r"here: no samples"),
         (lambda: 3, r"here: int is no Dataset, DataLoader or iterable of batches"),
         (lambda: [("a", "b")], r"here: an input is a str"),
+        (
+            lambda: DataLoader(Numbers(9), batch_size=None),
+            r"here: a batch has the target \d.*give the loader a batch_size",
+        ),
+        (
+            lambda: [([torch.zeros(1, 2)] * 3, torch.zeros(3))],
+            r"here: a batch has inputs of 1 and targets of 3 samples",
+        ),
+        (lambda: [((torch.zeros(3, 2), torch.zeros(4, 2)), None)], r"here: a batch has inputs of 3 and 4 samples"),
+        (
+            lambda: [(torch.zeros(2, 2), {"a": [1, 2], "b": torch.zeros(3)})],
+            r"here: a batch's targets are parts of 2 and",
+        ),
     ],
 )
 def test_what_fails_is_told_in_one_line(kind: Any, complaint: str) -> None:
