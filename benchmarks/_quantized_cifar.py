@@ -34,8 +34,9 @@ def untrained_rows(names: Sequence[str], folder: Path, nncf: Path | None, kept: 
     """Without any training behind the rounding."""
     for name in names:
         data, network, known = at_hand(name, folder)
-        files: Files = {OURS: ours(network, known, {})[OURS], **peers(network, known, nncf)}
-        files = {**files, **ours(network, known, OPTIONS)}  # the plugin by default and the others first
+        mine = ours(network, known, OPTIONS)
+        for_many = files_of({"quantize, placed for 64 images": partial(placed, network, known, batch=64)})
+        files: Files = {OURS: mine[OURS], **for_many, **peers(network, known, nncf), **mine}
         yield from _rows(name, data, network, files, kept)
 
 

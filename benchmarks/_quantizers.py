@@ -29,7 +29,7 @@ from compressor.export.emit import to_onnx
 from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import Choices
-from compressor.measure.latency import QUICK, compare
+from compressor.measure.latency import FULL, compare
 from compressor.plugin import Plugin, Site, sites_of
 
 Files = Mapping[str, Callable[[], bytes]]
@@ -42,6 +42,7 @@ STATIC = {
 """Forms of ``quantize_static`` that are fast here."""
 NNCF = "NNCF"
 OPTIONS = {
+    "the same, mse": Quantize(range="mse"),
     "the same, min-max": Quantize(range="min-max"),
     "the same, percentile": Quantize(range="percentile"),
     "the same, entropy": Quantize(range="entropy"),
@@ -50,6 +51,8 @@ OPTIONS = {
     "the same, to the nearest, no bias correction": Quantize(rounding="nearest", correct_bias=False),
 }
 """One thing other than by default; they differ in accuracy alone."""
+STORED_BITS = 8
+"""Of the weights of layers that compute in floats."""
 MATTERS = 0.01
 """Share of the whole time from which a layer that is slower in integers is left in floats."""
 
@@ -76,17 +79,20 @@ def _rewrite(network: Network, plugin: Plugin, site: Site, choice: Choices) -> N
     editor.commit()
 
 
-def placed(network: Network, images: Tensor, bits: int = 8) -> Network:
-    """In integers where that saves time, by what each layer saves beside the others; all of it, where that is faster.
+def placed(network: Network, images: Tensor, bits: int = 8, batch: int = 1) -> Network:
+    """In integers where that saves time for so many images at once: everywhere, but for the layers that cost time by
+    what each saves beside the others, or nowhere; the first of them that no later one is evidently faster than.
 
     What costs less than a hundredth of the whole is not told from noise, and stays inside.
     """
     edits = [Edit("quantize", site.path) for site in sites_of(Quantize(), network)]
-    known = saved_together(network, to_onnx(network), edits, evidence_of(images)) or {}
-    left = [path for path, saved in known.items() if saved < -MATTERS]
-    whole = integers(network, images, bits=bits)
-    part = integers(network, images, bits=bits, left=left) if left else whole
-    return part if left and compare(to_onnx(whole), to_onnx(part), protocol=QUICK).speedup > 1 else whole
+    known = saved_together(network, to_onnx(network), edits, evidence_of(images), batch) or {}
+    costly = [path for path, saved in known.items() if saved < -MATTERS]
+    best = integers(network, images, bits=bits)
+    for left in filter(None, [costly, list(known) if bits == STORED_BITS else []]):
+        other = integers(network, images, bits=bits, left=left)
+        best = other if compare(to_onnx(best), to_onnx(other), batch=batch, protocol=FULL).low > 1 else best
+    return best
 
 
 def ours(network: Network, known: Tensor, options: Mapping[str, Quantize]) -> Files:
