@@ -87,11 +87,13 @@ def ending(outcome: Outcome, baseline: Metrics | None) -> str:
 
 
 def figures(metrics: Metrics, baseline: Metrics | None) -> str:
-    """Quality, size and time; ratios where there is a baseline to compare with."""
-    quality = f"validation {metrics.quality.show('validation')}"
+    """Quality, size and time; ratios where there is a baseline to compare with, else the name of the metric."""
+    shown = metrics.quality.show("validation")
     if baseline is None:
+        quality = f"validation {metrics.quality.metric} {shown}"
         return f"{quality}, {text.size(metrics.size_bytes)}, {text.micros(metrics.latency.us)}"
     smaller = text.times(baseline.size_bytes / metrics.size_bytes)
     return (
-        f"{quality}, {text.size(metrics.size_bytes)} ({smaller} smaller), speed {text.times(metrics.latency.speedup)}"
+        f"validation {shown}, {text.size(metrics.size_bytes)} ({smaller} smaller), "
+        f"speed {text.times(metrics.latency.speedup)}"
     )

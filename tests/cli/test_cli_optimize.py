@@ -91,7 +91,7 @@ def test_progress_goes_to_standard_error_in_plain_lines(
 ) -> None:
     _, ended = finished
     assert "\x1b" not in ended.stderr
-    assert "baseline: validation" in ended.stderr
+    assert "baseline: validation accuracy" in ended.stderr
     assert "[2/2]" in ended.stderr
 
 
