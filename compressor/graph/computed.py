@@ -183,7 +183,7 @@ class _Folding:
             for node in network.calls_of(temporary):
                 node.target = path
         network.graph.lint()
-        network.module.recompile()
+        network.rewired()
         propagate(network)
 
     def _value(self, argument: fx.Node) -> nn.Parameter:

@@ -51,7 +51,7 @@ def cost_of(module: nn.Module, *inputs: Shape) -> Cost:
 
 def layer_costs(network: Network) -> list[LayerCost]:
     """The cost of every call of a leaf, in execution order; what an earlier call already paid for is not paid again."""
-    modules = dict(network.module.named_modules(remove_duplicate=False))
+    modules = dict(network.root.named_modules(remove_duplicate=False))
     counted: set[int] = set()
     costs: list[LayerCost] = []
     for node in network.graph.nodes:
@@ -111,13 +111,13 @@ def _without(cost: Cost, module: nn.Module, counted: set[int]) -> Cost:
 def _bare_costs(network: Network, node: fx.Node, counted: set[int]) -> Iterator[LayerCost]:
     output: Shape = node.meta.get("shape") or ()
     if node.op == "get_attr":
-        value = functools.reduce(getattr, str(node.target).split("."), network.module)
+        value = functools.reduce(getattr, str(node.target).split("."), network.root)
         if isinstance(value, nn.Parameter) and id(value) not in counted:
             counted.add(id(value))
             yield LayerCost(str(node.target), "Parameter", (), tuple(value.shape), Cost(_by_bits([value])))
     elif node.op in ("call_function", "call_method") and operation(node) in COUNTED_FUNCTIONS:
         with FlopCounterMode(display=False) as counter:
-            dry_run_node(network.module, node)
+            dry_run_node(network.root, node)
         macs = int(counter.get_total_flops()) // 10  # batches of two and three samples, two operations per MAC
         source = node.all_input_nodes[0].meta.get("shape") if node.all_input_nodes else None
         yield LayerCost(node.name, operation(node), source or (), output, Cost(macs={32: macs}))

@@ -245,7 +245,7 @@ class Editor:
     # --- end -----------------------------------------------------------------------------------------------------
 
     def commit(self) -> tuple[Change, ...]:
-        """Sweep up, lint, bring shapes up to date, recompile once. Returns what was done; empty if nothing was.
+        """Sweep up, lint, bring shapes up to date. Returns what was done; empty if nothing was.
 
         Raises ``GraphError`` when the edits do not fit together; the network is then unusable.
         """
@@ -257,11 +257,11 @@ class Editor:
         misfits = {node: error for node, error in self._misfits.items() if not node._erased}
         if misfits:
             raise misfits[min(misfits)]
-        remove_unused_modules(self.network.module)
-        forbid_in_place(self.network.module)
+        remove_unused_modules(self.network.root)
+        forbid_in_place(self.network.root)
         if rewired:
             self.network.graph.lint()
-            self.network.module.recompile()
+            self.network.rewired()
         return tuple(self.changes)
 
     # --- steps ---------------------------------------------------------------------------------------------------

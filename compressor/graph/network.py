@@ -27,20 +27,42 @@ from compressor.graph.signature import Signature
 class Network:
     """A graph of modules with known shapes.
 
-    Invariants: ``module`` is linted and compiled; every node carries ``meta["shape"]``, the shape of one sample of its
-    value, or None where the value is no batch of samples (a parameter, a number). Placeholders stand in the order of
-    the signature's inputs; the output node holds the outputs as they are nested, records as tuples.
+    Invariants: ``module`` is linted, and compiled when it is asked for after edits; every node carries
+    ``meta["shape"]``, the shape of one sample of its value, or None where the value is no batch of samples (a
+    parameter, a number). Placeholders stand in the order of the signature's inputs; the output node holds the outputs
+    as they are nested, records as tuples.
     """
 
     def __init__(
         self, module: fx.GraphModule, signature: Signature, source: str = "", notes: tuple[str, ...] = ()
     ) -> None:
-        self.module = module
+        self.root = module
+        """The module, for whoever looks at its parts: after an edit its code is older than its graph."""
+        self._stale = False
         self.signature = signature
         self.source = source
         """Where it came from, for people: a file, a factory, a zoo name."""
         self.notes = notes
         """What it is not that its source was, for people."""
+
+    # --- the module ----------------------------------------------------------------------------------------------
+
+    @property
+    def module(self) -> fx.GraphModule:
+        """The module that computes what the graph says."""
+        if self._stale:
+            self._stale = False
+            self.root.recompile()
+        return self.root
+
+    @module.setter
+    def module(self, module: fx.GraphModule) -> None:
+        self.root, self._stale = module, False
+
+    def rewired(self) -> None:
+        """Say that the graph has changed. Many edits in a row are compiled once, also for who holds the module."""
+        self._stale = True
+        type(self.root).forward = _compiled_first  # every GraphModule has a class of its own
 
     # --- use -----------------------------------------------------------------------------------------------------
 
@@ -55,7 +77,7 @@ class Network:
         return nesting.build(nesting.flatten(result)) if nesting.has_records else result
 
     def train(self, mode: bool = True) -> Network:
-        self.module.train(mode)
+        self.root.train(mode)
         return self
 
     def eval(self) -> Network:
@@ -68,11 +90,11 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        tensors = itertools.chain(self.module.parameters(), self.module.buffers())
+        tensors = itertools.chain(self.root.parameters(), self.root.buffers())
         return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def to(self, device: torch.device | str) -> Network:
-        self.module.to(device)
+        self.root.to(device)
         return self
 
     def fork(self) -> Network:
@@ -87,7 +109,7 @@ class Network:
 
     @property
     def graph(self) -> fx.Graph:
-        return self.module.graph
+        return self.root.graph
 
     @property
     def input_nodes(self) -> tuple[fx.Node, ...]:
@@ -103,7 +125,7 @@ class Network:
 
     def calls(self) -> Iterator[tuple[fx.Node, nn.Module]]:
         """Every call of a leaf with the leaf, in execution order. A shared leaf appears once per call."""
-        modules = dict(self.module.named_modules(remove_duplicate=False))
+        modules = dict(self.root.named_modules(remove_duplicate=False))
         for node in self.graph.nodes:
             if node.op == "call_module":
                 yield node, modules[str(node.target)]
@@ -119,7 +141,7 @@ class Network:
 
     def leaf(self, path: str) -> nn.Module:
         """The leaf at ``path``. Raises ``GraphError`` when there is none."""
-        module: nn.Module | None = self.module
+        module: nn.Module | None = self.root
         for name in path.split("."):  # what get_submodule does, in a tenth of its time: rewrites ask for every leaf
             module = None if module is None else module._modules.get(name)
         if module is None:
@@ -149,4 +171,9 @@ class Network:
     @property
     def parameter_count(self) -> int:
         """Number of distinct parameter values (tied weights count once; buffers do not count)."""
-        return sum(math.prod(p.shape) for p in self.module.parameters())
+        return sum(math.prod(p.shape) for p in self.root.parameters())
+
+
+def _compiled_first(module: fx.GraphModule, *args: Any, **named: Any) -> Any:
+    module.recompile()  # which puts the real one in the place of this
+    return module.forward(*args, **named)

@@ -11,7 +11,7 @@ from compressor.graph.network import Network
 
 def install(network: Network, path: str, module: nn.Module) -> None:
     """Make ``module`` the leaf at ``path``, in the network's mode and on its device. Its parent exists."""
-    root = network.module
+    root = network.root
     parent, _, name = path.rpartition(".")
     setattr(root.get_submodule(parent), name, module.train(root.training).to(network.device))
 
@@ -24,7 +24,7 @@ def place_of(node: fx.Node) -> str:
 def add(network: Network, place: str, name: str, module: nn.Module) -> str:
     """Install a new leaf at ``{place}_{name}``, with a number where that is taken; returns its path."""
     parent, _, last = f"{place}_{name.replace('.', '_')}".rpartition(".")
-    holder = network.module.get_submodule(parent)
+    holder = network.root.get_submodule(parent)
     free, number = last, 2
     while hasattr(holder, free):
         free, number = f"{last}_{number}", number + 1

@@ -15,7 +15,7 @@ class ValueRecorder(fx.Interpreter):
     """Runs a network as far as ``last`` and keeps the values of nodes."""
 
     def __init__(self, network: Network, last: fx.Node) -> None:
-        super().__init__(network.module)
+        super().__init__(network.root)
         self.extra_traceback = False
         self._last = last
         self._names: Container[str] = ()

@@ -110,7 +110,7 @@ def _node_shape(network: Network, node: fx.Node) -> Shape | None:
             return _module_call_shape(network, node)
     answer = function_shape(node)
     if isinstance(answer, _NoRule):
-        return dry_run_node(network.module, node)
+        return dry_run_node(network.root, node)
     forget(node)
     return answer
 
@@ -121,6 +121,6 @@ def _module_call_shape(network: Network, node: fx.Node) -> Shape | None:
     known = [shape for shape in shapes if shape is not None]
     real = not any("dtype" in source.meta for source in node.all_input_nodes)
     if len(known) != len(node.args) or node.kwargs or not real:
-        return dry_run_node(network.module, node)
+        return dry_run_node(network.root, node)
     forget(node)
     return shape_of(module, *known)

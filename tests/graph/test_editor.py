@@ -285,22 +285,6 @@ def test_an_equal_projection_is_refused() -> None:
         Editor(network).remove_span(network.node("_0"), network.node("_1"))
 
 
-def test_one_recompile_per_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = zoo("vgg")
-    compiled: list[int] = []
-    recompile = fx.GraphModule.recompile
-    monkeypatch.setattr(fx.GraphModule, "recompile", lambda self: (compiled.append(1), recompile(self))[1])
-    editor = Editor(network)
-    editor.replace("features.2", nn.Identity())
-    editor.drop_channels("features.0", [0, 1])
-    editor.insert_after(network.node("features_5"), nn.Identity(), "tap")
-    editor.remove_span(network.node("features_7"), network.node("features_8"))
-    editor.commit()
-    assert compiled == [1]
-    with pytest.raises(GraphError, match="committed"):
-        editor.replace("features.5", nn.Identity())
-
-
 def test_unused_modules_and_tensors_are_swept() -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
@@ -404,3 +388,26 @@ def _random_edit(editor: Editor, kind: int, pick: int) -> None:
             editor.drop_channels(path, channels)
         case 4:
             editor.duplicate_channels(path, channels)
+
+
+def test_many_edits_are_compiled_once_and_whoever_holds_the_module_runs_the_edited_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = capture(nn.Sequential(nn.Flatten(), *(nn.Linear(4, 4) for _ in range(6))).eval(), (4,))
+    held, compiled = network.module, []
+    recompile = fx.GraphModule.recompile
+    monkeypatch.setattr(fx.GraphModule, "recompile", lambda module: compiled.append(1) or recompile(module))
+    for path in ("1", "3", "5"):
+        editor = Editor(network)
+        (call,) = network.calls_of(path)
+        editor.remove_span(call.all_input_nodes[0], call, [])
+        editor.commit()
+    assert not compiled
+    x = torch.randn(3, 4)
+    expected = network.leaf("6")(network.leaf("4")(network.leaf("2")(x)))
+    assert torch.equal(held(x), expected)
+    assert compiled == [1]
+    assert torch.equal(network(x), expected)
+    assert torch.equal(network.fork()(x), expected)
+    with pytest.raises(GraphError, match="committed"):
+        editor.replace("2", nn.Identity())

@@ -111,7 +111,7 @@ def _double(network: Network) -> Network:
 
 def _as(network: Network, value: Tensor) -> Tensor:
     """A random input, in double precision where the network's weights are."""
-    double = any(parameter.dtype == torch.float64 for parameter in network.module.parameters())
+    double = any(parameter.dtype == torch.float64 for parameter in network.root.parameters())
     return value.double() if double and value.is_floating_point() else value
 
 
@@ -176,11 +176,11 @@ def _first_difference(
     """
     silenced, summed = dict(_silenced(network, trace, layout)), dict(_summed(network, trace, gone))
     for shapes in _shapes(network):
-        with undisturbed(network.module), undisturbed(pruned.module):
+        with undisturbed(network.root), undisturbed(pruned.root):
             generator = torch.Generator().manual_seed(0)
             specs = [replace(spec, shape=shape) for spec, shape in zip(network.signature.inputs, shapes, strict=True)]
             inputs = [_as(network, spec.random(2, generator, network.device)) for spec in specs]
-            whole = _Run(network.module, silenced, {}, summed)
+            whole = _Run(network.root, silenced, {}, summed)
             try:
                 whole.run(*inputs)
             except RuntimeError:

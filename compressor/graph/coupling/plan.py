@@ -56,7 +56,7 @@ def put_in_place(network: Network, plan: ChannelPlan) -> ChannelPlan:
     constants: dict[str, Tensor] = {}
     for where, tensor in plan.constants.items():
         parent, _, name = where.rpartition(".")
-        holder = network.module.get_submodule(parent)
+        holder = network.root.get_submodule(parent)
         constants[where] = getattr(holder, name)
         setattr(holder, name, tensor)
     calls: dict[fx.Node, NodeCall] = {}
@@ -78,7 +78,7 @@ def _resized(network: Network, trace: ChannelTrace, layout: ChannelLayout, where
 
 
 def _entries(network: Network, where: str, dim: int, index: Any) -> Tensor:
-    held: Any = network.module
+    held: Any = network.root
     for name in where.split("."):
         held = getattr(held, name)
     fresh = held.detach().index_select(dim, torch.from_numpy(index).to(held.device)).clone()

@@ -278,7 +278,7 @@ def remember(network: Network, trace: ChannelTrace) -> None:
 def _state(network: Network) -> list[Any]:
     """All that a trace depends on, as objects that are replaced and not changed."""
     parts: list[Any] = []
-    modules = dict(network.module.named_modules(remove_duplicate=False))
+    modules = dict(network.root.named_modules(remove_duplicate=False))
     for node in network.graph.nodes:
         parts += [node, node.target, node.args, node.kwargs]
         if node.op == "call_module":
@@ -292,7 +292,7 @@ def _is(one: Any, other: Any) -> bool:
 
 def structure(network: Network) -> tuple[Any, ...]:
     """All that a trace depends on, in words: calls, shapes, and what layers are; no weights."""
-    modules = dict(network.module.named_modules(remove_duplicate=False))
+    modules = dict(network.root.named_modules(remove_duplicate=False))
     return tuple(
         (node.name, node.op, node.target, repr((node.args, node.kwargs)), node.meta.get("shape"), _held(modules, node))
         for node in network.graph.nodes

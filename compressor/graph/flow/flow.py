@@ -140,7 +140,7 @@ class Flow(ABC):
 
     def held(self, node: fx.Node) -> Tensor:
         """The constant that a get_attr node reads."""
-        found: Any = self.network.module
+        found: Any = self.network.root
         for name in str(node.target).split("."):
             found = getattr(found, name)
         if not isinstance(found, Tensor):

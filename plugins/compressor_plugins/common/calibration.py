@@ -26,7 +26,7 @@ def activations(evidence: Evidence, network: Network, nodes: Sequence[fx.Node]) 
     largest = max(math.prod(network.shape(node)) for node in nodes)
     positions = min(math.prod(size(network, node)) for node in nodes)
     enough = evidence.within(INPUT_VALUES, least=max(FEWEST, math.ceil(ROWS / positions)))
-    training = network.module.training
+    training = network.root.training
     try:
         values = enough.first(max(MOST_VALUES // largest, 1)).activations(network, nodes)
     finally:

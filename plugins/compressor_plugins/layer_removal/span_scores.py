@@ -174,7 +174,7 @@ def _differentiable(network: Network, nodes: Sequence[fx.Node], inputs: Inputs) 
 
     wanted = set(nodes)
     with torch.enable_grad():
-        outputs = Recorder(network.module).run(*(_with_gradient(x) for x in network.signature.tensors(inputs)))
+        outputs = Recorder(network.root).run(*(_with_gradient(x) for x in network.signature.tensors(inputs)))
     return found, outputs
 
 

@@ -97,8 +97,8 @@ def _value(network: Network, name: str) -> Tensor:
                 found[name] = value.clone()
             return value
 
-    with undisturbed(network.module):
-        Recorder(network.module).run(*network.signature.tensors(network.signature.zeros(1, network.device)))
+    with undisturbed(network.root):
+        Recorder(network.root).run(*network.signature.tensors(network.signature.zeros(1, network.device)))
     return found[name]
 
 

@@ -127,7 +127,7 @@ class _Recorder(fx.Interpreter):
     given: Tensor
 
     def __init__(self, network: Network, source: fx.Node, cut: fx.Node) -> None:
-        super().__init__(network.module)
+        super().__init__(network.root)
         self.source, self.cut = source, cut
         self.past = False
 
