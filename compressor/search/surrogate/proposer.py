@@ -19,6 +19,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+import torch
 
 from compressor.engine.candidate import Outcome
 from compressor.search.floats import Floats
@@ -43,7 +44,6 @@ LIKELY, FIRST_LIKELY = 0.5, 0.75
 """What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left: the first
 trial, about which there is only a guess, and those after many."""
 _QUANTILES = np.array([NormalDist().inv_cdf((index + 0.5) / 15) for index in range(15)])
-_LUCKY = -1.5
 _STRIDE = 7919
 
 
@@ -181,9 +181,9 @@ class Proposer:
         chosen: list[int] = []
         for _ in range(min(count, len(new))):
             gains = self._gains(predicted, front, len(trained))
-            gains[chosen] = -1.0
-            left = [index for index in range(len(new)) if index not in chosen]
-            chosen.append(int(np.argmax(gains)) if gains.max() > 0 else rng.choice(left))
+            gains = gains if gains.max() > 0 else self._keeping(predicted)
+            gains[chosen] = -np.inf
+            chosen.append(int(np.argmax(gains)))
             front = np.concatenate([front, expected[chosen[-1:]]])
         self._looks.at([new[index] for index in chosen])
 
@@ -249,7 +249,7 @@ class Proposer:
         predicted = self._predicted(left)
         mean, std = predicted.regret.mean, predicted.regret.std
         gains = self._gains(predicted, self._front(running), len(trained), doubt=doubt)
-        index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmin(self._beyond(predicted)))
+        index = int(np.argmax(gains)) if gains.max() > 0 else int(np.argmax(self._keeping(predicted)))
         low, middle, high = self._scale.regret(mean[index] + std[index] * np.array([-1.0, 0.0, 1.0]))
         forecast = Forecast(float(middle), float(low), float(high), *map(float, self._expected(predicted)[index, 1:]))
         return Proposed(left[index].values, forecast)
@@ -269,16 +269,14 @@ class Proposer:
         likely = gains * ((regrets < self._reference[0]).mean(1) >= asked)
         if likely.max() > 0:
             return np.asarray(likely)
-        margin = (self._scale.warped(float(self._reference[0])) - predicted.regret.mean) / predicted.regret.std
-        return np.where(gains > 0, [NormalDist().cdf(each) for each in margin], 0.0)
+        return np.where(gains > 0, np.exp(self._keeping(predicted)), 0.0)
 
-    def _beyond(self, predicted: Predicted) -> Floats:
-        """How far beyond the limits a plan is at its luckiest, each limit in its own scale."""
-        lucky = predicted.regret.mean + _LUCKY * predicted.regret.std
-        warped = np.clip(lucky - self._scale.warped(float(self._reference[0])), 0, None)
-        size = np.clip(predicted.size.mean - self._reference[1], 0, None)
-        time = np.clip(predicted.time.mean - self._reference[2], 0, None)
-        return np.asarray(warped + 3 * size + 3 * time)
+    def _keeping(self, predicted: Predicted) -> Floats:
+        """How probably each plan keeps all limits, ``(N,)``, as a logarithm."""
+        limits = (self._scale.warped(float(self._reference[0])), *self._reference[1:])
+        parts = zip(limits, (predicted.regret, predicted.size, predicted.time), strict=True)
+        margins = np.stack([(limit - part.mean) / part.std for limit, part in parts])
+        return np.asarray(torch.special.log_ndtr(torch.from_numpy(margins)).sum(0))
 
 
 def _rows(points: Sequence[tuple[float, float, float]]) -> Floats:
