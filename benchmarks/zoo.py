@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from _report import RESULTS
-from zoos.checks import check
+from zoos.checks import PLUGINS, check
 from zoos.networks import names
 from zoos.page import write_page
 
@@ -42,6 +42,8 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="only write the page")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if not options.page and not PLUGINS:
+        parser.error("no plugin is installed in this environment, so that nothing would be rewritten")
     if not options.page:
         seconds = 0.0 if options.no_rewrites else options.per_plugin
         wanted = options.only or [name for source in options.source for name in names(source)]

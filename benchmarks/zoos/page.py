@@ -39,6 +39,7 @@ def write_page(lines: Lines, listed: Mapping[str, int]) -> Path:
         table([_row(record) for record in records]),
         "## Sites, and how many of them were rewritten",
         textwrap.fill(_SITES, 120),
+        textwrap.fill(_chosen(records), 120),
         table(list(_plugin_rows(records))),
         "## What was refused, and why",
         _REFUSALS,
@@ -78,6 +79,29 @@ _REFUSALS = (
     "Names and numbers are left out of the reasons; a reason may hold for many places of one network. Why each stands "
     "was looked at reason by reason."
 )
+
+
+def _chosen(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many networks were rewritten, whole and in part, and by which rule they were chosen."""
+    captured = [record for record in records if "difference" in record]
+    tried = [record for record in captured if any("rewritten" in entry for entry in _entries(record))]
+    whole = [record["name"] for record in tried if _is_whole(record)]
+    return (
+        f"Of {len(captured)} captured networks the sites of {len(tried)} were rewritten, of {len(whole)} of them every "
+        f"site by every plugin ({', '.join(whole)}); of the others each plugin had some CPU seconds. They were "
+        "chosen by the kind of their blocks: one network of each kind, the smallest of its family, the smallest of "
+        "those first, as far as an hour of CPU went. Of the rest the sites were listed."
+    )
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    return all(
+        "untried" not in entry and ("rewritten" in entry or not entry.get("sites")) for entry in _entries(record)
+    )
+
+
+def _entries(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(record.get("plugins", {}).values())
 
 
 def _source(record: Mapping[str, Any]) -> str:

@@ -66,7 +66,9 @@ def test_the_layer_and_its_file_are_the_dense_ones_with_its_weights(kind: str, f
     network = with_leaf(plain, "0", leaf)
     x = torch.randn(3, *shape)
     with torch.no_grad():
-        assert torch.equal(network(x), plain(x))
+        assert torch.allclose(
+            network(x), plain(x), rtol=1e-5, atol=1e-6
+        )  # torch's kernel may differ by where memory lies
     assert leaf.output_shape(shape) == plain.shape(plain.output_nodes[0])
     assert leaf.mac_count(shape) == cost_of(twin, shape).mac_count
     found, expected = (OnnxModel(to_onnx(each)).run(x)[0] for each in (network, plain))
