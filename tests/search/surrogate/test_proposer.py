@@ -75,12 +75,12 @@ def test_a_few_trials_teach_it_what_keeps_the_limits_and_the_best_plans_are_foun
 def test_where_no_plan_is_likely_to_keep_the_limits_the_likeliest_is_tried(tmp_path: Path) -> None:
     """And not the one that would gain most if it were lucky, which is the one that needs most luck."""
     looks = Looks(tmp_path / "looks", Asked())
-    reference = reference_point(Constraints(max_drop=0.002, max_size=0.9, max_latency=1.5), 0.01)
+    reference = reference_point(Constraints(max_drop=0.01, max_size=0.7, max_latency=1.5), 0.01)
     search = Proposer(looks, Encoding(SPACE.parameters), Scale(BASELINE, 0.005), reference, seeds=[], seed=0)
     first = search.suggest({}, ())
     assert first is not None
-    assert first.forecast.regret > 0.002
-    small = [look.found for look in looks.found if look.found and look.found.size_bytes <= 0.9 * BASELINE.size_bytes]
+    assert first.forecast.regret > 0.01
+    small = [look.found for look in looks.found if look.found and look.found.size_bytes <= 0.7 * BASELINE.size_bytes]
     chosen = untrained(resolved(SPACE.plan(first.values)))
     assert chosen.loss <= sorted(found.loss for found in small)[1]  # what is left of its arithmetic counts, too
 
