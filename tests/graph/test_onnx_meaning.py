@@ -145,6 +145,26 @@ def test_a_batch_that_moves_is_followed(tmp_path: Path) -> None:
     assert agrees(network, model, (6, 8))
 
 
+PICKED = {
+    "channels": ([1, 0, 2, 3], np.array([[3], [0], [-1]]), [1, 0, 2, 3]),
+    "pixels": ([2, 3, 0, 1], np.array([[[0, 1], [6, -2]], [[3, 3], [-7, 0]]]), [2, 3, 0, 1]),
+}
+
+
+@pytest.mark.parametrize("name", PICKED)
+def test_places_told_by_several_dimensions(name: str, tmp_path: Path) -> None:
+    """As torch's exporter picks channels by a list: the dimensions are brought to the front, and the batch behind."""
+    there, places, back = PICKED[name]
+    nodes = [
+        node("Transpose", "x", to="t", perm=there), node("GatherND", "t", "p", to="g"),
+        node("Transpose", "g", perm=back),
+    ]  # fmt: skip
+    model = model_of(nodes, {"p": places.astype(np.int64)}, IMAGE)
+    assert agrees(read(model, tmp_path), model, IMAGE)
+    with pytest.raises(ModelFileError, match="picks samples"):
+        read(model_of([node("GatherND", "x", "p")], {"p": places.astype(np.int64)}, IMAGE), tmp_path)
+
+
 def test_products_of_values_as_equations_and_a_row_for_every_sample(tmp_path: Path) -> None:
     """``expand`` as torch's exporter writes it asks for the shape of sizes; samples are the first letter everywhere."""
     nodes = [

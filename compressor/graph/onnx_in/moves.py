@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
 
@@ -156,6 +157,24 @@ def gather(node: Node) -> fx.Node:
         return node.apply(aten.select.int, node.tensor(), axis, picked[0])
     value = chosen_places(node, node.tensor(), axis, picked)
     return node.reshaped(value, (*sample[: axis - 1], *places.shape, *sample[axis:]))
+
+
+@rule("GatherND")
+def gather_by_several(node: Node) -> fx.Node:
+    """The values at places that are told by several dimensions at once, the first ones, none of which is the batch."""
+    places, batch, sample = node.constant(1), node.batch_axis(), node.sample()
+    count = places.shape[-1]
+    if node.attributes.get("batch_dims", 0) or batch < count:
+        raise CaptureError("it picks samples of the batch")
+    flat = torch.zeros(places.shape[:-1], dtype=torch.int64)
+    for axis, size in enumerate(sample[:count]):
+        along = places[..., axis] % size
+        if bool(((places[..., axis] >= size) | (places[..., axis] < -size)).any()):
+            raise CaptureError(f"places that are not among the {size} of dimension {axis}")
+        flat = flat * size + along
+    joined = node.reshaped(node.tensor(), (math.prod(sample[:count]), *sample[count:]))
+    note_batch(node, batch - count + flat.dim())
+    return node.reshaped(chosen_places(node, joined, 1, _whole(flat)), (*flat.shape, *sample[count:]))
 
 
 def _looked_up(node: Node) -> fx.Node:

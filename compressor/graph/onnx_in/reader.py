@@ -37,9 +37,9 @@ BATCH_ANYWHERE = {
 }  # fmt: skip
 """Operators whose result has the batch where their inputs have it."""
 BATCH_FOLLOWED = {
-    "Flatten", "GRU", "Gather", "LSTM", "RNN", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax",
-    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Reshape", "Squeeze", "Transpose",
-    "Unsqueeze",
+    "Flatten", "GRU", "Gather", "GatherND", "LSTM", "RNN", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Reshape", "Squeeze",
+    "Transpose", "Unsqueeze",
 }  # fmt: skip
 """Operators that say where the batch is in their result."""
 ROW_BY_ROW = {
