@@ -32,8 +32,9 @@ from compressor.search.surrogate.looks import Look, Looks
 from compressor.search.surrogate.model import Known, Predicted, Surrogate, known_of
 from compressor.search.surrogate.surest import next_step
 
-FIRST, BRED, ROUNDS = 18, 6, 2
-"""Before the first trial: plans by chance that are looked at, then so many bred ones in so many rounds."""
+FIRST, BRED, ROUNDS, MOST_ROUNDS = 18, 6, 2, 12
+"""Before the first trial: plans by chance that are looked at, then so many bred ones in each of so many rounds, and in
+more of them as long as none is likely to keep the limits."""
 PATIENCE_SECONDS, FEWEST, SLOWEST = 60.0, 12, 4
 """Where looks are slow, the first ones stop after this long, but not before so many, or so many times as long."""
 SHARE, LEAST, MOST = 0.2, 2, 12
@@ -99,9 +100,10 @@ class Proposer:
         self._reached = [self._scale.answers(metrics) for metrics in complete if metrics is not None]
         if not self._begun and not self._by_search(ended):
             self._look_around(rng)
-            for _ in range(ROUNDS):
-                if not self._tired():
-                    self._breed(trained, running, BRED, rng)
+            for number in range(MOST_ROUNDS):
+                if self._tired() or (number >= ROUNDS and self._has_likely(trained)):
+                    break
+                self._breed(trained, running, BRED, rng)
         elif trained:
             self._breed(trained, running, self._affordable(trained), rng)
         self._begun = True
@@ -186,6 +188,13 @@ class Proposer:
             chosen.append(int(np.argmax(gains)))
             front = np.concatenate([front, expected[chosen[-1:]]])
         self._looks.at([new[index] for index in chosen])
+
+    def _has_likely(self, trained: dict[str, Outcome]) -> bool:
+        """Whether a plan that was looked at keeps all limits more probably than not."""
+        if not self._looks.found:
+            return False
+        self._fit(trained)
+        return bool(np.exp(self._keeping(self._predicted(self._looks.found)).max()) >= LIKELY)
 
     def _promise(self, look: Look) -> float:
         """By how much the look is beyond the limits; among those within, its bytes and its time."""
