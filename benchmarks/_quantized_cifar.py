@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _cifar_networks import NETWORKS, cifar, trained
-from _quantizers import OPTIONS, OURS, Files, files_of, ours, peers, placed, swapped
+from _quantizers import OPTIONS, OURS, Files, files_of, integers, ours, peers, placed, swapped
 from _report import UNTIMED, Row, speed
 from torch import Tensor
 
@@ -26,6 +26,8 @@ from compressor.train.spec import Augmentation, Distillation, TrainingSpec
 Kept = Callable[[Row], bool]
 """Whether a row of these titles was measured before."""
 SWAPPED = "swapped"
+STEPS = 100
+"""With swapped activations."""
 CALIBRATED = 256
 """Training images."""
 
@@ -58,8 +60,10 @@ def _trained_on(network: Network, known: Tensor, learns: Callable[[Network, str]
     if swap is not None:
         networks |= {
             "activations swapped, float": swap.fork,
-            f"activations swapped, float, {behind}": lambda: learns(swap.fork(), SWAPPED),
-            f"activations swapped, {behind}, then quantize": lambda: placed(learns(swap.fork(), SWAPPED), known),
+            f"activations swapped, float, trained on for {STEPS} steps": lambda: learns(swap.fork(), SWAPPED),
+            f"activations swapped, trained on for {STEPS} steps, then quantize, every layer": lambda: integers(
+                learns(swap.fork(), SWAPPED), known
+            ),
         }
     return files_of(networks)
 
@@ -77,8 +81,7 @@ def _learned(student: Network, kind: str, teacher: Network, data: Data, epochs: 
     if file.exists():
         student.module.load_state_dict(torch.load(file, weights_only=True))
         return student
-    spec = behind_rounding(epochs)
-    fit(student, data, replace(spec, lr=0.05) if kind == SWAPPED else spec, teacher=teacher)
+    fit(student, data, WITH_SWAPPED if kind == SWAPPED else behind_rounding(epochs), teacher=teacher)
     folder.mkdir(exist_ok=True)
     torch.save(student.module.state_dict(), file)
     return student
@@ -90,6 +93,11 @@ def behind_rounding(epochs: int) -> TrainingSpec:
         epochs=epochs, batch=128, optimizer="sgd", lr=0.003, schedule="cosine",
         augmentation=Augmentation(flip=True, shift=2), distillation=Distillation(logits=0.5, once=True),
     )  # fmt: skip
+
+
+WITH_SWAPPED = replace(
+    behind_rounding(1), lr=0.05, steps_per_epoch=STEPS, distillation=Distillation(logits=0.5)
+)  # fmt: skip
 
 
 def _rows(name: str, data: Data, network: Network, files: Files, kept: Kept) -> Iterator[Row]:
