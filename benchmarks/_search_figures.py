@@ -31,8 +31,8 @@ def _asking(found: dict[str, Any]) -> str:
     )
     told = next(iter(found.values()))["told"]
     return (
-        f"CPU time of a trial that trains nothing, at {told:,} told trials (`python benchmarks/asking.py`), on a "
-        f"machine with five times as much to do as it has cores: {each}. Before the study lived in memory: 45 ms with "
+        f"CPU time of a trial that trains nothing, at {told:,} told trials (`python benchmarks/asking.py`), on a busy "
+        f"machine: {each}. Before the study lived in memory: 45 ms with "
         "the random sampler; TPE 99 ms at 250 told, growing with their number."
     )
 
