@@ -50,9 +50,7 @@ NETWORKS: dict[str, tuple[Callable[[], torch.nn.Module], Shape, int]] = {
     "ResNet-50, 224²": (lambda: resnet((3, 4, 6, 3), bottleneck=True), (3, 224, 224), 1000),
 }
 CALIBRATION = 64
-TRAINING = TrainingSpec(
-    epochs=1, batch=8, steps_per_epoch=2, distillation=Distillation(logits=0.5), restore_best=False
-)
+TRAINING = TrainingSpec(epochs=1, batch=8, steps_per_epoch=2, distillation=Distillation(logits=0.5), restore_best=False)
 """Two steps stand for the many of a real training, behind which BatchNorm has forgotten what it began with."""
 PLAN = Plan(
     (
