@@ -66,7 +66,8 @@ def sentence(event: Event, trials: int, baseline: Metrics | None) -> str:
             return f"trial {event.number}: {event.stage}, {event.share:.0%}"
         case TrialEnded():
             same = f" (same as trial {event.duplicate_of})" if event.duplicate_of is not None else ""
-            return f"trial {event.number} {ending(event.outcome, baseline)}{same} [{event.finished}/{trials}]"
+            all_there_are = max(trials, event.finished)  # what a budget allows was a guess
+            return f"trial {event.number} {ending(event.outcome, baseline)}{same} [{event.finished}/{all_there_are}]"
         case FrontChanged(front):
             return f"front: {text.plural(len(front), 'candidate')}" if front else ""
         case Finished():

@@ -163,7 +163,7 @@ def why_nothing(outcomes: Iterable[Outcome]) -> str:
     if failures:
         reason, count = failures.most_common(1)[0]
         return f"no candidate: {count} of {total} trials ended early, most often with: {reason}"
-    return "no candidate: no trial was finished"
+    return "no candidate: no trial was finished; resume the run with more time (--budget)"
 
 
 def _figures(nearest: Outcome) -> str:

@@ -159,6 +159,9 @@ def test_every_ending_has_words(outcome: Outcome, words: str) -> None:
 def test_a_duplicate_names_the_trial_it_equals() -> None:
     event = TrialEnded(5, "aa", "", Outcome("complete", SMALL), 2, 3)
     assert "same as trial 2" in sentence(event, 4, BASE)
+    assert sentence(event, 1, BASE).endswith(
+        f"[{event.finished}/{event.finished}]"
+    )  # a budget guesses how many there will be
 
 
 def test_off_a_terminal_there_are_plain_lines_with_the_time(capfd: pytest.CaptureFixture[str]) -> None:

@@ -156,7 +156,7 @@ def test_an_empty_front_names_the_limit_in_the_way() -> None:
     failed = Outcome("failed", reason="ExportError: no form")
     assert why_nothing([failed]).endswith("1 of 1 trials ended early, most often with: ExportError: no form")
     assert "no trial was finished" in why_nothing([])
-    assert verdict(None) == Verdict(False, ("no candidate: no trial was finished",))
+    assert verdict(None) == Verdict(False, (why_nothing([]),))
 
 
 def balanced(count: int) -> tuple[Data, HeldSplit]:
