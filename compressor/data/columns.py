@@ -1,14 +1,15 @@
-"""A table with a row per image file: CSV, read by the standard library, or Parquet, where pyarrow or pandas is there.
+"""A table with a row per image: CSV, read by the standard library, or Parquet, where pyarrow or pandas is there.
 
-One column names the files, relative to the table; others hold what is to be learned. Text is classes; whole numbers are
-class indices where there is one such column, and everything else is numbers. A column ``split`` tells train, validation
-and test apart.
+One column names the files, relative to the table, or in Parquet holds the images themselves; others hold what is to be
+learned. Text is classes; whole numbers are class indices where there is one such column, and everything else is numbers.
+A column ``split`` tells train, validation and test apart.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from compressor.data.listing import SPLIT_FOLDERS
 from compressor.data.parts import Parts
 from compressor.data.pool import Pool
 from compressor.data.spec import DataSpec
+from compressor.data.unpacked import Unpacked
 from compressor.errors import DataError, did_you_mean
 from compressor.files import require_regular
 
@@ -34,6 +36,8 @@ _IMAGES: Final = ("image", "file", "filename", "file_name", "path", "filepath", 
 _SPLIT: Final = ("split", "set", "subset", "fold")
 _TARGETS: Final = ("label", "class", "target", "y", "category")
 _WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_BATCH: Final = 256
+"""Rows of a Parquet file in memory at a time: they may hold images."""
 Columns = dict[str, list[Any]]
 
 
@@ -108,11 +112,16 @@ def _read_parquet(path: Path) -> Columns:
         import pyarrow.parquet as parquet
     except ImportError:
         return _read_by_pandas(path)
+    columns: Columns = defaultdict(list)
+    images = Unpacked(path)
     try:
-        columns: Columns = parquet.read_table(path).to_pydict()
+        for batch in parquet.ParquetFile(path).iter_batches(_BATCH):
+            for number, (name, values) in enumerate(batch.to_pydict().items()):
+                column = columns[name]
+                column += [images.cell(number, row, value) for row, value in enumerate(values, len(column))]
     except Exception as error:  # a damaged file may be damaged anywhere
         raise DataError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from None
-    return columns
+    return dict(columns)
 
 
 def _read_by_pandas(path: Path) -> Columns:
@@ -124,7 +133,11 @@ def _read_by_pandas(path: Path) -> Columns:
         raise DataError(f"{path}: Parquet needs pyarrow: pip install pyarrow, or save the table as CSV") from None
     except Exception as error:
         raise DataError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from None
-    return {str(name): frame[name].tolist() for name in frame.columns}
+    images = Unpacked(path)
+    return {
+        str(name): [images.cell(number, row, value) for row, value in enumerate(frame[name].tolist())]
+        for number, name in enumerate(frame.columns)
+    }
 
 
 # --- what the columns mean ---------------------------------------------------------------------------------------
@@ -145,7 +158,7 @@ def _image_column(columns: Columns, spec: DataSpec, path: Path) -> str:
 
 def _is_file(value: Any, path: Path) -> bool:
     try:
-        return isinstance(value, str) and bool(value) and (path.parent / value).is_file()
+        return _is_name(value) and (path.parent / value).is_file()
     except (OSError, ValueError):
         return False
 
@@ -169,15 +182,19 @@ def _named(columns: Columns, name: str, key: str, path: Path) -> str:
 def _files(values: Sequence[Any], path: Path, column: str) -> list[Path]:
     if not values:
         raise DataError(f"{path}: no rows")
-    if not all(isinstance(value, str) and value for value in values):
-        row = next(index for index, value in enumerate(values) if not (isinstance(value, str) and value))
+    if not all(map(_is_name, values)):
+        row = next(index for index, value in enumerate(values) if not _is_name(value))
         kind = "empty" if values[row] in ("", None) else f"a {type(values[row]).__name__}"
-        raise DataError(f"{path}: {column} of row {row + 1} is {kind}; it must be the name of an image file")
+        raise DataError(f"{path}: {column} of row {row + 1} is {kind}; it must be an image file")
     files = [path.parent / value for value in values]
     for row, file in enumerate(files):
         if not file.is_file():
             raise DataError(f"{path}: {column} of row {row + 1}: no file {file}")
     return files
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, Path) or (isinstance(value, str) and bool(value))
 
 
 def _known(

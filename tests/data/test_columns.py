@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,4 +91,43 @@ def test_a_table_that_is_wrong_is_told_in_one_line(tmp_path: Path, header: str, 
 def test_parquet_without_its_library_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"a\.parquet: (Parquet needs pyarrow|cannot be read)"):
+        load_data(DataSpec(table=str(tmp_path / "a.parquet")))
+
+
+class _Batches:
+    """What pyarrow gives of a file, a few rows at a time."""
+
+    def __init__(self, columns: dict[str, list[Any]]) -> None:
+        self.columns = columns
+
+    def __call__(self, path: Path) -> _Batches:
+        return self
+
+    def iter_batches(self, size: int) -> Iterator[SimpleNamespace]:
+        for start in range(0, len(self.columns["label"]), 5):
+            part = {name: values[start : start + 5] for name, values in self.columns.items()}
+            yield SimpleNamespace(to_pydict=lambda part=part: part)
+
+
+def test_images_that_lie_in_a_parquet_table_are_read_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table(tmp_path, "path,label", *rows(lambda i: i % 2))  # draws the pictures
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    inside: list[Any] = [{"bytes": file.read_bytes(), "path": file.name} for file in pictures]
+    inside[1] = pictures[1].read_bytes()
+    inside[2] = {"bytes": None, "path": "pictures/002.png"}
+    columns = {"image": inside, "label": [i % 2 for i in range(len(pictures))], "split": ["train"] * 8 + ["test"] * 4}
+    fake = ModuleType("pyarrow.parquet")
+    fake.__dict__["ParquetFile"] = _Batches(columns)
+    package = ModuleType("pyarrow")
+    package.__dict__["parquet"] = fake
+    monkeypatch.setitem(sys.modules, "pyarrow", package)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", fake)
+    monkeypatch.setenv("COMPRESSOR_DATA", str(tmp_path / "cache"))
+    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    data = load_data(DataSpec(table=str(tmp_path / "a.parquet"), validation=2))
+    train, validation, test = numbers_of(data)
+    assert sorted([*train, *validation]) == list(range(8))
+    assert test == [8, 9, 10, 11]
+    inside[4] = {"bytes": None, "path": None}
+    with pytest.raises(DataError, match="image of row 5 is empty; it must be an image file"):
         load_data(DataSpec(table=str(tmp_path / "a.parquet")))
