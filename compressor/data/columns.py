@@ -1,8 +1,8 @@
 """A table with a row per image: CSV, read by the standard library, or Parquet, where pyarrow or pandas is there.
 
 One column names the files, relative to the table, or in Parquet holds the images themselves; others hold what is to be
-learned. Text is classes; whole numbers are class indices where there is one such column, and everything else is numbers.
-A column ``split`` tells train, validation and test apart.
+learned. Text is classes; whole numbers are class indices where there is one such column; everything else is numbers. A
+column ``split`` tells train, validation and test apart.
 """
 
 from __future__ import annotations
