@@ -221,7 +221,9 @@ OPERATORS: dict[str, tuple[Callable[[], Any], str | None]] = {
         {}, IMAGE), IMAGE), ""),
 }  # fmt: skip
 
-ELSEWHERE = {"GRU", "LSTM", "RNN", "Split", "Log", "Sqrt", "Reciprocal", "ReduceMin", "Concat", "Resize", "Upsample"}
+ELSEWHERE = {
+    "GRU", "LSTM", "RNN", "Split", "Log", "Sqrt", "Reciprocal", "ReduceMin", "Concat", "Resize", "Upsample", "GatherND",
+}  # fmt: skip
 """Tested in files of their own."""
 OF_BYTES = {
     "DequantizeLinear", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearAdd", "QLinearAveragePool",
