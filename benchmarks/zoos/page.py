@@ -90,8 +90,8 @@ def _chosen(records: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"Of {len(captured)} captured networks the sites of {len(tried)} were rewritten, of {len(whole)} of them every "
         f"site by every plugin ({', '.join(whole)}); of the others each plugin had some CPU seconds. They were "
-        "chosen by the kind of their blocks: one network of each kind, the smallest of its family, the smallest of "
-        "those first, as far as time went; of the rest the sites were listed. A file of floats may be off by eight "
+        "chosen by the kind of their blocks, one network of each kind, then by what listing their sites had cost, the "
+        "cheapest first, as far as time went; of the rest the sites were listed. A file of floats may be off by eight "
         "times what single precision itself is off: after an edit fitted to eight noise images that may be much."
     )
 

@@ -74,6 +74,8 @@ _REVIEWS: dict[str, str] = {
     "has the odd stride": "A mask in the form of a tile only, which saves nothing here.",
     "over tokens or channels-last images": "Made for one row of features per sample.",
     "its weight is computed anew at each call": "A plain weight would train as another one.",
+    "a transposed convolution has no integer kernel": "ONNX Runtime has none: it would compute in floats between two "
+    "roundings.",
     "its input has the batch elsewhere": "No plugin could tell its samples apart.",
 }
 
