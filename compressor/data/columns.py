@@ -119,6 +119,8 @@ def _read_parquet(path: Path) -> Columns:
             for number, (name, values) in enumerate(batch.to_pydict().items()):
                 column = columns[name]
                 column += [images.cell(number, row, value) for row, value in enumerate(values, len(column))]
+    except DataError:
+        raise
     except Exception as error:  # a damaged file may be damaged anywhere
         raise DataError(f"{path}: cannot be read as Parquet ({' '.join(str(error).split())[:200]})") from None
     return dict(columns)

@@ -29,7 +29,7 @@ class DataSpec:
     npz: str = ""
     """A NumPy archive with x_train, y_train[, x_val, y_val], x_test, y_test, or x, y."""
     table: str = ""
-    """A CSV or Parquet file with a column of image files."""
+    """A CSV or Parquet file with a column of image files; a Parquet file may hold the images themselves."""
     function: str = ""
     """``package.module:function`` that returns a mapping with the arrays of an npz, a ``Dataset`` or ``DataLoader``,
     one of these per split, or a ``Data``."""

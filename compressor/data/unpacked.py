@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data.cache import cache_folder
+from compressor.errors import DataError
 
 
 class Unpacked:
@@ -23,7 +24,10 @@ class Unpacked:
         self._folder = cache_folder() / "unpacked" / hashlib.sha256(known.encode()).hexdigest()[:16]
 
     def cell(self, column: int, row: int, value: Any) -> Any:
-        """The file of an image that lies in the table, or the name of one; every other value as it is."""
+        """The file of an image that lies in the table, or the name of one; every other value as it is.
+
+        Raises ``DataError`` where the cache cannot be written.
+        """
         if isinstance(value, dict) and {"bytes", "path"} <= value.keys():
             value = value["bytes"] or value["path"]
         return self._laid_out(f"{column}-{row:08}", value) if isinstance(value, bytes) else value
@@ -31,8 +35,14 @@ class Unpacked:
     def _laid_out(self, name: str, content: bytes) -> Path:
         file = self._folder / name
         if not file.is_file() or file.stat().st_size != len(content):
-            self._folder.mkdir(parents=True, exist_ok=True)
             part = self._folder / f"{name}.{os.getpid()}.part"
-            part.write_bytes(content)
-            part.replace(file)
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(content)
+                part.replace(file)
+            except OSError as error:
+                raise DataError(
+                    f"the images of a table cannot be laid out in {self._folder} ({error.strerror}); "
+                    "COMPRESSOR_DATA names another folder"
+                ) from None
         return file

@@ -128,6 +128,11 @@ def test_images_that_lie_in_a_parquet_table_are_read_from_it(tmp_path: Path, mon
     train, validation, test = numbers_of(data)
     assert sorted([*train, *validation]) == list(range(8))
     assert test == [8, 9, 10, 11]
+    (tmp_path / "full").write_text("no folder")
+    monkeypatch.setenv("COMPRESSOR_DATA", str(tmp_path / "full"))
+    with pytest.raises(DataError, match=r"cannot be laid out in .*COMPRESSOR_DATA names another folder"):
+        load_data(DataSpec(table=str(tmp_path / "a.parquet")))
+    monkeypatch.setenv("COMPRESSOR_DATA", str(tmp_path / "cache"))
     inside[4] = {"bytes": None, "path": None}
     with pytest.raises(DataError, match="image of row 5 is empty; it must be an image file"):
         load_data(DataSpec(table=str(tmp_path / "a.parquet")))
