@@ -122,10 +122,10 @@ class Leaf(nn.Module):
         """How large that step is."""
         return 0.0
 
-    def file_error(self, step: float) -> float:
-        """By how much its file may be off beside what it computes, where it takes values held to steps of this size:
-        half of what a bias is rounded to there. Default: not at all."""
-        return 0.0
+    def as_filed(self, step: float) -> Leaf:
+        """What its file computes where it takes values held to steps of this size: itself, but for what ONNX Runtime
+        rounds besides, as a bias that is added to whole numbers."""
+        return self
 
     @property
     def rounds_values(self) -> bool:

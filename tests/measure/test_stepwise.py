@@ -11,13 +11,15 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.editor import Editor
+from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 from compressor.knobs import defaults
 from compressor.measure.parity import JITTER, numeric_parity, stated_tolerance
-from compressor.measure.stepwise import stepwise
+from compressor.measure.stepwise import held_step, stepwise
 from compressor.plugin import sites_of
 from compressor.registry import make
 from compressor.testing.networks import random_evidence
@@ -25,21 +27,26 @@ from compressor.testing.networks import random_evidence
 SHAPE = (3, 8, 8)
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
-    """Deep, of random weights, every layer in integers: one step early is many at the end."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()]
-    for _ in range(6):
-        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Hardswish()]
-    made = capture(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)).eval(), SHAPE)
-    plugin, data = make("quantize"), random_evidence(made, batches=1, size=16)
+def in_integers(module: nn.Module, data: Evidence | None = None) -> Network:
+    """Every layer of it, calibrated on random images where no others are given."""
+    made = capture(module.eval(), SHAPE)
+    plugin, data = make("quantize"), data or random_evidence(made, batches=1, size=16)
     for site in sites_of(plugin, made):
         editor = Editor(made, data)
         plugin.rewrite(editor, site, defaults(site.knobs))
         editor.commit()
     data.calibrate(made)
     return made
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    """Deep, of random weights: one step early is many at the end."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()]
+    for _ in range(6):
+        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Hardswish()]
+    return in_integers(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)))
 
 
 Wrong = Callable[[onnx.GraphProto], None]
@@ -81,6 +88,25 @@ def test_the_right_file_is_right_however_far_its_answers_are_off(network: Networ
     images = torch.randn(300, *SHAPE)
     found = numeric_parity(network, to_onnx(network), [images])
     assert found.max_error > 2e-4
+    assert found.ok
+    assert found.stepwise
+
+
+def test_a_bias_that_the_runtime_rounds_by_half_a_step_is_right() -> None:
+    """A channel of the image that never changes weighs much, and the bias takes it out again."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(3, 8, 1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.tensor([10.0, 0.05, 0.0]).view(3, 1, 1).expand_as(conv.weight))
+        conv.bias.copy_(torch.linspace(-5.01, -4.99, 8))  # type: ignore[union-attr]
+    images = torch.randn(64, *SHAPE).clamp(-1, 1)
+    images[:, 0] = 0.5
+    network = in_integers(nn.Sequential(conv, nn.ReLU(), nn.Conv2d(8, 4, 3)), Evidence([(images, torch.zeros(64))]))
+    layer = next(leaf for path, leaf in network.leaves() if path == "0" and isinstance(leaf, Leaf))
+    moved = (layer.as_filed(1 / 128).bias - layer.bias).abs().max()  # type: ignore[operator]
+    held = [held_step(network, node) for node in network.graph.nodes if held_step(network, node)]
+    assert moved > 0.4 * held[1]
+    found = numeric_parity(network, to_onnx(network), [images])
     assert found.ok
     assert found.stepwise
 

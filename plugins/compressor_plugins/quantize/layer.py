@@ -146,9 +146,14 @@ class IntegerLayer(RoundingLeaf):
         macs = cost_of(self.shell, *inputs).mac_count
         return Cost({32: 2 * len(self.bias), self.weight_bits: self.weight.numel()}, {8: macs} if macs else {})
 
-    def file_error(self, step: float) -> float:
-        """A bias is added to whole numbers there."""
-        return float(self.step.detach().max()) * step / 2
+    def as_filed(self, step: float) -> Self:
+        """Its bias in steps of weight times input."""
+        if not step:
+            return self
+        steps = torch.maximum(self.step.detach() * step, self.bias.detach().abs() / _MOST)
+        filed = copy.copy(self)
+        filed._parameters = {**self._parameters, "bias": _fixed((self.bias / steps).round() * steps)}
+        return filed
 
     def keep_outputs(self, channels: Tensor) -> None:
         self._become(with_outputs(filled(self.shell, self.weight, self.bias), channels), self.step.detach()[channels])
@@ -268,6 +273,10 @@ class IntegerLayer(RoundingLeaf):
 
     def extra_repr(self) -> str:
         return f"{self.shell}, {self.weight_bits}-bit weights"
+
+
+def _fixed(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values.detach(), requires_grad=False)
 
 
 def _past_vanishing(node: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> fx.Node:
