@@ -44,7 +44,8 @@ def value_names(network: Network, *, opset: int = 20) -> Mapping[fx.Node, str]:
     _, _, values = _written(network, opset)
     names = {node: str(value.value.name) for node, value in values.items() if isinstance(value, Operand)}
     outputs = zip(network.output_nodes, network.signature.outputs, strict=True)
-    return names | {node: spec.name for node, spec in outputs}
+    shown = {names[node]: spec.name for node, spec in outputs if node in names}
+    return {node: shown.get(name, name) for node, name in names.items()}
 
 
 def _written(network: Network, opset: int) -> tuple[GraphBuilder, list[OnnxValue], dict[fx.Node, Any]]:

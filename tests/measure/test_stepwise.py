@@ -111,6 +111,17 @@ def test_a_bias_that_the_runtime_rounds_by_half_a_step_is_right() -> None:
     assert found.stepwise
 
 
+def test_answers_that_are_held_to_steps_themselves_are_among_the_values() -> None:
+    """As of a network that gives features: its last layers do nothing, and its answer has another name."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.Hardswish()]
+    network = in_integers(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.Identity()))
+    images = torch.randn(8, *SHAPE)
+    found = stepwise(network, to_onnx(network), (images, images), JITTER)
+    assert found is not None
+    assert found.ok(1e-4)
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_file_is_wrong_though_the_network_would_allow_it(network: Network, name: str) -> None:
     proto, images = onnx.load_from_string(to_onnx(network)), torch.randn(8, *SHAPE)
