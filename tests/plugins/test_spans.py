@@ -67,6 +67,22 @@ class Nested(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+def test_a_gate_stays_where_a_product_takes_it_and_goes_where_it_is_an_activation() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.plain, self.near, self.far = (nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+            self.sigmoid, self.fc = nn.Sigmoid(), nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = self.sigmoid(self.plain(x))
+            x = x * nn.functional.hardsigmoid(self.near(x))
+            half = self.far(nn.functional.avg_pool2d(x, 2))
+            return self.fc((x * nn.functional.interpolate(self.sigmoid(half), scale_factor=2)).mean((2, 3)))
+
+    assert by_kind(capture(Gated(), (4, 6, 6)), "layer") == ["plain..sigmoid", "near", "far", "fc"]
+
+
 def test_a_normalisation_before_signs_is_no_part_of_the_layer_ahead() -> None:
     """Without it the binary layer would see ReLU outputs, every sign of which is +1."""
     network = chain(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), shape=(3, 12, 12))

@@ -1,6 +1,7 @@
 """Spans of a network that might be cut out, found in one pass over the graph.
 
-    layer       a layer with the normalisation, activation and dropout that only it feeds
+    layer       a layer with the normalisation, activation and dropout that only it feeds; but a gate stays: in its
+                place any value would multiply others, and over a few such products grow beyond all numbers
     bottleneck  a 1×1 layer (or one over channels-last pixels) that widens, up to the layer that narrows again
     block       all that lies between a place where the graph joins (sum, concatenation, product) and the last value
                 every path to it passes (its immediate dominator): a residual block, a fire module, a dense block
@@ -31,6 +32,8 @@ ACTIVATIONS = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus,
     nn.Sigmoid, nn.Tanh, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish,
 )  # fmt: skip
+GATES = (nn.Sigmoid, nn.Hardsigmoid)
+"""Activations between 0 and 1, where a product takes them."""
 _MOST_BOTTLENECK_LAYERS = 4
 
 
@@ -100,7 +103,17 @@ def _rides_along(network: Network, node: fx.Node) -> bool:
     leaf = leaf_at(network, node)
     if is_batch_norm(leaf):  # one that prepares the input of a plugin's own leaf belongs to that leaf
         return not isinstance(leaf_at(network, behind(network, node)), Leaf)
+    if isinstance(leaf, GATES) and _multiplies(network, node):
+        return False
     return isinstance(leaf, (*ACTIVATIONS, *PASSIVE))
+
+
+def _multiplies(network: Network, node: fx.Node) -> bool:
+    """Whether a product takes the value, resized or reshaped on the way or not."""
+    user = only_user(node)
+    while user is not None and len(user.all_input_nodes) == 1 and not isinstance(leaf_at(network, user), LAYERS):
+        user = only_user(user)
+    return user is not None and user.op != "call_module" and operation(user) in ("mul", "imul", "__imul__")
 
 
 def _bottlenecks(network: Network, units: dict[fx.Node, Span]) -> Iterator[Span]:
