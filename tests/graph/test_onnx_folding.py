@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import ModelFileError
 from compressor.graph.network import Network
-from compressor.graph.onnx_in.folding import FOLDABLE
+from compressor.graph.onnx_in.folding.folder import FOLDABLE
 from compressor.graph.onnx_reader import read_onnx
 
 Array = NDArray[np.generic]

@@ -16,7 +16,7 @@ from compressor.graph.nesting import TENSOR, Nesting
 from compressor.graph.network import Network
 from compressor.graph.onnx_in.entry import TYPES, FileInput, file_inputs, refuse_batch_elsewhere
 from compressor.graph.onnx_in.file import OnnxFile, tensor_of
-from compressor.graph.onnx_in.folding import FOLDABLE, Folder
+from compressor.graph.onnx_in.folding.folder import FOLDABLE, Folder
 from compressor.graph.onnx_in.older import modern_node
 from compressor.graph.onnx_in.rules import RULES
 from compressor.graph.onnx_in.state import State
