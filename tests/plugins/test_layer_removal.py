@@ -182,6 +182,19 @@ def test_the_fit_is_the_least_squares_solution_and_needs_its_shift() -> None:
     assert torch.allclose(fit_affine(x[:1], noise[:1], prior)[0], prior, atol=1e-4)
 
 
+@pytest.mark.parametrize("samples", [3, 11, 12, 40])
+def test_the_fit_is_the_same_by_samples_as_by_inputs(samples: int) -> None:
+    generator = torch.Generator().manual_seed(samples)
+    x, y, prior = (
+        torch.randn(size, generator=generator, dtype=torch.float64) for size in ((samples, 11), (samples, 5), (5, 11))
+    )
+    matrix, _ = fit_affine(x, y, prior, ridge=0.1)
+    rows, wanted = x - x.mean(0), y - y.mean(0)
+    pull = 0.1 * rows.square().mean() * torch.eye(11, dtype=torch.float64)
+    gradient = (matrix @ rows.T - wanted.T) @ rows / samples + (matrix - prior) @ pull
+    assert gradient.abs().max() < 1e-8
+
+
 def test_pixels_are_rows() -> None:
     images = torch.arange(24.0).view(1, 2, 3, 4)
     assert pixels(images).shape == (12, 2)

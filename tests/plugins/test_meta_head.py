@@ -11,13 +11,15 @@ from compressor_plugins.binarize.plugin import Binarize
 from compressor_plugins.layer_removal.plugin import LayerRemoval
 from compressor_plugins.meta_head.fit import fit_bias, fit_groups, group_moments
 from compressor_plugins.meta_head.layers import MetaConv, MetaLayer, MetaLinear, prelu_form, prelu_pays
-from compressor_plugins.meta_head.order import better_order, kept_energy
+from compressor_plugins.meta_head.order import best_places, better_order, kept_energy
 from compressor_plugins.meta_head.plugin import MetaHead
+from hypothesis import given
+from hypothesis import strategies as st
 from modern import modern
 from networks import NETWORKS
 from pairing import in_a_row
 from rewriting import apply, chain, correlation, evidence, named, parity, reason, site, traced
-from torch import nn
+from torch import Tensor, nn
 
 from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
@@ -205,6 +207,22 @@ def test_a_structure_hidden_by_the_order_of_the_units_is_found(outputs, inputs, 
     order = better_order(by_group(hidden, groups), mixed, 0.01)
     assert sorted(order.tolist()) == list(range(outputs))
     assert kept_energy(by_group(hidden[order], groups), mixed) > 0.999 * whole
+
+
+def one_after_the_other(gain: Tensor) -> list[int]:
+    """A place for each row, the largest gains first, of equal ones the first."""
+    taken = [-1] * len(gain)
+    for entry in gain.flatten().argsort(descending=True, stable=True).tolist():
+        row, column = divmod(entry, len(gain))
+        if taken[row] < 0 and column not in taken:
+            taken[row] = column
+    return taken
+
+
+@given(size=st.integers(1, 9), levels=st.integers(1, 40), seed=st.integers(0, 999))
+def test_rows_find_their_places_as_if_one_chose_after_the_other(size: int, levels: int, seed: int) -> None:
+    gain = torch.randint(levels, (size, size), generator=torch.Generator().manual_seed(seed)).float()
+    assert best_places(gain).tolist() == one_after_the_other(gain)
 
 
 def test_weights_without_structure_gain_little_and_a_good_order_stays() -> None:

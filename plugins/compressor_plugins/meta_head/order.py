@@ -72,7 +72,7 @@ def aligned(parts: Tensor, rows: Tensor) -> Tensor:
     pattern = factors[:, 0]
     places = []
     for number, bundle in enumerate(rows):
-        taken = _greedy(factors[:, number].T @ pattern)
+        taken = best_places(factors[:, number].T @ pattern)
         places.append(bundle[taken.argsort()])
     return torch.stack(places, 1)
 
@@ -88,7 +88,7 @@ def moved(parts: Tensor, order: Tensor) -> Tensor:
         weighted = rows * factors[:, :, None, None]
         others = weighted.sum(1) - weighted[:, place]
         gain = torch.einsum("gin,gjn->ij", weighted[:, place], others)
-        taken = _greedy(gain)
+        taken = best_places(gain)
         order[place, taken] = order[place].clone()
     return order
 
@@ -99,11 +99,16 @@ def _factors(matrices: Tensor) -> Tensor:
     return vectors[..., -1]
 
 
-def _greedy(gain: Tensor) -> Tensor:
-    """A place for each row of (N, N) gains, the largest gains first."""
-    taken, used = [-1] * len(gain), [False] * len(gain)
-    for entry in gain.flatten().argsort(descending=True, stable=True).tolist():
-        row, column = divmod(entry, len(gain))
-        if taken[row] < 0 and not used[column]:
-            taken[row], used[column] = column, True
-    return torch.tensor(taken)
+def best_places(gain: Tensor) -> Tensor:
+    """A place for each row of (N, N) gains, the largest gains first, of equal ones the first.
+
+    Pairs that are each other's best are what would be chosen next whatever else is: all of them at once.
+    """
+    left, places = gain.nan_to_num(), torch.arange(len(gain))
+    taken = torch.full_like(places, -1)
+    while bool((taken < 0).any()):
+        columns, rows = left.argmax(1), left.argmax(0)
+        best = (taken < 0) & (rows[columns] == places)
+        taken[best] = columns[best]
+        left[best], left[:, columns[best]] = -torch.inf, -torch.inf
+    return taken

@@ -67,7 +67,7 @@ def steepest_outputs(evidence: Evidence, network: Network, place: WidthPlace, co
         incoming = orthonormal(_derivative(change, incoming, outgoing, 0)[None], tried)[0]
     outgoing = orthonormal(_derivative(change, incoming, outgoing, 1), tried)
     reached = _derivative(change, incoming, outgoing, 0).flatten(1)
-    best = torch.linalg.svd(reached, full_matrices=False).U[:, :count]
+    best = leading(reached, count)
     turned = torch.einsum("otw,tc->ocw", outgoing.reshape(len(outgoing), tried, -1), best)
     return turned.reshape(len(outgoing), count * place.run, *kernels[1].shape[2:])
 
@@ -110,6 +110,13 @@ def inputs_and_gradients(evidence: Evidence, network: Network, place: WidthPlace
     finally:
         network.train(training)
     return pairs
+
+
+def leading(rows: Tensor, count: int) -> Tensor:
+    """The first left singular vectors ``(rows, count)``, by the products of rows: a row of a dense layer is long."""
+    long = rows.double()
+    vectors: Tensor = torch.linalg.eigh(long @ long.T).eigenvectors.flip(1)[:, :count]
+    return vectors.to(rows)
 
 
 def orthonormal(weight: Tensor, count: int) -> Tensor:
