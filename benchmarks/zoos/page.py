@@ -39,7 +39,7 @@ def write_page(lines: Lines, listed: Mapping[str, int]) -> Path:
         table([_row(record) for record in records]),
         "## Sites, and how many of them were rewritten",
         textwrap.fill(_SITES, 120),
-        textwrap.fill(_chosen(records), 120),
+        textwrap.fill(_rewritten_whole(records), 120),
         table(list(_plugin_rows(records))),
         "## What was refused, and why",
         _REFUSALS,
@@ -81,18 +81,19 @@ _REFUSALS = (
 )
 
 
-def _chosen(records: Sequence[Mapping[str, Any]]) -> str:
-    """How many networks were rewritten, whole and in part, and by which rule they were chosen."""
+def _rewritten_whole(records: Sequence[Mapping[str, Any]]) -> str:
+    """How many networks were rewritten whole, and which were not."""
     captured = [record for record in records if "difference" in record]
-    tried = [record for record in captured if any("rewritten" in entry for entry in _entries(record))]
     every = {plugin for record in records for plugin in record.get("plugins", {})}
-    whole = [record["name"] for record in tried if every <= record["plugins"].keys() and _is_whole(record)]
+    rest = [r["name"] for r in captured if not (every <= r.get("plugins", {}).keys() and _is_whole(r))]
+    others = (
+        f" Of the other {len(rest)} ({', '.join(rest)}), which are the largest, sites were listed, or each plugin had "
+        "some CPU seconds."
+    )
     return (
-        f"Of {len(captured)} captured networks the sites of {len(tried)} were rewritten, of {len(whole)} of them every "
-        f"site by every plugin ({', '.join(whole)}); of the others each plugin had some CPU seconds. They were "
-        "chosen by the kind of their blocks, one network of each kind, then by what listing their sites had cost, the "
-        "cheapest first, as far as time went; of the rest the sites were listed. A file of floats may be off by eight "
-        "times what single precision itself is off: after an edit fitted to eight noise images that may be much."
+        f"Of {len(captured)} captured networks {len(captured) - len(rest)} were rewritten whole: every site by every "
+        f"plugin, or declined with a reason.{others if rest else ''} A file of floats may be off by eight times what "
+        "single precision itself is off: after an edit fitted to eight noise images that may be much."
     )
 
 
