@@ -87,7 +87,7 @@ def _rewritten_whole(records: Sequence[Mapping[str, Any]]) -> str:
     every = {plugin for record in records for plugin in record.get("plugins", {})}
     rest = [r["name"] for r in captured if not (every <= r.get("plugins", {}).keys() and _is_whole(r))]
     others = (
-        f" Of the other {len(rest)} ({', '.join(rest)}), which are the largest, sites were listed, or each plugin had "
+        f" Of the other {len(rest)} ({', '.join(rest)}), mostly the largest, sites were listed, or each plugin had "
         "some CPU seconds."
     )
     return (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
-from compressor.graph.layers.table import kind_of
+from compressor.graph.layers.table import kind_of, vanishes
 from compressor.graph.leaf import Leaf
 from compressor.graph.network import Network
 
@@ -75,8 +75,7 @@ def _producer(node: fx.Node, modules: dict[fx.Node, nn.Module]) -> fx.Node | Non
     while len(node.users) == 1:
         if node not in modules:
             return None
-        kind = kind_of(modules[node])
-        if kind is None or not kind.vanishes:
+        if not vanishes(modules[node]):
             return node
         before = node.args[0]
         if not isinstance(before, fx.Node):

@@ -18,10 +18,10 @@ from typing import Any
 import onnx
 import torch
 from onnx import TensorProto, helper
-from torch import Tensor, fx, nn
-from torch.nn.modules.dropout import _DropoutNd
+from torch import Tensor, fx
 
 from compressor.export.emit import value_names
+from compressor.graph.layers.table import vanishes
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import Inputs
 from compressor.graph.network import Network
@@ -107,8 +107,10 @@ def stepwise(network: Network, model: bytes, batch: tuple[Inputs, Inputs], jitte
     ends = zip(answers, others, (found[spec.name] for spec in network.signature.outputs), strict=True)
     return Stepwise(
         tuple(
-            _step(node, _outside(plain.made[node], filed.made[node], value), held_step(network, node), between)
-            for (node, value), between in zip(given.items(), plain.between, strict=True)
+            _step(
+                node, _outside(plain.made[node], filed.made[node], value), held_step(network, node), plain.between[node]
+            )
+            for node, value in given.items()
         ),
         tuple(float(_outside(*three).max()) for three in ends),
         tuple(float(answer.abs().max()) for answer in answers),
@@ -136,8 +138,8 @@ class _Following(fx.Interpreter):
         self.network, self.given, self.jitter, self.as_filed = network, given, jitter, as_filed
         self.made: dict[fx.Node, Tensor] = {}
         """What it came to where a value was given."""
-        self.between: list[int] = []
-        """How many numbers of each lie so close to the border between two steps that they may hold either."""
+        self.between: dict[fx.Node, int] = {}
+        """How many of its numbers lie so close to the border between two steps that they may hold either."""
         self._step = 0.0
 
     def answers(self, inputs: Inputs) -> list[Tensor]:
@@ -149,7 +151,8 @@ class _Following(fx.Interpreter):
         if n not in self.given:
             return value
         self.made[n] = value
-        self.between.append(self._between(n, value) if self.jitter else 0)
+        if self.jitter:
+            self.between[n] = self._between(n, value)
         return self.given[n]
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -170,7 +173,7 @@ class _Following(fx.Interpreter):
 
 
 def _step_handed_on(network: Network, node: fx.Node) -> float:
-    """Size of the steps of a value, which are those of what it was before a layer that does nothing in a file."""
-    while node.op == "call_module" and isinstance(network.leaf(str(node.target)), nn.Identity | _DropoutNd):
+    """Size of the steps of a value, which are those that it had before a layer that vanishes in a file."""
+    while node.op == "call_module" and vanishes(network.leaf(str(node.target))):
         (node,) = node.all_input_nodes
     return held_step(network, node)

@@ -56,3 +56,9 @@ def kind_of(layer: nn.Module) -> LayerKind | None:
             same = all(getattr(own, name, None) is getattr(base, name, None) for name in _COMPUTING)
             return _BY_CLASS[base] if same else None
     return None
+
+
+def vanishes(layer: nn.Module | None) -> bool:
+    """Whether it is a layer that is the identity in eval mode."""
+    kind = None if layer is None else kind_of(layer)
+    return kind is not None and kind.vanishes

@@ -113,7 +113,7 @@ def _multiplies(network: Network, node: fx.Node) -> bool:
     user = only_user(node)
     while user is not None and len(user.all_input_nodes) == 1 and not isinstance(leaf_at(network, user), LAYERS):
         user = only_user(user)
-    return user is not None and user.op != "call_module" and operation(user) in ("mul", "imul", "__imul__")
+    return user is not None and is_product(user)
 
 
 def _bottlenecks(network: Network, units: dict[fx.Node, Span]) -> Iterator[Span]:
@@ -189,6 +189,11 @@ def _common(
 
 def _name(node: fx.Node) -> str:
     return str(node.target) if node.op == "call_module" else node.name
+
+
+def is_product(node: fx.Node) -> bool:
+    """Whether the node multiplies."""
+    return node.op in ("call_function", "call_method") and operation(node) in ("mul", "imul", "__imul__", "multiply")
 
 
 def is_sum(network: Network, node: fx.Node) -> bool:

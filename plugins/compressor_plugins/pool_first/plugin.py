@@ -22,10 +22,10 @@ from typing import ClassVar
 
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
 
 from compressor.errors import Refusal
 from compressor.graph.editor import Editor
+from compressor.graph.layers.table import vanishes
 from compressor.graph.network import Network
 from compressor.plugin import Plugin, Promise, Refused, Site, Suggestion
 
@@ -89,7 +89,7 @@ def _average_behind(network: Network, path: str) -> tuple[fx.Node, nn.Module] | 
         leaf = network.leaf(str(node.target)) if node.op == "call_module" else None
         if isinstance(leaf, _WINDOWS + _ADAPTIVE):
             return node, leaf
-        if not isinstance(leaf, nn.Identity | _DropoutNd):
+        if not vanishes(leaf):
             break
     return None
 

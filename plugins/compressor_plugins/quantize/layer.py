@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
 
 from compressor.graph.cost import cost_of
 from compressor.graph.coupling.select import with_inputs, with_outputs
+from compressor.graph.layers.table import vanishes
 from compressor.graph.leaf import Cost, OnnxBuilder, OnnxValue, Shape
 from compressor.graph.shapes import shape_of
 from compressor_plugins.common.nibbles import pack_nibbles, unpack_nibbles
@@ -281,6 +281,6 @@ def _fixed(values: Tensor) -> nn.Parameter:
 
 def _past_vanishing(node: fx.Node, modules: Mapping[fx.Node, nn.Module]) -> fx.Node:
     """The value itself, where what stands between does nothing at inference."""
-    while isinstance(modules.get(node), nn.Identity | _DropoutNd) and isinstance(node.args[0], fx.Node):
+    while vanishes(modules.get(node)) and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node
