@@ -2,7 +2,9 @@
 
 The kernel is linear in all features plus Matérn 5/2 with one length scale per feature. Length scales have the prior of
 Hvarfner et al. (arXiv:2402.02229), which grows with the number of features and keeps a process over dozens of knobs
-from fitting noise. Amplitudes, length scales and noise are the most probable ones given the observations.
+from fitting noise. Features of different kinds are counted group by group: four figures that were measured are not made
+to say as little as one of sixty switches. Amplitudes, length scales and noise are the most probable ones given the
+observations.
 """
 
 from __future__ import annotations
@@ -20,6 +22,22 @@ STEPS = 30
 _JITTER = 1e-8
 _LOWEST_NOISE = 1e-3
 """Standard deviations of the observations that are noise at least: what is measured twice differs."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is believed of a process before anything is observed."""
+
+    scale: float = 0.0
+    """Standard deviation of the answers around zero, believed as if two of them were known; where 0, mean and deviation
+    are those of the answers."""
+    noise: float = 0.1
+    """What of the observations is noise: its standard deviation over theirs."""
+    groups: tuple[int, ...] = ()
+    """How many features are of one kind, one number per kind; where empty, all are of one."""
+
+
+UNINFORMED = Prior()
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,11 @@ class GaussianProcess:
     offset: float
     scale: float
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of one observation around the noiseless answer."""
+        return math.sqrt(float(_noise(self.hyper))) * self.scale
+
     def predict(self, inputs: Floats) -> Prediction:
         """The answers at ``inputs`` ``(N, D)``."""
         new = torch.as_tensor(inputs, dtype=torch.float64)
@@ -59,46 +82,47 @@ def fit_process(
     *,
     start: GaussianProcess | None = None,
     steps: int = STEPS,
-    prior_scale: float = 0.0,
+    prior: Prior = UNINFORMED,
 ) -> GaussianProcess:
     """The process given ``answers`` ``(N,)`` at ``inputs`` ``(N, D)``, N ≥ 1.
 
     ``start``: one fitted before, whose hyperparameters are the first guess; with ``steps`` = 0 they stay as they are.
-    ``prior_scale``: the standard deviation of answers around zero before any is known, as if there were two
-    observations of it; where 0, mean and deviation are those of the answers.
     """
     x = torch.as_tensor(inputs, dtype=torch.float64)
-    offset = float(np.mean(answers)) if not prior_scale else 0.0
+    offset = float(np.mean(answers)) if not prior.scale else 0.0
     centred = answers - offset
-    scale = math.sqrt((float(np.sum(centred**2)) + 2 * prior_scale**2) / (len(answers) + (2 if prior_scale else 0)))
+    scale = math.sqrt((float(np.sum(centred**2)) + 2 * prior.scale**2) / (len(answers) + (2 if prior.scale else 0)))
     scale = scale or 1.0
     y = torch.as_tensor(centred / scale, dtype=torch.float64)
-    features = x.shape[1]
-    first = start.hyper if start is not None and len(start.hyper) == features + 3 else _first_guess(features)
-    hyper = _most_probable(x, y, first, steps) if len(answers) > 1 and steps else first
+    likeliest = _likeliest(prior, x.shape[1])
+    first = start.hyper if start is not None and len(start.hyper) == len(likeliest) else _first_guess(likeliest)
+    hyper = _most_probable(x, y, first, likeliest, steps) if len(answers) > 1 and steps else first
     factor = _factor(x, hyper)
     weights = torch.cholesky_solve(y[:, None], factor)[:, 0]
     return GaussianProcess(x, hyper, weights, factor, offset, scale)
 
 
-def _first_guess(features: int) -> Tensor:
-    """Logarithms: linear amplitude, Matérn amplitude, noise, then length scales (their prior's mode)."""
-    lengths = torch.full((features,), _length_mean(features), dtype=torch.float64)
-    return torch.cat([torch.tensor([math.log(0.5), math.log(0.7), math.log(0.1)], dtype=torch.float64), lengths])
+def _likeliest(prior: Prior, features: int) -> Tensor:
+    """The mode of each hyperparameter's logarithm, around which it has the standard deviation 1: amplitudes of the
+    linear part and of Matérn's, noise, then a length scale per feature."""
+    lengths = [math.sqrt(2) + math.log(size) / 2 - 1.0 for size in prior.groups or (features,) for _ in range(size)]
+    return torch.tensor([-0.5, -0.5, math.log(prior.noise), *lengths], dtype=torch.float64)
 
 
-def _length_mean(features: int) -> float:
-    return math.sqrt(2) + math.log(max(features, 1)) / 2 - 1.0
+def _first_guess(likeliest: Tensor) -> Tensor:
+    """The modes, but for amplitudes that add up to what was observed."""
+    amplitudes = torch.tensor([math.log(0.5), math.log(0.7)], dtype=torch.float64)
+    return torch.cat([amplitudes, likeliest[2:]])
 
 
-def _most_probable(x: Tensor, y: Tensor, first: Tensor, steps: int) -> Tensor:
+def _most_probable(x: Tensor, y: Tensor, first: Tensor, likeliest: Tensor, steps: int) -> Tensor:
     """Maximum a posteriori hyperparameters."""
     hyper = first.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([hyper], max_iter=steps, history_size=10, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = _negative_log_posterior(x, y, hyper)
+        loss = _negative_log_posterior(x, y, hyper, likeliest)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -110,20 +134,23 @@ def _most_probable(x: Tensor, y: Tensor, first: Tensor, steps: int) -> Tensor:
     return found if bool(found.isfinite().all()) else first
 
 
-def _negative_log_posterior(x: Tensor, y: Tensor, hyper: Tensor) -> Tensor:
+def _negative_log_posterior(x: Tensor, y: Tensor, hyper: Tensor, likeliest: Tensor) -> Tensor:
     factor = _factor(x, hyper)
     solved = torch.linalg.solve_triangular(factor, y[:, None], upper=False)
     likelihood: Tensor = 0.5 * solved.square().sum() + factor.diagonal().log().sum()
-    amplitudes, noise, lengths = hyper[:2], hyper[2], hyper[3:]
-    unlikely: Tensor = (lengths - _length_mean(len(lengths))).square().sum() / 2
-    unlikely = unlikely + (amplitudes + 0.5).square().sum() / 2 + (noise - math.log(0.1)) ** 2 / 2
-    return likelihood + unlikely
+    return likelihood + (hyper - likeliest).square().sum() / 2
 
 
 def _factor(x: Tensor, hyper: Tensor) -> Tensor:
-    noise = hyper[2].exp().square() + _LOWEST_NOISE**2
-    factor: Tensor = torch.linalg.cholesky(_kernel(x, x, hyper) + noise * torch.eye(len(x), dtype=torch.float64))
+    factor: Tensor = torch.linalg.cholesky(
+        _kernel(x, x, hyper) + _noise(hyper) * torch.eye(len(x), dtype=torch.float64)
+    )
     return factor
+
+
+def _noise(hyper: Tensor) -> Tensor:
+    """Variance of the noise."""
+    return hyper[2].exp().square() + _LOWEST_NOISE**2
 
 
 def _kernel(left: Tensor, right: Tensor, hyper: Tensor) -> Tensor:

@@ -17,12 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compressor.search.floats import Floats
-from compressor.search.surrogate.gaussian_process import STEPS, GaussianProcess, Prediction, fit_process
+from compressor.search.surrogate.gaussian_process import (
+    STEPS,
+    UNINFORMED,
+    GaussianProcess,
+    Prediction,
+    Prior,
+    fit_process,
+)
 
 LOSS, BYTES, MACS, PARAMS, TIME = range(5)
 """Columns of what a look gives; see ``answers.Scale.features``."""
-_PRIOR = 1.2
-"""Standard deviation of warped regret around the first guess: within a factor of three or so, two times of three."""
+_PRIOR, _PRIOR_NOISE = 1.2, 0.2
+"""Standard deviation of warped regret around the first guess: within a factor of three or so, two times of three; and
+what of it another training, and other validation samples, would change."""
 _OF_ANY, _OF_LOSS, _OF_MACS = 0.8, 2.5, 0.3
 """The first guess of warped regret: of any plan, of the loss untrained relative to the highest, of each e-fold of MACs.
 
@@ -56,7 +64,8 @@ class Known:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Of N plans, each ``(N,)``: warped regret with its standard deviation, log bytes, log time with its own."""
+    """Of N plans, each ``(N,)``: warped regret as a training would show it, log bytes, log time, each with its standard
+    deviation."""
 
     regret: Prediction
     size: Prediction
@@ -74,13 +83,13 @@ class _Fitted:
     """What the hyperparameters were sought on."""
     _hyper: GaussianProcess | None = None
 
-    def update(self, inputs: Floats, answers: Floats, prior_scale: float = 0.0) -> GaussianProcess:
+    def update(self, inputs: Floats, answers: Floats, prior: Prior = UNINFORMED) -> GaussianProcess:
         first = _milestone(len(answers))
         known = inputs[:first].tobytes() + answers[:first].tobytes()
         if self._hyper is None or known != self._of:
             self._of = known
-            self._hyper = fit_process(inputs[:first], answers[:first], steps=STEPS, prior_scale=prior_scale)
-        self.process = fit_process(inputs, answers, start=self._hyper, steps=0, prior_scale=prior_scale)
+            self._hyper = fit_process(inputs[:first], answers[:first], steps=STEPS, prior=prior)
+        self.process = fit_process(inputs, answers, start=self._hyper, steps=0, prior=prior)
         return self.process
 
 
@@ -99,6 +108,8 @@ class Surrogate:
     _looks: list[_Fitted] = field(default_factory=lambda: [_Fitted() for _ in range(4)])
     _time: _Fitted = field(default_factory=_Fitted)
     _regret: _Fitted = field(default_factory=_Fitted)
+    _noise: float = 0.0
+    """Of one training's warped regret."""
 
     def fit(self, known: Known) -> None:
         """``known`` holds at least one plan."""
@@ -112,7 +123,8 @@ class Surrogate:
         if len(known.trained):
             looks = known.looks[known.trained]
             inputs = self._inputs(known.vectors[known.trained], looks)
-            self._regret.update(inputs, known.regrets - self._first_guess(looks), prior_scale=_PRIOR)
+            prior = Prior(_PRIOR, _PRIOR_NOISE, groups=(known.vectors.shape[1], TIME))
+            self._noise = self._regret.update(inputs, known.regrets - self._first_guess(looks), prior).noise
 
     def predict(
         self, vectors: Floats, looks: Floats | None = None, whole: NDArray[np.bool_] | None = None
@@ -136,7 +148,7 @@ class Surrogate:
         if not len(self._known.trained):
             return Prediction(guess, np.full(len(guess), _PRIOR))
         correction = _predict(self._regret, self._inputs(vectors, looks))
-        return Prediction(guess + correction.mean, correction.std)
+        return Prediction(guess + correction.mean, np.hypot(correction.std, self._noise))
 
     def _first_guess(self, looks: Floats) -> Floats:
         spread = max(self._highest - self._lowest, 1e-3)

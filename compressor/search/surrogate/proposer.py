@@ -216,6 +216,8 @@ class Proposer:
             outcome = trained.get(look.digest)
             if outcome is not None and outcome.metrics is not None:
                 regret, size, time = self._scale.answers(outcome.metrics)
+                if outcome.status == "stopped":  # between phases its file is not the one the plan comes to
+                    _, size, _, _, time = self._row(look)[1]
                 rows.append((index, self._scale.warped(regret - gains.still_to_come(outcome)), size, time))
         return known_of([self._row(look) for look in looks], rows)
 

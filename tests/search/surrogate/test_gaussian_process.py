@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.search.surrogate.gaussian_process import fit_process
+from compressor.search.surrogate.gaussian_process import Prior, fit_process
 
 RNG = np.random.default_rng(0)
 
@@ -24,8 +24,9 @@ def test_it_predicts_a_smooth_function_among_features_that_do_not_matter() -> No
 
 def test_noise_is_not_learned() -> None:
     inputs = RNG.random((80, 4))
-    predicted = fit_process(inputs, RNG.normal(size=80)).predict(RNG.random((50, 4)))
-    assert np.abs(predicted.mean).max() < 1.0
+    process = fit_process(inputs, RNG.normal(size=80))
+    assert np.abs(process.predict(RNG.random((50, 4))).mean).max() < 1.0
+    assert process.noise == pytest.approx(1.0, abs=0.3)
 
 
 def test_uncertainty_grows_away_from_what_is_known() -> None:
@@ -35,9 +36,20 @@ def test_uncertainty_grows_away_from_what_is_known() -> None:
 
 
 def test_one_observation_moves_the_prior_and_leaves_its_width() -> None:
-    process = fit_process(np.array([[0.0, 1.0]]), np.array([1.0]), prior_scale=2.0)
+    process = fit_process(np.array([[0.0, 1.0]]), np.array([1.0]), prior=Prior(scale=2.0))
     here, elsewhere = process.predict(np.array([[0.0, 1.0], [5.0, -4.0]])).std
     assert here < 0.5 < elsewhere
+
+
+def test_what_was_measured_says_more_than_one_of_many_switches() -> None:
+    """Far away in two measured figures, where sixty switches agree, little is known."""
+    inputs = np.zeros((1, 62))
+    far = np.concatenate([np.zeros(60), np.full(2, 2.5)])[None]
+    apart, alike = (
+        fit_process(inputs, np.array([0.5]), prior=Prior(1.0, groups=groups)).predict(far).std[0]
+        for groups in ((60, 2), (62,))
+    )
+    assert apart > 1.5 * alike
 
 
 def test_hyperparameters_may_be_kept() -> None:

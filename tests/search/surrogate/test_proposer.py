@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from search_support import BASELINE, SMALL, SPACE, figures, resolved, untrained
@@ -69,7 +70,7 @@ def test_a_few_trials_teach_it_what_keeps_the_limits_and_the_best_plans_are_foun
     for suggestion, outcome in list(zip(made, outcomes, strict=True))[5:]:
         assert outcome.metrics is not None
         regret = BASELINE.quality.validation - outcome.metrics.quality.validation
-        assert abs(suggestion.forecast.regret - regret) < 0.01
+        assert abs(suggestion.forecast.regret - regret) < 0.015
 
 
 def test_where_no_plan_is_likely_to_keep_the_limits_the_likeliest_is_tried(tmp_path: Path) -> None:
@@ -98,3 +99,20 @@ def test_a_resumed_search_goes_on_like_an_uninterrupted_one(tmp_path: Path) -> N
     again = proposer(tmp_path / "copy", asked := Asked())
     assert again.suggest(dict(ended), ()) == first.suggest(dict(ended), ())
     assert asked.count <= MOST
+
+
+def test_what_was_ended_between_phases_teaches_of_its_plan_and_not_of_a_larger_file(tmp_path: Path) -> None:
+    """Half way its file was the baseline's, which no other plan's is: of its like as much is expected all the same."""
+    search, ended, expected = proposer(tmp_path / "looks", Asked()), dict[str, Outcome](), list[float]()
+    for _ in range(8):
+        found = search.suggest(ended, ())
+        assert found is not None
+        plan = resolved(SPACE.plan(found.values))
+        metrics, stopped = figures(plan), found.values["p.b"]
+        if stopped:
+            expected.append(found.forecast.regret)
+            metrics = replace(BASELINE, quality=replace(BASELINE.quality, validation=BASELINE.quality.validation - 0.4))
+        excess = LIMITS.excess(metrics, BASELINE)
+        ended[plan.digest] = Outcome("stopped" if stopped else "complete", metrics, excess, seconds={"train": 1.0})
+    assert len(expected) > 3
+    assert min(expected[2:]) > 0.1
