@@ -123,12 +123,11 @@ TASKS: Mapping[str, Task] = {
         grid=20,
         dynamic=False,
         by_hand=(
-            '{shape={magnitude-prune={"stages.2.0.conv1"=true,"stages.2.0.conv1:ratio"=0.5}},'
-            "bits={quantize-weights={bits=4}}}",
+            '{shape={magnitude-prune={"stages.2.0.conv1"=true,"stages.2.0.conv1:ratio"=0.5}},bits={quantize={bits=4}}}',
             '{shape={magnitude-prune={"stages.1.0.conv1"=true,"stages.2.0.conv1"=true,"stages.2.0.conv1:ratio"=0.5}},'
-            "bits={quantize-weights={bits=4}}}",
-            "{shape={layer-removal={count=1}},bits={quantize-weights={bits=4}}}",
-            "{shape={layer-removal={count=1}},bits={binarize={count=1},quantize-weights={bits=4}}}",
+            "bits={quantize={bits=4}}}",
+            "{shape={layer-removal={count=1}},bits={quantize={bits=4}}}",
+            "{shape={layer-removal={count=1}},bits={binarize={count=1},quantize={bits=8}}}",
         ),
     ),
 }
