@@ -193,7 +193,6 @@ def _joint_table(arms: Arms, budgets: Budgets) -> Table:
             f"{budgets.plain.epochs} epochs plainly, as its users do; *our training* is that of the recipe, "
             f"{budgets.peers.epochs} epochs with the LeNet as teacher, which is what every candidate of the joint "
             "search gets in two phases; *int8* is ONNX Runtime's dynamic quantization of the dense layers.",
-            BY_HAND,
         ),
     )
 
@@ -257,10 +256,6 @@ def _goal(recipe: str, goal: Goal, ours: Sequence[Arm]) -> Claim:
 
 
 SEEDS_ASKED = 5
-BY_HAND = (
-    "The runs of the joint search shown here began with four plans set by hand and went on with TPE. The recipe has no "
-    "such plans any more and proposes by the surrogate; that has not been run at this budget yet."
-)
 
 NOT_RUN = (
     "`--full`: three times the epochs of every recipe, 40 trials of the joint search, and a teacher of 60 epochs.",

@@ -145,8 +145,9 @@ def _table(arms: Arms, budgets: Budgets) -> Table:
             f"{budgets.ours.epochs} epochs with the ResNet-8 as teacher, which is what every candidate of the joint "
             f"search gets in two phases; *int8* is ONNX Runtime's static quantization of every layer, with scales from "
             f"{CALIBRATION} training images.",
-            "The run of the joint search shown here began with four plans set by hand and went on with TPE. The recipe "
-            "has no such plans any more and proposes by the surrogate; that has not been run at this budget yet.",
+            "The run of the joint search shown here began with four plans set by hand and went on with TPE, and no "
+            "layer could compute in integers. The recipe has no such plans any more, proposes by the surrogate, and "
+            "has `quantize` among its plugins; that has not been run at this budget yet.",
         ),
     )
 

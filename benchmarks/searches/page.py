@@ -66,19 +66,25 @@ def _against(task: Task, ours: Search, others: Sequence[Search], end: float) -> 
     name = f"{task.title.partition(' ')[0]}, seed {ours.seed}"
     best = max(others, key=lambda found: volume(found, task.drop, end))
     wanted = volume(best, task.drop, end)
-    if not wanted:
-        return f"{name}: no other arm reached anything within the limits in that time."
+    return f"{name}: {_beside(task, ours, best, wanted, end) if wanted else NOTHING}; {_at_last(task, ours, others)}."
+
+
+def _beside(task: Task, ours: Search, best: Search, wanted: float, end: float) -> str:
     ratio, share = volume(ours, task.drop, end) / wanted, reached_at(ours, task.drop, wanted) / end
     needed = sum(volume(ours, task.drop, point.cpu) < wanted for point in ours.trained) + 1
     count = f"{needed} trial{'s' if needed > 1 else ''}"
     reached = f"reached after {share:.0%} of the time and {count}" if share <= 1 else "not reached in it"
+    return f"{ratio:.2f}× the hypervolume of the best other arm ({best.arm}), {reached}"
+
+
+def _at_last(task: Task, ours: Search, others: Sequence[Search]) -> str:
     last = max(volume(found, task.drop) for found in others)
-    return (
-        f"{name}: {ratio:.2f}× the hypervolume of the best other arm ({best.arm}), {reached}; after all trials "
-        f"{volume(ours, task.drop, math.inf) / last:.2f}× that of the best."
-    )
+    if not last:
+        return "nor after all their trials"
+    return f"after all trials {volume(ours, task.drop, math.inf) / last:.2f}× that of the best"
 
 
+NOTHING = "no other arm reached anything within the limits in that time"
 GRID_NOTE = (
     f"Torch-Pruning's grid: ratios {', '.join(f'{ratio:g}' for ratio in RATIOS)}, each layer by itself or one ranking "
     f"for all, importances {', '.join(IMPORTANCES)}, in an order of the seed's; every network trained as long as a "
