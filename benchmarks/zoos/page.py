@@ -86,10 +86,7 @@ def _rewritten_whole(records: Sequence[Mapping[str, Any]]) -> str:
     captured = [record for record in records if "difference" in record]
     every = {plugin for record in records for plugin in record.get("plugins", {})}
     rest = [r["name"] for r in captured if not (every <= r.get("plugins", {}).keys() and _is_whole(r))]
-    others = (
-        f" Of the other {len(rest)} ({', '.join(rest)}), mostly the largest, sites were listed, or each plugin had "
-        "some CPU seconds."
-    )
+    others = f" Not whole: {', '.join(rest)}, of which sites are untried, since each plugin had some CPU seconds."
     return (
         f"Of {len(captured)} captured networks {len(captured) - len(rest)} were rewritten whole: every site by every "
         f"plugin, or declined with a reason.{others if rest else ''} A file of floats may be off by eight times what "
