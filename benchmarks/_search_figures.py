@@ -85,5 +85,5 @@ def _workers(found: dict[str, float]) -> str:
     listed = "; ".join(f"{name}: {', '.join(each)}" for name, each in rows.items())
     return (
         "Efficiency of workers of one thread, the time of one over that of n times n (`python benchmarks/workers.py`; "
-        f"a sleeping trial needs no core, so that what the executor costs shows): {listed}."
+        f"a sleeping trial needs no core, so that what the executor costs shows; those that train share two): {listed}."
     )
