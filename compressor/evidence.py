@@ -59,8 +59,13 @@ class Evidence:
         """The first samples, so many that their inputs together hold so many values, but at least ``least``: a pass
         over them costs about the same at any size of image.
         """
+        return self.first(max(values // self.values_of_one, least))
+
+    @property
+    def values_of_one(self) -> int:
+        """Values in the inputs of one sample, at least 1."""
         inputs = tensors(self.batches[0][0]) if self.batches else ()
-        return self.first(max(values // max(sum(tensor[0].numel() for tensor in inputs), 1), least))
+        return max(sum(tensor[0].numel() for tensor in inputs), 1)
 
     @contextmanager
     def at_work(self, network: Network) -> Iterator[Iterator[Batch]]:

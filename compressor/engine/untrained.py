@@ -15,6 +15,7 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Plan
 from compressor.engine.resolve import carried_out, depends_on_its_course
 from compressor.engine.sensitivity import Sensitivities
+from compressor.engine.short_training import share_lost
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
@@ -44,12 +45,22 @@ class Untrained:
     """Over the baseline, measured with a few calls; 0 where it could not be."""
     seconds: Figure
     """What the look took."""
+    lost: Figure | None = None
+    """What of the baseline's knowledge a short training does not bring back: 0 nothing, 1 all; None without one."""
 
 
 def look_at(
-    plan: Plan, baseline: Baseline, sensitivities: Sensitivities, evidence: Evidence, *, batch: int, seed: int
+    plan: Plan,
+    baseline: Baseline,
+    sensitivities: Sensitivities,
+    evidence: Evidence,
+    *,
+    batch: int,
+    seed: int,
+    train: bool = False,
 ) -> Untrained:
-    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training.
+    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training; with
+    ``train``, what a short one brings back, too.
 
     Raises ``Refusal`` where nothing of it applies, ``ExportError`` where it has no file.
     """
@@ -59,6 +70,7 @@ def look_at(
     few.calibrate(network, since=baseline.network)
     loss = few.mean_loss(network)
     onnx, cost = to_onnx(network), network_cost(network)
+    lost = share_lost(network, baseline.network, evidence) if train else None
     return Untrained(
         plan=resolved,
         whole=not any(depends_on_its_course(phase) for phase in resolved.phases),
@@ -68,4 +80,5 @@ def look_at(
         params=cost.parameter_count,
         speedup=compare(baseline.onnx, onnx, batch=batch, protocol=BRIEF, seed=seed).speedup,
         seconds=time.perf_counter() - start,
+        lost=lost,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
@@ -86,7 +86,11 @@ class Modelled:
             reference_point(recipe.constraints, prepared.judged_by.max_drop or 0.0),
             seeds=_surest_first([values for _, values in automatic_seeds(prepared.space)]),
             seed=recipe.search.seed,
-            patience=min(PATIENCE_SECONDS, LOOKS * clock.for_trials, TRIALS * (clock.trial_seconds or math.inf)),
+            patience=min(
+                max(PATIENCE_SECONDS, clock.trial_seconds),  # where trials are long, looks train too
+                LOOKS * clock.for_trials,
+                TRIALS * (clock.trial_seconds or math.inf),
+            ),
         )
 
     def plan(self, values: Values) -> Plan:
@@ -112,7 +116,7 @@ class Modelled:
             if self._stopped():
                 return
             some = many[start : start + self._slots]
-            answers = self._planner.answers([self._space.plan(values) for values in some], LookedAt)
+            answers = self._looked_at([self._space.plan(values) for values in some])
             for values, answer in zip(some, answers, strict=True):
                 match answer:
                     case WorkerLost():
@@ -123,6 +127,19 @@ class Modelled:
                         yield Look(values, reason=f"{type(answer).__name__}: {answer}", failed=True)
                     case found:
                         yield Look(values, found)
+
+    def _looked_at(self, plans: Sequence[Plan]) -> list[Any]:
+        """What looking at each plan finds, or the error there is instead.
+
+        Where looks train, it is asked first what the plans come to: many values mean the same edits (of what a layer
+        was to get that is removed, nothing is left), and a tenth to half of all that is bred has been looked at before.
+        """
+        if not self._looks.trained:
+            return self._planner.answers(plans, LookedAt)
+        answers = self._planner.answers(plans, Resolved)
+        known = [self._looks.known(answer.digest) if isinstance(answer, Plan) else answer for answer in answers]
+        new = iter(self._planner.answers([p for p, found in zip(plans, known, strict=True) if found is None], LookedAt))
+        return [next(new) if found is None else found for found in known]
 
 
 def _surest_first(seeds: list[Values]) -> list[Values]:

@@ -16,12 +16,14 @@ from compressor.engine.plan import Edit, Plan
 from compressor.engine.policy import admitting
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import SiteSensitivity
+from compressor.engine.short_training import worth_while
 from compressor.engine.site_measurement import Reference, adds_exactly, measure_site, onnx_timer, reference, shortlist
 from compressor.engine.together import saved_together
 from compressor.engine.untrained import Untrained, look_at
 from compressor.knobs import Value
 from compressor.registry import make
 from compressor.search.context import Context
+from compressor.search.estimate import trainings
 
 
 class Use(NamedTuple):
@@ -123,6 +125,7 @@ class LookedAt:
             context.evidence,
             batch=recipe.measure.batch,
             seed=recipe.search.seed,
+            train=worth_while(trainings(recipe.phases, recipe.training), len(context.data.train), context.evidence),
         )
 
 

@@ -1,9 +1,9 @@
-"""The plans that were looked at untrained, each kept as it comes (``looks.jsonl``): no run looks at one twice."""
+"""The plans that were looked at before training, each kept as it comes (``looks.jsonl``): no run looks at one twice."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -46,6 +46,7 @@ class Looks:
     def __init__(self, file: Path, ask: Ask) -> None:
         self._file, self._ask = file, ask
         self._by_values: dict[tuple[tuple[str, Value], ...], Look] = {}
+        self._by_digest: dict[str, Untrained] = {}
         self.found: list[Look] = []
         """Those that have figures, in the order they came."""
         self.stopped = False
@@ -61,6 +62,15 @@ class Looks:
     @property
     def asked(self) -> int:
         return len(self._by_values)
+
+    @property
+    def trained(self) -> bool:
+        """Whether a look trains shortly, which takes most of its time."""
+        return bool(self.found) and self.found[-1].found is not None and self.found[-1].found.lost is not None
+
+    def known(self, digest: str) -> Untrained | None:
+        """What was found of a plan that other values have come to before; finding it again takes no time."""
+        return self._by_digest.get(digest)
 
     def knows(self, values: Values) -> bool:
         return _key(values) in self._by_values
@@ -87,6 +97,7 @@ class Looks:
         self._by_values[_key(look.values)] = look
         if look.found is not None:
             self.found.append(look)
+            self._by_digest.setdefault(look.digest, replace(look.found, seconds=0.0))
             self.seconds += look.found.seconds
 
 

@@ -44,6 +44,8 @@ DOUBT = 5
 LIKELY, FIRST_LIKELY = 0.5, 0.75
 """What keeps the limits less probably than that is proposed only for doubt, or where nothing else is left: the first
 trial, about which there is only a guess, and those after many."""
+FAILED = 10.0
+"""A trial that failed, by a loss that is no number for instance, counts as one that lost so many times the limit."""
 _QUANTILES = np.array([NormalDist().inv_cdf((index + 0.5) / 15) for index in range(15)])
 _STRIDE = 7919
 
@@ -88,6 +90,9 @@ class Proposer:
         self._begun = False
         self._reached: list[tuple[float, float, float]] = []
         """What complete trials have come to, trained or not."""
+        self._failed: frozenset[str] = frozenset()
+        self._shares = False
+        """Whether all looks were trained shortly: what is modelled of them is then the share lost, not the loss."""
 
     def suggest(self, ended: dict[str, Outcome], running: Collection[str]) -> Proposed | None:
         """The plan to train next; None where every plan that was found has been tried.
@@ -96,6 +101,7 @@ class Proposer:
         """
         rng = random.Random(self._seed * _STRIDE + len(ended) + len(running))
         trained = self._trained(ended)
+        self._failed = frozenset(d for d, outcome in self._by_search(ended).items() if outcome.status == "failed")
         complete = [outcome.metrics for outcome in ended.values() if outcome.status == "complete"]
         self._reached = [self._scale.answers(metrics) for metrics in complete if metrics is not None]
         if not self._begun and not self._by_search(ended):
@@ -212,18 +218,25 @@ class Proposer:
         looks = self._looks.found
         gains = Gains(trained.values())
         rows = []
+        self._shares = all(look.found is not None and look.found.lost is not None for look in looks)
         for index, look in enumerate(looks):
+            if look.digest in self._failed:
+                _, size, _, _, time = self._row(look)[1]
+                rows.append((index, self._scale.warped(FAILED * float(self._reference[0])), size, time))
             outcome = trained.get(look.digest)
             if outcome is not None and outcome.metrics is not None:
                 regret, size, time = self._scale.answers(outcome.metrics)
                 if outcome.status == "stopped":  # between phases its file is not the one the plan comes to
                     _, size, _, _, time = self._row(look)[1]
                 rows.append((index, self._scale.warped(regret - gains.still_to_come(outcome)), size, time))
-        return known_of([self._row(look) for look in looks], rows)
+        return known_of([self._row(look) for look in looks], rows, shares=self._shares)
 
     def _row(self, look: Look) -> tuple[list[float], tuple[float, ...], bool]:
         assert look.found is not None
-        return self._encoding.vector(look.values), self._scale.features(look.found), look.found.whole
+        features = self._scale.features(look.found)
+        if self._shares and look.found.lost is not None:
+            features = (look.found.lost, *features[1:])
+        return self._encoding.vector(look.values), features, look.found.whole
 
     def _objectives(self, many: Sequence[Values]) -> Floats:
         """Regret if lucky, log bytes, log time: what evolution minimises."""

@@ -116,3 +116,35 @@ def test_what_was_ended_between_phases_teaches_of_its_plan_and_not_of_a_larger_f
         ended[plan.digest] = Outcome("stopped" if stopped else "complete", metrics, excess, seconds={"train": 1.0})
     assert len(expected) > 3
     assert min(expected[2:]) > 0.1
+
+
+def test_a_trial_that_failed_teaches_that_its_like_loses_everything(tmp_path: Path) -> None:
+    search, ended, expected = proposer(tmp_path / "looks", Asked()), dict[str, Outcome](), list[float]()
+    for _ in range(8):
+        found = search.suggest(ended, ())
+        assert found is not None
+        plan, failed = resolved(SPACE.plan(found.values)), found.values["p.b"]
+        if failed:
+            expected.append(found.forecast.regret)
+        metrics = figures(plan)
+        complete = Outcome("complete", metrics, LIMITS.excess(metrics, BASELINE), seconds={"train": 1.0})
+        ended[plan.digest] = Outcome("failed", reason="training diverged") if failed else complete
+    assert len(expected) > 3
+    assert min(expected[2:]) > 0.1
+
+
+def test_where_looks_train_shortly_the_share_lost_tells_ruin_from_what_mends(tmp_path: Path) -> None:
+    """Untrained all plans look alike; those with ``b`` do not recover. The first proposal is one that does."""
+
+    def asked(many: Sequence[Values]) -> Iterator[Look]:
+        for look in Asked()(many):
+            found = look.found
+            lost = 1.0 if look.values["p.b"] else 0.3
+            yield look if found is None else replace(look, found=replace(found, loss=2.3, lost=lost))
+
+    reference = reference_point(LIMITS, 0.01)
+    looks, scale = Looks(tmp_path / "looks", asked), Scale(BASELINE, 0.005)
+    search = Proposer(looks, Encoding(SPACE.parameters), scale, reference, seeds=[], seed=0)
+    found = search.suggest({}, ())
+    assert found is not None
+    assert not found.values["p.b"]
