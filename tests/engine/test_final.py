@@ -56,7 +56,8 @@ def test_a_file_that_is_not_the_network_is_found_out(folder: Path, baseline: Bas
 
 def test_the_baseline_is_measured_the_same_way(baseline: Baseline, data: Data) -> None:
     final = finalise_baseline(baseline, data, data.open_test())
-    assert final.metrics.latency.low <= 1.0 <= final.metrics.latency.high
+    timed = final.metrics.latency  # against itself: about 1, which one interval in twenty misses
+    assert 0.5 < timed.low <= timed.speedup <= timed.high < 2.0
     assert final.metrics.quality.test is not None
     assert final.metrics.quality.test > 0.85
 

@@ -25,7 +25,8 @@ def ints(*values: int) -> Array:
 
 
 def node(operator: str, *inputs: str, to: str, **attributes: object) -> onnx.NodeProto:
-    return helper.make_node(operator, list(inputs), [to], **attributes)
+    """``to_`` is the attribute ``to``, beside the name of the output."""
+    return helper.make_node(operator, list(inputs), [to], **{name.rstrip("_"): a for name, a in attributes.items()})
 
 
 def model_of(nodes: list[onnx.NodeProto], constants: dict[str, Array], length: int) -> onnx.ModelProto:
@@ -120,9 +121,6 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, Array]]] = {
 
 def case(name: str) -> onnx.ModelProto:
     nodes, constants = CASES[name]
-    for proto in nodes:
-        for attribute in proto.attribute:
-            attribute.name = attribute.name.rstrip("_")
     length = {"Div of integers": 2, "Gather": 4, "Gather of rows": 2, "Pad of one axis": 6, "Slice": 3, "Split": 4}.get(
         name, 6
     )
@@ -191,8 +189,5 @@ HOSTILE: dict[str, tuple[list[onnx.NodeProto], dict[str, Array], str]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_does_not_fit_or_would_not_fit_into_memory_is_refused(name: str, tmp_path: Path) -> None:
     nodes, constants, reason = HOSTILE[name]
-    for proto in nodes:
-        for attribute in proto.attribute:
-            attribute.name = attribute.name.rstrip("_")
     with pytest.raises(ModelFileError, match=reason):
         read(model_of(nodes, constants, 6), tmp_path)
