@@ -275,7 +275,7 @@ def page(arms: Arms) -> Page:
     ]
     waiting = [
         *so_far(arms, [f"dense: {name}" for name in DENSE], FULL.dense, budgets.dense),
-        *so_far(arms, NEEDED, FULL.lottery, budgets.lottery),
+        *so_far(arms, [name for name in NEEDED if not name.startswith("dense: ")], FULL.lottery, budgets.lottery),
     ]
     return Page(
         name="mnist_lottery",
