@@ -26,6 +26,7 @@ from optuna.distributions import (
     check_distribution_compatibility,
 )
 from optuna.samplers import BaseSampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from compressor.engine.candidate import Metrics, Outcome
@@ -105,6 +106,8 @@ class Study:
             name: distribution for trial in written for name, distribution in trial.distributions.items()
         }
         """What every parameter was chosen from in an earlier session."""
+        self._shared = IntersectionSearchSpace()
+        """The parameters that all trials have; kept, since a sampler lives for one proposal and would read them all."""
         self._begun = sum(record.notes.get("status") != "interrupted" for record in self.records())
         """Trials that were begun, but for those begun again: it seeds the sampler, so that runs can be resumed."""
         self._queued = sum(trial.state == TrialState.WAITING for trial in written)
@@ -143,7 +146,7 @@ class Study:
     def ask(self, *, by_chance: bool = False) -> Proposal:
         """The next proposal: what is queued, else what the sampler says (``by_chance``: the random sampler)."""
         seed = (self._search.seed * _STRIDE + self._begun) % _SEEDS
-        self._study.sampler = _sampler("random" if by_chance else self._search.sampler, seed)
+        self._study.sampler = _sampler("random" if by_chance else self._search.sampler, seed, self._shared)
         with self._memory.showing(self._study._study_id, _SHOWN) if self._search.sampler == "tpe" else nullcontext():
             trial = self._study.ask()
             self._open[trial.number] = trial
@@ -243,18 +246,39 @@ class Study:
         return self._open[number]
 
 
-def _sampler(name: str, seed: int) -> BaseSampler:
+class _Sharing(BaseSampler):
+    """Of a sampler that combines parameters: it is told which ones all trials have, but for those without a choice."""
+
+    shared: IntersectionSearchSpace
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {name: each for name, each in self.shared.calculate(study).items() if not each.single()}
+
+
+class _Nsga2(_Sharing, optuna.samplers.NSGAIISampler):
+    def select_parent(self, study: optuna.Study, generation: int) -> list[FrozenTrial]:
+        """In the order of their numbers, as Optuna returns them from its cache: a resumed study has none."""
+        return sorted(super().select_parent(study, generation), key=lambda trial: trial.number)
+
+
+class _Gp(_Sharing, optuna.samplers.GPSampler):
+    pass
+
+
+def _sampler(name: str, seed: int, shared: IntersectionSearchSpace) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         match name:
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
             case "nsga2":
-                return optuna.samplers.NSGAIISampler(population_size=20, seed=seed)
+                sampler: _Nsga2 | _Gp = _Nsga2(population_size=20, seed=seed)
             case "gp":
-                return optuna.samplers.GPSampler(seed=seed)
+                sampler = _Gp(seed=seed)
             case _:
                 return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
+    sampler.shared = shared
+    return sampler
 
 
 def _distribution(knob: Knob) -> BaseDistribution:

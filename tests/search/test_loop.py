@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -449,6 +450,25 @@ def test_a_sampler_learns_from_what_a_limit_screened_out(tmp_path: Path, sampler
         counts.append(on)
     study.close()
     assert sum(counts[-rounds:]) >= sum(counts[:rounds]) + rounds
+
+
+def test_a_study_opened_anew_proposes_as_the_one_kept_open(tmp_path: Path) -> None:
+    """What NSGA-II keeps between proposals changes none; generations have 20 trials."""
+    recipe = Recipe(DataSpec(name="digits"), search=SearchSpec(sampler="nsga2", seed=5))
+    proposed: dict[bool, list[object]] = {True: [], False: []}
+    for anew, found in proposed.items():
+        file, rng = tmp_path / f"{anew}.db", random.Random(0)
+        study = Study(file, recipe, SWITCHES)
+        for _ in range(45):
+            proposal = study.ask()
+            found.append(proposal.values)
+            study.tell(proposal.number, Outcome("complete", metrics(size=rng.randrange(9999)), {}), BASELINE)
+            if anew:
+                study.close()
+                study = Study(file, recipe, SWITCHES)
+        study.close()
+    assert proposed[True] == proposed[False]
+    assert len({str(values) for values in proposed[True]}) > 20
 
 
 def test_a_seed_of_any_size_is_a_seed(tmp_path: Path) -> None:
