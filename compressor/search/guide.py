@@ -137,9 +137,11 @@ class Modelled:
         if not self._looks.trained:
             return self._planner.answers(plans, LookedAt)
         answers = self._planner.answers(plans, Resolved)
-        known = [self._looks.known(answer.digest) if isinstance(answer, Plan) else answer for answer in answers]
-        new = iter(self._planner.answers([p for p, found in zip(plans, known, strict=True) if found is None], LookedAt))
-        return [next(new) if found is None else found for found in known]
+        asked = {a.digest: p for p, a in zip(plans, answers, strict=True) if isinstance(a, Plan)}
+        known = {digest: found for digest in asked if (found := self._looks.known(digest)) is not None}
+        new = [digest for digest in asked if digest not in known]
+        known |= zip(new, self._planner.answers([asked[digest] for digest in new], LookedAt), strict=True)
+        return [known[answer.digest] if isinstance(answer, Plan) else answer for answer in answers]
 
 
 def _surest_first(seeds: list[Values]) -> list[Values]:

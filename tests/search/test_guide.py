@@ -44,10 +44,10 @@ class Asked:
         return settled
 
 
-@pytest.mark.parametrize("lost", [0.4, None])
-def test_where_looks_train_the_same_edits_are_trained_once(tmp_path: Path, lost: float | None) -> None:
+@pytest.mark.parametrize(("lost", "jobs"), [(0.4, 1), (0.4, 4), (None, 1)])
+def test_where_looks_train_the_same_edits_are_trained_once(tmp_path: Path, lost: float | None, jobs: int) -> None:
     planner = Asked(lost)
-    made = prepared(tmp_path, SearchSpec(sampler="surrogate"))
+    made = prepared(tmp_path, SearchSpec(sampler="surrogate", jobs=jobs))
     guide = Modelled(made, planner, Clock(made.recipe, tmp_path / "clock"), lambda: False)  # type: ignore[arg-type]
     assert guide.suggest({}, ()) is not None
     most = max(Counter(planner.looked).values())
