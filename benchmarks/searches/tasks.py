@@ -40,6 +40,8 @@ class Task:
     """Whether 8 bits of ONNX Runtime are dynamic, in dense layers alone: the faster form of a network this small."""
     by_hand: tuple[str, ...]
     """Plans that a person would begin with, as inline tables of a recipe."""
+    spread: tuple[str, ...] = ()
+    """Plugins with the policy ``spread`` whatever the recipe says."""
 
     def settings(self) -> tuple[str, ...]:
         return (
@@ -54,6 +56,7 @@ class Task:
             f"constraints.max_size={SIZE}",
             f"constraints.max_latency={LATENCY}",
             "measure.finalists=1",
+            *(f"phases.shape.plugins.{name}.policy=spread" for name in self.spread),
         )
 
     def recipe_of(self, sampler: str, seed: int, trials: int, *, by_hand: bool = False) -> Recipe:
@@ -79,7 +82,8 @@ class Task:
     @property
     def about(self) -> str:
         return (
-            f"{self.title}: all plugins of {self.recipe}.toml with its policies; {self.epochs} epoch of "
+            f"{self.title}: all plugins of {self.recipe}.toml with its policies"
+            f"{''.join(f' ({name}: spread)' for name in self.spread)}; {self.epochs} epoch of "
             f"{self.samples:,} images a phase, {self.validation:,} others for validation; limits: "
             f"{100 * self.drop:g} points of validation accuracy, {SIZE:g} of the bytes, {LATENCY:g} of the time."
         )
@@ -129,5 +133,6 @@ TASKS: Mapping[str, Task] = {
             "{shape={layer-removal={count=1}},bits={quantize={bits=4}}}",
             "{shape={layer-removal={count=1}},bits={binarize={count=1},quantize={bits=8}}}",
         ),
+        spread=("layer-removal",),
     ),
 }

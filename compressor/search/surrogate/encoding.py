@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -35,10 +36,10 @@ class Encoding:
 
     def by_chance(self, rng: random.Random) -> dict[str, Value]:
         """Every active parameter drawn by itself; how many switches are on varies more than by chance alone, and few
-        are likelier than many: a network seldom survives what many plugins do to it.
+        are likelier than many: a network seldom survives what many plugins do to it, or one does at many sites.
         """
-        share = rng.random() ** 2
-        switches = {p.name: rng.random() < share for p in self._parameters if _is_switch(p.knob)}
+        shares: dict[str | None, float] = defaultdict(lambda: rng.random() ** 2)  # of plugins; of each one's sites
+        switches = {p.name: rng.random() < shares[p.when] for p in self._parameters if _is_switch(p.knob)}
         return self._completed(switches, rng)
 
     def mutated(self, values: Values, rng: random.Random) -> dict[str, Value]:

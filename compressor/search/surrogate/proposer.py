@@ -267,7 +267,8 @@ class Proposer:
         self, trained: dict[str, Outcome], tried: Collection[str], running: Collection[str], *, doubt: bool
     ) -> Proposed | None:
         self._fit(trained)
-        left = list({look.digest: look for look in self._looks.found if look.digest not in tried}.values())
+        known = {_network(look) for look in self._looks.found if look.digest in tried}
+        left = list({_network(look): look for look in self._looks.found if _network(look) not in known}.values())
         if not left:
             return None
         predicted = self._predicted(left)
@@ -301,6 +302,15 @@ class Proposer:
         parts = zip(limits, (predicted.regret, predicted.size, predicted.time), strict=True)
         margins = np.stack([(limit - part.mean) / part.std for limit, part in parts])
         return np.asarray(torch.special.log_ndtr(torch.from_numpy(margins)).sum(0))
+
+
+def _network(look: Look) -> tuple[object, ...]:
+    """What a plan comes to: the same edits in another order are another plan, but mostly the same network."""
+    assert look.found is not None
+    found = look.found
+    parts = [part for phase in found.plan.phases for part in phase.parts]
+    edits = tuple(tuple(sorted(map(repr, part.steps))) for part in parts)
+    return edits, found.loss, found.lost, found.size_bytes, found.macs
 
 
 def _rows(points: Sequence[tuple[float, float, float]]) -> Floats:

@@ -48,3 +48,17 @@ def test_a_mutation_changes_something() -> None:
     rng = random.Random(0)
     values = ENCODING.by_chance(rng)
     assert sum(ENCODING.mutated(values, rng) != values for _ in range(50)) > 35
+
+
+def test_a_plugin_at_one_site_and_at_many_are_both_drawn_however_many_plugins_are_on() -> None:
+    """Drawn with one share for all, a plan of most plugins would have most sites of each."""
+    names = [f"p.{plugin}" for plugin in "abcdef"]
+    sites = [f"p.a.s{number}" for number in range(10)]
+    switch = Choice((False, True))
+    encoding = Encoding([*(Parameter(name, switch) for name in names), *(Parameter(s, switch, "p.a") for s in sites)])
+    rng = random.Random(0)
+    drawn = [encoding.by_chance(rng) for _ in range(2000)]
+    many = [values for values in drawn if values["p.a"] and sum(bool(values[name]) for name in names) >= 4]
+    counts = [sum(bool(values[site]) for site in sites) for values in many]
+    assert counts.count(1) > len(many) / 20
+    assert sum(count >= 8 for count in counts) > len(many) / 20
