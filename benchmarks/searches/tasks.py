@@ -41,7 +41,7 @@ class Task:
     by_hand: tuple[str, ...]
     """Plans that a person would begin with, as inline tables of a recipe."""
     spread: tuple[str, ...] = ()
-    """Plugins with the policy ``spread`` whatever the recipe says."""
+    """Plugins with the policy ``spread`` over all their sites, whatever the recipe says."""
 
     def settings(self) -> tuple[str, ...]:
         return (
@@ -57,6 +57,7 @@ class Task:
             f"constraints.max_latency={LATENCY}",
             "measure.finalists=1",
             *(f"phases.shape.plugins.{name}.policy=spread" for name in self.spread),
+            *(f'phases.shape.plugins.{name}.only=["*"]' for name in self.spread),
         )
 
     def recipe_of(self, sampler: str, seed: int, trials: int, *, by_hand: bool = False) -> Recipe:

@@ -18,7 +18,7 @@ from compressor.search.gains import noise_of
 from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
 from compressor.search.questions import LookedAt, Resolved
-from compressor.search.seeds import automatic_seeds
+from compressor.search.seeds import automatic_seeds, single_sites
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
 from compressor.search.surrogate.looks import Look, Looks
@@ -26,6 +26,9 @@ from compressor.search.surrogate.proposer import PATIENCE_SECONDS, Proposed, Pro
 
 LOOKS, TRIALS = 0.1, 3.0
 """The first looks may take this share of what a budget leaves for trials, and no more than so many trials will."""
+
+SINGLE = 24
+"""Before all else as many plans are looked at, at most, that change a single site."""
 
 
 class Guide(Protocol):
@@ -84,7 +87,10 @@ class Modelled:
             Encoding(prepared.space.parameters),
             Scale(prepared.baseline.metrics, noise_of(prepared.baseline.metrics)),
             reference_point(recipe.constraints, prepared.judged_by.max_drop or 0.0),
-            seeds=_surest_first([values for _, values in automatic_seeds(prepared.space)]),
+            seeds=[
+                *_surest_first([values for _, values in automatic_seeds(prepared.space)]),
+                *_spread([values for _, values in single_sites(prepared.space)], SINGLE),
+            ],
             seed=recipe.search.seed,
             patience=min(
                 max(PATIENCE_SECONDS, clock.trial_seconds),  # where trials are long, looks train too
@@ -147,3 +153,8 @@ class Modelled:
 def _surest_first(seeds: list[Values]) -> list[Values]:
     """Each plugin alone, the last phase's first, which does least to a network; then all of them together."""
     return [*reversed(seeds[:-1]), *seeds[-1:]]
+
+
+def _spread(seeds: Sequence[Values], most: int) -> list[Values]:
+    """All, or so many of them, evenly spread."""
+    return [seeds[index * len(seeds) // most] for index in range(most)] if len(seeds) > most else list(seeds)

@@ -61,6 +61,24 @@ def automatic_seeds(space: SearchSpace) -> Iterator[Seed]:
     yield "everything", _full(space, set(switches))
 
 
+def single_sites(space: SearchSpace) -> Iterator[Seed]:
+    """A plugin at one site: at the most worthwhile one where sites are ranked, at each where each has a switch."""
+    for switch, use in uses_of(space.phases):
+        full, own = _full(space, {switch}), [p for p in space.parameters if p.name.startswith(f"{switch}.")]
+        for parameter in own:
+            if isinstance(parameter.knob, IntRange) and parameter.name == f"{switch}.{COUNT}":
+                yield f"{switch} at one site", {**full, parameter.name: parameter.knob.low}
+        sites = [
+            p.name for p in own if use.policy == "each" and ":" not in p.name and set(_options(p)) == {False, True}
+        ]
+        for site in sites:
+            yield f"{site} alone", {**full, **{other: other == site for other in sites}}
+
+
+def _options(parameter: Parameter) -> tuple[Value, ...]:
+    return parameter.knob.options if isinstance(parameter.knob, Choice) else ()
+
+
 def _full(space: SearchSpace, on: set[str]) -> dict[str, Value]:
     result: dict[str, Value] = {}
     for parameter in space.parameters:

@@ -3,9 +3,13 @@ from __future__ import annotations
 import pytest
 from search_support import SPACE
 
-from compressor.knobs import Value
+from compressor.engine.space import Parameter, PhaseSpec, PluginUse, SearchSpace
+from compressor.knobs import Choice, IntRange, Value
 from compressor.recipe.model import SearchSpec
-from compressor.search.seeds import automatic_seeds, completed, seeds_of
+from compressor.search.seeds import automatic_seeds, completed, seeds_of, single_sites
+from compressor.train.spec import TrainingSpec
+
+SWITCH = Choice((False, True))
 
 
 def test_naming_a_knob_switches_its_plugin_on() -> None:
@@ -17,6 +21,23 @@ def test_each_plugin_alone_then_all_as_far_as_they_go() -> None:
         "p.a alone": {"p.a": True, "p.a.count": 4, "p.b": False},
         "p.b alone": {"p.a": False, "p.b": True, "p.b.count": 4, "p.b.kind": "x"},
         "everything": {"p.a": True, "p.a.count": 4, "p.b": True, "p.b.count": 4, "p.b.kind": "x"},
+    }
+
+
+def test_a_plugin_at_one_site_is_at_the_best_one_or_at_each_that_has_a_switch() -> None:
+    ranked = PluginUse("a")
+    each = PluginUse("b", policy="each")
+    parameters = (
+        *(Parameter("p.a", SWITCH), Parameter("p.a.count", IntRange(1, 4), "p.a"), Parameter("p.b", SWITCH)),
+        *(Parameter("p.b.x", SWITCH, "p.b"), Parameter("p.b.x:r", Choice((0.5, 0.25)), "p.b")),
+        *(Parameter("p.b.y", SWITCH, "p.b"), Parameter("p.b.y:up", SWITCH, "p.b")),
+    )
+    space = SearchSpace(parameters, (PhaseSpec("p", (ranked, each)),), TrainingSpec())
+    knobs = {"p.b.x:r": 0.5, "p.b.y:up": True}
+    assert dict(single_sites(space)) == {
+        "p.a at one site": {"p.a": True, "p.a.count": 1, "p.b": False},
+        "p.b.x alone": {"p.a": False, "p.b": True, "p.b.x": True, "p.b.y": False, **knobs},
+        "p.b.y alone": {"p.a": False, "p.b": True, "p.b.x": False, "p.b.y": True, **knobs},
     }
 
 
