@@ -90,7 +90,9 @@ CHOSEN = (
     "were run after that. A trial of LeNet costs 3 s of training, one of ResNet-8 20 s, so what is spent on looks "
     "before the first one weighs more than it does where trials take minutes. Where a trial trains on 128,000 images "
     "or more, looks train, too, and the first guess is another one, set on 32 trials of joint_cifar.toml and "
-    "joint.toml: none of the searches shown here trains so long."
+    "joint.toml: none of the searches shown here trains so long. Since they were run, plans of a single site are "
+    "looked at before all else, plans by chance draw the sites of every plugin by a share of its own, and a plan that "
+    "only orders the edits of a tried one anew is not proposed."
 )
 
 if __name__ == "__main__":

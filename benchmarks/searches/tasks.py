@@ -40,8 +40,6 @@ class Task:
     """Whether 8 bits of ONNX Runtime are dynamic, in dense layers alone: the faster form of a network this small."""
     by_hand: tuple[str, ...]
     """Plans that a person would begin with, as inline tables of a recipe."""
-    spread: tuple[str, ...] = ()
-    """Plugins with the policy ``spread`` over all their sites, whatever the recipe says."""
 
     def settings(self) -> tuple[str, ...]:
         return (
@@ -56,8 +54,6 @@ class Task:
             f"constraints.max_size={SIZE}",
             f"constraints.max_latency={LATENCY}",
             "measure.finalists=1",
-            *(f"phases.shape.plugins.{name}.policy=spread" for name in self.spread),
-            *(f'phases.shape.plugins.{name}.only=["*"]' for name in self.spread),
         )
 
     def recipe_of(self, sampler: str, seed: int, trials: int, *, by_hand: bool = False) -> Recipe:
@@ -83,8 +79,7 @@ class Task:
     @property
     def about(self) -> str:
         return (
-            f"{self.title}: all plugins of {self.recipe}.toml with its policies"
-            f"{''.join(f' ({name}: spread)' for name in self.spread)}; {self.epochs} epoch of "
+            f"{self.title}: all plugins of {self.recipe}.toml with its policies; {self.epochs} epoch of "
             f"{self.samples:,} images a phase, {self.validation:,} others for validation; limits: "
             f"{100 * self.drop:g} points of validation accuracy, {SIZE:g} of the bytes, {LATENCY:g} of the time."
         )
@@ -134,6 +129,5 @@ TASKS: Mapping[str, Task] = {
             "{shape={layer-removal={count=1}},bits={quantize={bits=4}}}",
             "{shape={layer-removal={count=1}},bits={binarize={count=1},quantize={bits=8}}}",
         ),
-        spread=("layer-removal",),
     ),
 }
