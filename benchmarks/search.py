@@ -92,7 +92,9 @@ CHOSEN = (
     "or more, looks train, too, and the first guess is another one, set on 32 trials of joint_cifar.toml and "
     "joint.toml: none of the searches shown here trains so long. Since they were run, plans of a single site are "
     "looked at before all else, plans by chance draw the sites of every plugin by a share of its own, and a plan that "
-    "only orders the edits of a tried one anew is not proposed."
+    "only orders the edits of a tried one anew is not proposed. LeNet's three seeds before and after that, on another "
+    "machine: hypervolume after all trials 31.5 (17…41.5) and 34.8 (30.8…39.3), 29 and 26 of 36 trials within the "
+    "limits: no difference that could be told from luck."
 )
 
 if __name__ == "__main__":
