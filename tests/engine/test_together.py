@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from compressor_plugins.quantize.processor import saturates
+from integers import OPTIONS
 from torch import nn
 
 from compressor.engine.plan import Edit
@@ -23,7 +23,6 @@ def half_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compressor.engine.together.compare", lambda *files, **how: found)
 
 
-@pytest.mark.skipif(saturates(), reason="x86 without VNNI: 8-bit weights are refused")
 def test_the_shares_of_all_sites_are_what_all_of_them_save(half_the_time: None) -> None:
     """The wide layer has nearly all of the time, so nearly all that is saved is saved there."""
     torch.manual_seed(0)
@@ -33,9 +32,11 @@ def test_the_shares_of_all_sites_are_what_all_of_them_save(half_the_time: None) 
     )
     network = capture(module.eval(), (2, 24, 24))
     evidence = Evidence([(torch.randn(8, 2, 24, 24), torch.arange(8) % 4)])
-    edits = [Edit("quantize", path) for path in PATHS]
+    edits = [Edit("quantize", path, options=OPTIONS) for path in PATHS]
     found = saved_together(network, to_onnx(network), edits, evidence)
     assert found is not None
     assert tuple(found) == PATHS
     assert sum(found.values()) == pytest.approx(0.5)
-    assert saved_together(network, to_onnx(network), [Edit("quantize", "1")], evidence) is None, "no such site"
+    assert saved_together(network, to_onnx(network), [Edit("quantize", "1", options=OPTIONS)], evidence) is None, (
+        "no such site"
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from compressor_plugins.quantize.processor import saturates
+from integers import QUANTIZE
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils import spectral_norm as hooked_spectral_norm
@@ -25,7 +25,6 @@ from compressor.graph.pt2 import write_pt2
 from compressor.load import load_model
 from compressor.measure.parity import numeric_parity
 from compressor.plugin import refusals_of, sites_of
-from compressor.registry import make
 
 
 class Standardised(nn.Conv2d):
@@ -133,7 +132,6 @@ def test_a_weight_that_is_only_turned_needs_no_note_and_is_kept_as_it_lies(tmp_p
         assert not either.notes
 
 
-@pytest.mark.skipif(saturates(), reason="x86 without VNNI: 8-bit weights are refused")
 def test_what_is_not_folded_trains_as_the_source_and_every_plugin_says_why_it_passes_by() -> None:
     module = model(weight_norm)
     network = capture(module, (3, 8, 8), fold=False)
@@ -143,7 +141,7 @@ def test_what_is_not_folded_trains_as_the_source_and_every_plugin_says_why_it_pa
     ours = dict(network.module.named_parameters())
     assert all(torch.equal(p.grad, ours[name].grad) for name, p in module.named_parameters())  # type: ignore[arg-type]
 
-    plugin = make("quantize")
+    plugin = QUANTIZE
     said = {refused.path: refused.reason for refused in refusals_of(plugin, network)}
     assert "_weight_norm" in said["0"]
     assert "fold_weights" in said["0"]

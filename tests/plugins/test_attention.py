@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from compressor_plugins.quantize.processor import saturates
+from integers import QUANTIZE
 from networks import make_sensitive
 from rewriting import apply
 from torch import Tensor, nn
@@ -55,11 +55,11 @@ def test_multiply_accumulates_inside_an_attention_are_counted(network: Network) 
 
 @pytest.mark.parametrize("name", [found.name for found in discover() if found.distribution == "compressor"])
 def test_every_plugin_acts_or_refuses_with_its_reason(network: Network, name: str) -> None:
-    plugin = make(name)
+    plugin = QUANTIZE if name == "quantize" else make(name)
     found = check_plugin(plugin, {"attentive": network}, most_sites=2)
     findings = [finding for finding in found if finding.check != "there-is-something-to-rewrite"]
     assert not findings, "\n".join(map(str, findings))
-    if name in ("binarize", "quantize-weights") or (name == "quantize" and not saturates()):
+    if name in ("binarize", "quantize", "quantize-weights"):
         assert {"attention_linear", "attention.out_proj"} <= {site.path for site in sites_of(plugin, network)}
 
 

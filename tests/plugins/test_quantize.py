@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, get_args
 
@@ -24,6 +24,7 @@ from compressor_plugins.quantize.ranges import STEPS, Method, Seen, grid_of, ran
 from compressor_plugins.quantize.value import SteppedValue
 from hypothesis import given
 from hypothesis import strategies as st
+from integers import QUANTIZE
 from networks import NETWORKS, make_sensitive
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from rewriting import apply, chain, named, parity, reason, traced
@@ -44,9 +45,10 @@ from compressor.models import build
 from compressor.plugin import sites_of
 from compressor.testing import PluginContract, check_plugin
 
-pytestmark = pytest.mark.skipif(saturates(), reason="x86 without VNNI: 8-bit weights are refused")
-
-PLUGIN = Quantize()
+PLUGIN = QUANTIZE
+MOST_OFF = (4, 0.05) if saturates() else (3, 0.02)
+"""Steps, and the share of values that are one off: kernels without VNNI round another way. What saturates is 9 steps off
+and more, 12 % of the values."""
 FLOAT_KERNELS = {
     "Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Mul", "Concat", "Sigmoid",
     "BatchNormalization", "AveragePool", "QLinearAveragePool",
@@ -150,8 +152,9 @@ def test_a_region_computes_no_floats_and_the_file_is_a_step_off_at_most(name: st
     off = np.abs(OnnxModel(to_onnx(after)).run(images)[0] - expected)
     held = [leaf for _, leaf in after.leaves() if isinstance(leaf, SteppedValue)]
     step = max(held[-1].handed_on, np.abs(expected).max() / STEPS)
-    assert off.max() < 3 * step
-    assert (off > step / 2).mean() < 0.02
+    steps, share = MOST_OFF
+    assert off.max() < steps * step
+    assert (off > step / 2).mean() < share
 
 
 def test_before_calibration_only_weights_are_rounded_and_a_replay_finds_the_ranges_in_the_weights() -> None:
@@ -160,7 +163,7 @@ def test_before_calibration_only_weights_are_rounded_and_a_replay_finds_the_rang
     fresh = before.fork()
     for found in sites_of(PLUGIN, fresh):
         apply(PLUGIN, fresh, found.path)
-    assert variance_lost(before, fresh, data.batches) < 0.01
+    assert variance_lost(before, fresh, data.batches) < 0.01 * 4 ** (8 - QUANTIZE.weight_bits)
     replayed = fresh.fork()
     data.calibrate(fresh)
     assert parity(replayed, data).ok
@@ -243,8 +246,8 @@ def test_bias_correction_gives_every_output_its_mean_back() -> None:
         moved = after(data.batches[0][0]).mean((0, 2, 3)) - before(data.batches[0][0]).mean((0, 2, 3))
         return float(moved.abs().max())
 
-    nearest = Quantize(rounding="nearest")
-    assert shift(nearest) < 0.5 * shift(Quantize(rounding="nearest", correct_bias=False))
+    nearest = replace(QUANTIZE, rounding="nearest")
+    assert shift(nearest) < 0.5 * shift(replace(nearest, correct_bias=False))
 
 
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -292,7 +295,7 @@ def test_a_range_gives_up_what_the_answers_do_not_depend_on(read: float, clipped
     data = evidence(network)
 
     def calibrated(method: Method) -> tuple[float, Network]:
-        fork = quantized(network.fork(), data, Quantize(range=method, rounding="nearest"))
+        fork = quantized(network.fork(), data, replace(QUANTIZE, range=method, rounding="nearest"))
         (inputs, _), *_ = data.batches
         return float((fork(inputs) - network(inputs)).detach().square().mean()), fork
 
@@ -306,7 +309,9 @@ def test_a_range_gives_up_what_the_answers_do_not_depend_on(read: float, clipped
 def test_without_slopes_the_range_is_that_of_the_least_error() -> None:
     torch.manual_seed(0)
     network = capture(Scaled(1.0, torch.sign).eval(), (8,))  # a step: nothing that its inputs do moves it a little
-    by_answers, by_error = (quantized(network.fork(), plugin=Quantize(range=kind)) for kind in ("outputs", "mse"))
+    by_answers, by_error = (
+        quantized(network.fork(), plugin=replace(QUANTIZE, range=kind)) for kind in ("outputs", "mse")
+    )
     assert _step_between(by_answers) == _step_between(by_error)
 
 
@@ -376,7 +381,7 @@ def test_what_has_no_integer_kernel_is_refused_with_the_reason(monkeypatch: pyte
     plain = apply(PLUGIN, image_chain(nn.Conv2d(3, 8, 3)), "0")
     assert "already" in reason(PLUGIN, plain, "0")
     monkeypatch.setattr(quantize_plugin, "saturates", lambda: True)
-    assert "weight_bits = 7" in reason(PLUGIN, image_chain(nn.Conv2d(3, 8, 3)), "0")
+    assert "weight_bits = 7" in reason(Quantize(), image_chain(nn.Conv2d(3, 8, 3)), "0")
     narrow = apply(Quantize(weight_bits=7), image_chain(nn.Conv2d(3, 8, 3)), "0").leaf("0")
     assert isinstance(narrow, IntegerLayer)
     assert narrow.largest == 63
@@ -437,7 +442,7 @@ def test_weights_of_four_bits_lie_two_to_a_byte_and_compute_in_integers(tmp_path
     before = image_chain(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     data = evidence(before)
     files = []
-    for bits in (8, 4):
+    for bits in (QUANTIZE.weight_bits, 4):
         after = before.fork()
         for found in sites_of(PLUGIN, after):
             apply(PLUGIN, after, found.path, choice={"bits": bits})
@@ -448,6 +453,9 @@ def test_weights_of_four_bits_lie_two_to_a_byte_and_compute_in_integers(tmp_path
     assert files[0] - files[1] > 0.9 * 64 * 32 * 9 / 2
 
 
+@pytest.mark.xfail(
+    saturates(), reason="read back, a file is compared with its answers here, of which some are a step off"
+)
 def test_regions_are_told_with_the_ways_in_and_out_in_the_network_and_in_its_file(tmp_path: Path) -> None:
     """Softplus has no integer form: before it values leave, behind it they enter another region."""
     convolutions = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)]
@@ -474,6 +482,7 @@ class _Feeds(CalibrationDataReader):
         return next(self.feeds, None)
 
 
+@pytest.mark.skipif(saturates(), reason="its 8-bit weights saturate on this processor, in any tool")
 @pytest.mark.parametrize(("form", "activations"), [(QuantFormat.QDQ, "QInt8"), (QuantFormat.QOperator, "QUInt8")])
 def test_a_file_of_another_quantizer_keeps_its_steps_and_answers_and_gets_integer_kernels(
     form: QuantFormat, activations: str, tmp_path: Path

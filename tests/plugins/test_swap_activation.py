@@ -9,9 +9,8 @@ from typing import ClassVar
 import onnx
 import pytest
 import torch
-from compressor_plugins.quantize import Quantize
-from compressor_plugins.quantize.processor import saturates
 from compressor_plugins.swap_activation import SwapActivation
+from integers import QUANTIZE
 from rewriting import apply, chain, evidence, parity, site
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -81,13 +80,12 @@ def test_what_takes_their_place_may_be_a_knob_and_is_never_the_same_again() -> N
     assert not sites_of(SwapActivation(to="hard-swish"), chain(nn.Conv2d(3, 8, 3), nn.Hardswish(), shape=(3, 9, 9)))
 
 
-@pytest.mark.skipif(saturates(), reason="x86 without VNNI: 8-bit weights are refused")
 def test_in_integers_nothing_is_left_of_it() -> None:
     network = gated()
     counts = []
     for plugin in (None, PLUGIN):
         fork = network.fork()
-        for each in filter(None, (plugin, Quantize())):
+        for each in filter(None, (plugin, QUANTIZE)):
             for place in sites_of(each, fork):
                 apply(each, fork, place.path)
         evidence(fork, 16).calibrate(fork)
