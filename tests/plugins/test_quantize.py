@@ -47,8 +47,8 @@ from compressor.testing import PluginContract, check_plugin
 
 PLUGIN = QUANTIZE
 MOST_OFF = (4, 0.05) if saturates() else (3, 0.02)
-"""Steps, and the share of values that are one off: kernels without VNNI round another way. What saturates is 9 steps off
-and more, 12 % of the values."""
+"""Steps, and the share of values that are one off: kernels without VNNI round another way. What saturates is at least 9
+steps off, 12 % of the values."""
 FLOAT_KERNELS = {
     "Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Add", "Mul", "Concat", "Sigmoid",
     "BatchNormalization", "AveragePool", "QLinearAveragePool",
