@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from integers import OPTIONS
+from integers import options_of
 from torch import nn
 
 from compressor.engine.plan import Edit
@@ -32,11 +32,12 @@ def test_the_shares_of_all_sites_are_what_all_of_them_save(half_the_time: None) 
     )
     network = capture(module.eval(), (2, 24, 24))
     evidence = Evidence([(torch.randn(8, 2, 24, 24), torch.arange(8) % 4)])
-    edits = [Edit("quantize", path, options=OPTIONS) for path in PATHS]
+    edits = [Edit("quantize", path, options=options_of("quantize")) for path in PATHS]
     found = saved_together(network, to_onnx(network), edits, evidence)
     assert found is not None
     assert tuple(found) == PATHS
     assert sum(found.values()) == pytest.approx(0.5)
-    assert saved_together(network, to_onnx(network), [Edit("quantize", "1", options=OPTIONS)], evidence) is None, (
-        "no such site"
-    )
+    assert (
+        saved_together(network, to_onnx(network), [Edit("quantize", "1", options=options_of("quantize"))], evidence)
+        is None
+    ), "no such site"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from integers import QUANTIZE
+from integers import options_of
 from networks import make_sensitive
 from rewriting import apply
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def test_multiply_accumulates_inside_an_attention_are_counted(network: Network) 
 
 @pytest.mark.parametrize("name", [found.name for found in discover() if found.distribution == "compressor"])
 def test_every_plugin_acts_or_refuses_with_its_reason(network: Network, name: str) -> None:
-    plugin = QUANTIZE if name == "quantize" else make(name)
+    plugin = make(name, options_of(name))
     found = check_plugin(plugin, {"attentive": network}, most_sites=2)
     findings = [finding for finding in found if finding.check != "there-is-something-to-rewrite"]
     assert not findings, "\n".join(map(str, findings))

@@ -11,6 +11,7 @@ from itertools import permutations
 import pytest
 import torch
 import torch.nn.functional as F
+from integers import options_of
 from networks import make_sensitive
 from rewriting import evidence, parity
 from torch import Tensor, nn
@@ -71,14 +72,14 @@ def act(name: str, network: Network, data: Evidence, first: list[str]) -> list[s
 
     Anything a plugin raises but ``Refusal`` fails the test; so does a refusal without a reason.
     """
-    plugin = make(name, {})
+    plugin = make(name, options_of(name))
     sites = sorted(sites_of(plugin, network), key=lambda site: not near(site.path, first))
     reasons = [refused.reason for refused in refusals_of(plugin, network)]
     assert sites or reasons, f"{name} has no site and does not say why"
     done: list[str] = []
     for site in sites[:MOST_SITES]:
         try:
-            apply_edit(network, Edit(name, site.path), data)
+            apply_edit(network, Edit(name, site.path, options=options_of(name)), data)
         except Refusal as refusal:
             reasons.append(refusal.reason)
             continue

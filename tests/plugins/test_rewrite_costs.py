@@ -8,6 +8,7 @@ import pytest
 import torch
 from compressor_plugins.common.calibration import activations
 from counting import counts
+from integers import options_of
 from torch import Tensor, nn
 
 from compressor.errors import Refusal
@@ -16,7 +17,7 @@ from compressor.graph.editor import Editor
 from compressor.graph.network import Network
 from compressor.knobs import defaults
 from compressor.plugin import Plugin, sites_of
-from compressor.registry import PLUGINS
+from compressor.registry import PLUGINS, make
 from compressor.testing.networks import random_evidence
 
 OWN = sorted(found.name for found in PLUGINS.discover() if found.own)
@@ -56,7 +57,7 @@ def work_of_edits(plugin: Plugin, network: Network, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", OWN)
 def test_an_edit_costs_the_same_in_a_deeper_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most a trace and one pass over data for each; labels pass as many nodes as in a third of the network."""
-    plugin = PLUGINS.make(name)
+    plugin = make(name, options_of(name))
     visits: dict[int, float] = {}
     for blocks in (3, 9):
         network = deep(blocks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from integers import options_of
 from rewriting import evidence
 from test_pairs import NAMES, small  # noqa: F401
 from torch import Tensor, fx, nn
@@ -21,9 +22,9 @@ from compressor.registry import make
 def rewritten(network: Network, name: str) -> Network:
     """The plugin at its first three sites that take it."""
     fork, done = network.fork(), 0
-    for site in sites_of(make(name, {}), network):
+    for site in sites_of(make(name, options_of(name)), network):
         try:
-            apply_edit(fork, Edit(name, site.path), evidence(fork))
+            apply_edit(fork, Edit(name, site.path, options=options_of(name)), evidence(fork))
             done += 1
         except Refusal:
             continue
