@@ -37,7 +37,5 @@ def test_the_shares_of_all_sites_are_what_all_of_them_save(half_the_time: None) 
     assert found is not None
     assert tuple(found) == PATHS
     assert sum(found.values()) == pytest.approx(0.5)
-    assert (
-        saved_together(network, to_onnx(network), [Edit("quantize", "1", options=options_of("quantize"))], evidence)
-        is None
-    ), "no such site"
+    nowhere = [Edit("quantize", "1", options=options_of("quantize"))]
+    assert saved_together(network, to_onnx(network), nowhere, evidence) is None, "no such site"
