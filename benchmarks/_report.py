@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -53,14 +54,18 @@ def speed(found: Comparison) -> str:
     return f"{found.speedup:.2f}× ({found.low:.2f}–{found.high:.2f})"
 
 
-def write_report(name: str, title: str, command: str, rows: Sequence[Row], notes: Sequence[str]) -> Path:
+def write_report(
+    name: str, title: str, command: str, rows: Sequence[Row], notes: Sequence[str], where: Sequence[str] = ()
+) -> Path:
     """Print the rows as a table and write ``docs/results/{name}.md``. Columns are the keys of the first row.
 
     ``notes`` say what one cannot see in the table: n, what the spread is, the seed, the warm-up, the verdict.
+    ``where``: packages and machines, if others than these.
     """
     shown = table(rows)
     print(shown)
-    lines = [f"# {title}", "", f"`{command}`", "", shown, "", *(f"- {note}" for note in notes), "", surroundings(), ""]
+    places = "\n\n".join(where or [surroundings()])
+    lines = [f"# {title}", "", f"`{command}`", "", shown, "", *(f"- {note}" for note in notes), "", places, ""]
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.md"
     path.write_text(with_opening(name, "\n".join(lines)), encoding="utf-8")
@@ -86,6 +91,20 @@ def _digits(value: float, digits: int) -> str:
     if value == 0 or abs(value) >= 10**digits:
         return f"{value:.0f}"
     return f"{value:#.{digits}g}".rstrip(".")
+
+
+def places(found: Sequence[str]) -> list[str]:
+    """Of several ``surroundings``, how many figures are of which."""
+    machines: dict[str, Counter[str]] = {}
+    for one in found:
+        packages, _, machine = one.rstrip(".").partition("; ")
+        machines.setdefault(packages, Counter())[machine] += 1
+    return [
+        f"{packages}; "
+        + ", ".join(f"{machine}: {number} of {len(found)} figures" for machine, number in sorted(on.items()))
+        + "."
+        for packages, on in sorted(machines.items())
+    ]
 
 
 def surroundings() -> str:

@@ -1,16 +1,16 @@
-"""What is measured beside the searches, as notes of their page: each from the file that its benchmark left."""
+"""What is measured beside the searches, as notes of their page: each from the figures that its benchmark left."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from searches.kept import beside
 
-def figures_beside(work: Path) -> Iterator[str]:
-    """A note for every file that is there."""
+
+def figures_beside() -> Iterator[str]:
+    """A note for all that has been measured."""
     for name, note in (
         ("asking", _asking),
         ("trial_overhead", _overhead),
@@ -18,9 +18,9 @@ def figures_beside(work: Path) -> Iterator[str]:
         ("relatives", _relatives),
         ("workers", _workers),
     ):
-        file = work / f"{name}.json"
-        if file.exists():
-            yield note(json.loads(file.read_text()))
+        figures = beside(name)
+        if figures:
+            yield note(figures)
 
 
 def _asking(found: dict[str, Any]) -> str:

@@ -1,22 +1,21 @@
 """What the study itself takes: CPU seconds of asking for a proposal, and of a trial that trains nothing.
 
 Per sampler, trials with made-up figures are asked for, noted and told, each written to the study's file, until there
-are 2,000: six plugins to switch on, each with two parameters of its own. Written to FOLDER/asking.json, from which
-``benchmarks/search.py --render`` takes it:
+are 2,000: six plugins to switch on, each with two parameters of its own. Kept for ``benchmarks/search.py --render``:
 
-    python benchmarks/asking.py --work FOLDER
+    python benchmarks/asking.py
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from searches.kept import beside, keep_beside
 
 from compressor.data.spec import DataSpec
 from compressor.engine.candidate import Constraints, Latency, Metrics, Outcome
@@ -69,17 +68,15 @@ def cost(sampler: Sampler, told: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
     parser.add_argument("--told", type=int, default=TOLD)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    file = options.work / "asking.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = beside("asking")
     for sampler in options.samplers:
         found[sampler] = {"told": options.told, **cost(sampler, options.told)}
         print(sampler, found[sampler], flush=True)
-        file.write_text(json.dumps(found, indent=1))
+        keep_beside(found, "asking")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,20 @@
 Every plan that a search looked at has several edits at once, measured untrained. Looks of finished runs of
 ``benchmarks/search.py`` are predicted from the others of the run, in five parts, by the surrogate's process, which
 knows interactions, and by a ridge regression in which every parameter counts by itself (the best of three penalties).
-Forecasts are held against what trials reached. Written to FOLDER/interactions.json, from which ``search.py --render``
-takes it:
+Forecasts are held against what trials reached. Kept for ``search.py --render``:
 
-    python benchmarks/interactions.py --work FOLDER
+    python benchmarks/interactions.py
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
+from searches.kept import WORK, keep_beside
+from searches.tasks import TASKS
 
 from compressor.search.floats import Floats
 from compressor.search.observer import Silent
@@ -54,12 +54,12 @@ def _ridge(inputs: Floats, answers: Floats, wanted: Floats, penalty: float) -> F
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--network", choices=list(TASKS), default="lenet")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ANSWERS}
     inside = told = 0
-    for path in sorted(options.work.glob("run-surrogate-[0-9]")):
+    for path in sorted((WORK / options.network).glob("run-surrogate-[0-9]")):
         run = RunFolder.open(path)
         prepared = prepare_search(run, run.recipe(), Silent())
         encoding, scale = Encoding(prepared.space.parameters), Scale(prepared.baseline.metrics, 0.01)
@@ -72,7 +72,7 @@ def main() -> None:
             told += 1
             inside += trial["low"] <= trial["reached_regret"] <= trial["high"]
     print(found, inside, told)
-    (options.work / "interactions.json").write_text(json.dumps({"errors": found, "inside": inside, "told": told}))
+    keep_beside({"errors": found, "inside": inside, "told": told}, "interactions")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,12 @@ Trials of finished runs of ``benchmarks/search.py`` are trained again, same seed
 with every tensor of the first phase that has its name and shape in the relative as that one's first phase
 left it. The relative is the trial before it that shares the largest part of its edits:
 
-    python benchmarks/relatives.py --work FOLDER --pairs 3
+    python benchmarks/relatives.py --pairs 3
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +19,8 @@ from unittest.mock import patch
 
 import safetensors.torch
 import torch
+from searches.kept import WORK, keep_beside
+from searches.tasks import TASKS
 
 from compressor.engine import course
 from compressor.engine.candidate import OUTCOME, Constraints
@@ -105,12 +106,12 @@ def taking(weights: Path, taken: list[float]) -> Callable[[Network], None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--network", choices=list(TASKS), default="lenet")
     parser.add_argument("--pairs", type=int, default=3, help="of every run, those that are most alike")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Pair] = []
-    for path in sorted(options.work.glob("run-surrogate-[0-9]")):
+    for path in sorted((WORK / options.network).glob("run-surrogate-[0-9]")):
         run = RunFolder.open(path)
         prepared = prepare_search(run, run.recipe(), Silent())
         for child, relative, shared in pairs_of(run, options.pairs):
@@ -119,7 +120,7 @@ def main() -> None:
             usual = trained(prepared, plan, None)
             found.append(Pair(path.name, child.name, relative.name, shared, taken[0], usual, related))
             print(found[-1], flush=True)
-    (options.work / "relatives.json").write_text(json.dumps([asdict(pair) for pair in found], indent=1))
+    keep_beside([asdict(pair) for pair in found], "relatives")
 
 
 if __name__ == "__main__":

@@ -7,24 +7,23 @@ CPU seconds spent until then: sensitivities, looks, models, screening and traini
 time, since one process works at a time and the machine has other work. Interrupted, it goes on with the searches that
 are missing:
 
-    python benchmarks/search.py --seeds 3 --work FOLDER
-    python benchmarks/search.py --work FOLDER --render        # writes docs/results/search.md
+    python benchmarks/search.py
+    python benchmarks/search.py --render        # writes docs/results/search.md
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from _report import Row, write_report
+from _report import places as places_of
 from _search_figures import figures_beside
 from searches import grid, samplers
 from searches.grid import GRID, QUANTIZED
+from searches.kept import WORK, file_of, keep, kept
 from searches.page import ARMS, GRID_NOTE, notes, rows
-from searches.points import Search, read, write
-from searches.tasks import TASKS, Task
+from searches.tasks import TASKS
 
 
 def main() -> None:
@@ -33,7 +32,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--arms", nargs="+", default=[arm for arm in ARMS if arm != QUANTIZED], choices=ARMS)
-    parser.add_argument("--work", type=Path, required=True, help="where searches are kept")
     parser.add_argument("--render", action="store_true", help="write the page from what is there")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -41,30 +39,32 @@ def main() -> None:
         for name in options.networks:
             for seed in options.seeds:
                 for arm in options.arms:
-                    run(TASKS[name], arm, seed, options.trials, options.work / name)
-    render(options.work)
+                    run(name, arm, seed, options.trials)
+    render()
 
 
-def run(task: Task, arm: str, seed: int, trials: int, work: Path) -> None:
-    """One search, unless it is there."""
-    work.mkdir(parents=True, exist_ok=True)
-    file = work / f"{arm}-{seed}.json"
-    if file.exists():
+def run(network: str, arm: str, seed: int, trials: int) -> None:
+    """One search, unless it is kept."""
+    if file_of(network, arm, seed).exists():
         return
+    task, work = TASKS[network], WORK / network
+    work.mkdir(parents=True, exist_ok=True)
     print(f"{task.title}: {arm}, seed {seed}", flush=True)
     if arm == GRID:  # two arms at once: the second has the same networks
         floats, quantized = grid.search(task, seed, work)
-        write(quantized, work / f"{QUANTIZED}-{seed}.json")
-        write(floats, file)
+        keep(quantized, network)
+        keep(floats, network)
     else:
-        write(samplers.search(task, arm, seed, trials, work), file)
+        keep(samplers.search(task, arm, seed, trials, work), network)
 
 
-def render(work: Path) -> None:
+def render() -> None:
     table: list[Row] = []
     listed: list[str] = []
+    places: list[str] = []
     for name, task in TASKS.items():
-        searches = found(work / name)
+        searches = kept(name)
+        places += [found.where for found in searches]
         table += rows(task, searches)
         listed += notes(task, searches)
     listed += [
@@ -72,13 +72,9 @@ def render(work: Path) -> None:
         "the first arm of a seed had ended, and after all trials of each.",
         GRID_NOTE,
         CHOSEN,
-        *figures_beside(work / "lenet"),
+        *figures_beside(),
     ]
-    write_report("search", "Searches compared", "python benchmarks/search.py", table, listed)
-
-
-def found(work: Path) -> Sequence[Search]:
-    return [read(file) for file in sorted(work.glob("*-[0-9].json"))]
+    write_report("search", "Searches compared", "python benchmarks/search.py", table, listed, places_of(places))
 
 
 CHOSEN = (

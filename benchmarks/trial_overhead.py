@@ -9,16 +9,15 @@ the CPU time of the whole trial is taken, and of what is called for in it:
     calibrate  passes over the calibration images, for BatchNorm and for what leaves learn without training
     besides    all else: edits, checks, files
 
-Written to FOLDER/trial_overhead.json, from which ``benchmarks/search.py --render`` takes it:
+Kept for ``benchmarks/search.py --render``:
 
-    python benchmarks/trial_overhead.py --work FOLDER
+    python benchmarks/trial_overhead.py
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from unittest.mock import patch
 
 import torch
 from engine import resnet
+from searches.kept import beside, keep_beside
 
 from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
@@ -131,17 +131,15 @@ def _trial(plan: Plan, baseline: Baseline, data: Data) -> dict[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--only", choices=NETWORKS, action="append")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    file = options.work / "trial_overhead.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
+    found = beside("trial_overhead")
     for name in options.only or NETWORKS:
         found[name] = overhead(name, options.repeats)
         print(name, {key: round(value, 2) for key, value in found[name].items()}, flush=True)
-        file.write_text(json.dumps(found, indent=1))
+        keep_beside(found, "trial_overhead")
 
 
 if __name__ == "__main__":

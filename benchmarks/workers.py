@@ -4,13 +4,12 @@ Sleeping trials need no core, so that what the executor itself costs shows (aski
 those that train show the rest as far as the machine has cores. Every worker is warm before the clock runs. Efficiency:
 the time of one worker over that of n, times n. Ray's workers are actors on real nodes on this machine:
 
-    python benchmarks/workers.py --work FOLDER --executors local ray
+    python benchmarks/workers.py --executors local ray
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from searches.kept import WORK, beside, keep_beside
 from torch import nn
 
 from compressor.data.load import load_data
@@ -128,7 +128,6 @@ def nodes(executor: str, workers: int) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--executors", nargs="+", default=["local", "ray"])
     parser.add_argument("--kinds", nargs="+", default=[*KINDS], choices=KINDS)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4])
@@ -136,11 +135,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    file = options.work / "workers.json"
-    found: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+    found: dict[str, float] = beside("workers")
     for name in options.executors:
         for workers in options.workers:
-            run = made(options.work / "workers-run")
+            run = made(WORK / "workers-run")
             recipe: Recipe = run.recipe()
             recipe = replace(recipe, search=replace(recipe.search, jobs=workers))
             with nodes(name, workers), closing(started(run, recipe, name)) as executor:
@@ -148,7 +146,7 @@ def main() -> None:
                     key = f"{name}, {kind}, {workers}"
                     found[key] = seconds(executor, kind, workers, options.trials)
                     print(f"{key}: {found[key]:.1f} s, load {os.getloadavg()[0]:.1f}", flush=True)
-                    file.write_text(json.dumps(found, indent=1))
+                    keep_beside(found, "workers")
 
 
 if __name__ == "__main__":

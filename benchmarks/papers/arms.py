@@ -13,13 +13,12 @@ import statistics
 import tempfile
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from _report import surroundings
+from _report import places, surroundings
 
 Figure = float | int | str
 Figures = Mapping[str, Figure]
@@ -138,16 +137,7 @@ class Arms:
 
     def places(self) -> list[str]:
         """What the arms were run with and on, and how many of them."""
-        machines: dict[str, Counter[str]] = {}
-        for arm in self._arms:
-            packages, _, machine = arm.where.rstrip(".").partition("; ")
-            machines.setdefault(packages, Counter())[machine] += 1
-        return [
-            f"{packages}; "
-            + ", ".join(f"{machine}: {number} of {len(self._arms)} figures" for machine, number in sorted(on.items()))
-            + "."
-            for packages, on in sorted(machines.items())
-        ]
+        return places([arm.where for arm in self._arms])
 
     def _keep(self, arm: Arm) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)

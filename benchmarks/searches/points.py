@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from compressor.engine.candidate import Metrics
@@ -36,6 +35,8 @@ class Search:
     arm: str
     seed: int
     points: tuple[Point, ...]
+    where: str = ""
+    """Packages and machine."""
 
     @property
     def trained(self) -> list[Point]:
@@ -72,12 +73,3 @@ def cpu_seconds() -> float:
         if int(fields[1]) == os.getpid():
             total += sum(map(int, fields[11:15])) / _TICKS
     return total
-
-
-def write(search: Search, file: Path) -> None:
-    file.write_text(json.dumps(asdict(search), indent=1))
-
-
-def read(file: Path) -> Search:
-    found = json.loads(file.read_text())
-    return Search(found["arm"], found["seed"], tuple(Point(**point) for point in found["points"]))

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
@@ -18,7 +19,7 @@ from compressor.errors import CaptureError, InputError
 from compressor.graph.nested import Inputs, joined, map_tensors, nudged, rows, samples, tensors
 from compressor.graph.network import Network
 from compressor.graph.onnx_in.entry import FileInput
-from compressor.runtime import open_session
+from compressor.runtime import open_session, session_options
 
 Array = NDArray[Any]
 
@@ -62,11 +63,14 @@ def check_reading(
 ) -> None:
     """Raises ``CaptureError`` where network and file differ on random inputs, naming the first operator that does.
 
+    Where it rounds values inside, the file is run operator by operator: kernels of several operators in one round in
+    their own way, which is the processor's, not the file's.
+
     Where the file fixes its batch to one sample, or only runs on one, the network must treat the samples of a batch as
     it treats them alone. ``batch_axes``: which dimension of each output of the file is the batch.
     """
     try:
-        file = _File(open_session(path), entries, batch_axes)
+        file = _File(open_session(path, _literal() if _rounds_inside(network) else None), entries, batch_axes)
     except InputError as error:
         raise CaptureError(f"it cannot be checked: {str(error).removeprefix(f'{path}: ')}") from None
     batch = next((entry.batch for entry in entries if entry.batch), None)
@@ -94,6 +98,12 @@ def check_reading(
         alone = joined([_run(network, rows(pair, slice(0, 1))), _run(network, rows(pair, slice(1, 2)))])
         if not _largest_gap(_run(network, pair), [output.numpy() for output in alone]) <= TOLERANCE:
             raise CaptureError("its samples depend on each other: its first dimension is no batch")
+
+
+def _literal() -> ort.SessionOptions:
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
 
 
 def _run(network: Network, inputs: Inputs) -> tuple[Tensor, ...]:
