@@ -1,7 +1,7 @@
 """Parameter values as numbers for a regression, and how new values are made of old ones.
 
 A Choice of two values that are switches is one number, any other one number per option, a range one number in 0…1 (on
-its own scale). What is switched off lies in the middle of its range: its switch tells it apart.
+its own scale). What is switched off is 0: the sum says how much is done to the network.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _numbers(knob: Knob, values: Values, name: str) -> list[float]:
         case Choice(options):
             return [float(value is not None and value == option) for option in options]
         case IntRange(low=low, high=high, log=log) | FloatRange(low=low, high=high, log=log):
-            return [0.5 if value is None else _share(float(value), low, high, log)]
+            return [0.0 if value is None else _share(float(value), low, high, log)]
 
 
 def _share(value: float, low: float, high: float, log: bool) -> float:

@@ -60,6 +60,11 @@ class Looks:
         return len(self.found)
 
     @property
+    def distinct(self) -> int:
+        """How many plans they come to."""
+        return len(self._by_digest)
+
+    @property
     def asked(self) -> int:
         return len(self._by_values)
 

@@ -39,6 +39,8 @@ PATIENCE_SECONDS, FEWEST, SLOWEST = 60.0, 12, 4
 """Where looks are slow, the first ones stop after this long, but not before so many, or so many times as long."""
 SHARE, LEAST, MOST = 0.2, 2, 12
 """Before each later trial: looks for this share of a trial's time, at least and at most so many."""
+AGAIN = 3
+"""How often more plans are bred where those that were came to edits that are known: that takes no time."""
 DOUBT = 5
 """Every fifth proposal is for doubt."""
 LIKELY, FIRST_LIKELY = 0.5, 0.75
@@ -187,13 +189,18 @@ class Proposer:
         front, predicted = self._front(running), self._surrogate.predict(self._encoding.matrix(new))
         expected = self._expected(predicted)
         chosen: list[int] = []
-        for _ in range(min(count, len(new))):
-            gains = self._gains(predicted, front, len(trained))
-            gains = gains if gains.max() > 0 else self._keeping(predicted)
-            gains[chosen] = -np.inf
-            chosen.append(int(np.argmax(gains)))
-            front = np.concatenate([front, expected[chosen[-1:]]])
-        self._looks.at([new[index] for index in chosen])
+        wanted = self._looks.distinct + count
+        for _ in range(AGAIN):
+            missing = min(wanted - self._looks.distinct, len(new) - len(chosen))
+            if missing <= 0 or self._looks.stopped:
+                break
+            for _ in range(missing):
+                gains = self._gains(predicted, front, len(trained))
+                gains = gains if gains.max() > 0 else self._keeping(predicted)
+                gains[chosen] = -np.inf
+                chosen.append(int(np.argmax(gains)))
+                front = np.concatenate([front, expected[chosen[-1:]]])
+            self._looks.at([new[index] for index in chosen[-missing:]])
 
     def _has_likely(self, trained: dict[str, Outcome]) -> bool:
         """Whether a plan that was looked at keeps all limits more probably than not."""
