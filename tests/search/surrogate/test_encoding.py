@@ -41,7 +41,7 @@ def test_whatever_is_bred_is_allowed(seed: int) -> None:
 def test_numbers_say_what_is_on_and_where_in_its_range() -> None:
     on = {"a": True, "a.count": 9, "a.kind": "y", "tau": 0.1, "share": 0.0}
     assert ENCODING.vector(on) == [1, 1, 0, 1, 0, pytest.approx(0.5), 0.5]
-    assert ENCODING.vector({"a": False, "tau": 10.0, "share": 0.0}) == [0, 0.5, 0, 0, 0, 1, 0.5]
+    assert ENCODING.vector({"a": False, "tau": 10.0, "share": 0.0}) == [0, 0, 0, 0, 0, 1, 0.5]
 
 
 def test_a_mutation_changes_something() -> None:
