@@ -40,7 +40,7 @@ PATIENCE_SECONDS, FEWEST, SLOWEST = 60.0, 12, 4
 SHARE, LEAST, MOST = 0.2, 2, 12
 """Before each later trial: looks for this share of a trial's time, at least and at most so many."""
 AGAIN = 3
-"""How often more plans are bred where those that were came to edits that are known: that takes no time."""
+"""How often plans are chosen where looks train, and those that come to known edits take none of that time."""
 DOUBT = 5
 """Every fifth proposal is for doubt."""
 LIKELY, FIRST_LIKELY = 0.5, 0.75
@@ -190,7 +190,7 @@ class Proposer:
         expected = self._expected(predicted)
         chosen: list[int] = []
         wanted = self._looks.distinct + count
-        for _ in range(AGAIN):
+        for _ in range(AGAIN if self._looks.trained else 1):
             missing = min(wanted - self._looks.distinct, len(new) - len(chosen))
             if missing <= 0 or self._looks.stopped:
                 break
