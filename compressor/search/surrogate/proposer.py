@@ -226,11 +226,13 @@ class Proposer:
         gains = Gains(trained.values())
         rows = []
         self._shares = all(look.found is not None and look.found.lost is not None for look in looks)
-        for index, look in enumerate(looks):
-            if look.digest in self._failed:
+        first = {look.digest: index for index, look in reversed(list(enumerate(looks)))}
+        for digest, index in first.items():  # many values may come to one plan, of which one training tells once
+            look = looks[index]
+            if digest in self._failed:
                 _, size, _, _, time = self._row(look)[1]
                 rows.append((index, self._scale.warped(FAILED * float(self._reference[0])), size, time))
-            outcome = trained.get(look.digest)
+            outcome = trained.get(digest)
             if outcome is not None and outcome.metrics is not None:
                 regret, size, time = self._scale.answers(outcome.metrics)
                 if outcome.status == "stopped":  # between phases its file is not the one the plan comes to
