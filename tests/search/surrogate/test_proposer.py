@@ -148,3 +148,22 @@ def test_where_looks_train_shortly_the_share_lost_tells_ruin_from_what_mends(tmp
     found = search.suggest({}, ())
     assert found is not None
     assert not found.values["p.b"]
+
+
+def test_one_training_of_a_plan_that_many_values_come_to_teaches_once(tmp_path: Path) -> None:
+    """Counted as often as values come to it, it would make the model as sure as that many trainings."""
+
+    class Kindless(Asked):
+        def __call__(self, many: Sequence[Values]) -> Iterator[Look]:
+            for values, look in zip(many, super().__call__([{**one, "p.b.kind": "x"} for one in many]), strict=True):
+                yield replace(look, values=values)
+
+    looks = Looks(tmp_path / "looks", Kindless())
+    search = Proposer(looks, Encoding(SPACE.parameters), Scale(BASELINE, 0.005), (0.065, -0.2, 0.05), seeds=[], seed=0)
+    on = {"p.a": False, "p.b": True, "p.b.count": 2}
+    looks.at([{**on, "p.b.kind": kind} for kind in "xyz"])
+    plan = resolved(SPACE.plan({**on, "p.b.kind": "x"}))
+    assert [look.digest for look in looks.found] == 3 * [plan.digest]
+    assert looks.distinct == 1
+    ended = {plan.digest: Outcome("complete", figures(plan), {}, seconds={"train": 1.0})}
+    assert len(search._known(ended).trained) == 1
