@@ -65,6 +65,13 @@ def session_options(threads: int = 1) -> ort.SessionOptions:
     return options
 
 
+def literal_options() -> ort.SessionOptions:
+    """The file operator by operator, as it is written: no kernels that do the work of several."""
+    options = session_options()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
+
+
 def open_session(
     model: bytes | Path, options: ort.SessionOptions | None = None, provider: str = CPU
 ) -> ort.InferenceSession:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
@@ -19,7 +18,7 @@ from compressor.errors import CaptureError, InputError
 from compressor.graph.nested import Inputs, joined, map_tensors, nudged, rows, samples, tensors
 from compressor.graph.network import Network
 from compressor.graph.onnx_in.entry import FileInput
-from compressor.runtime import open_session, session_options
+from compressor.runtime import literal_options, open_session
 
 Array = NDArray[Any]
 
@@ -70,7 +69,7 @@ def check_reading(
     it treats them alone. ``batch_axes``: which dimension of each output of the file is the batch.
     """
     try:
-        file = _File(open_session(path, _literal() if _rounds_inside(network) else None), entries, batch_axes)
+        file = _File(open_session(path, literal_options() if _rounds_inside(network) else None), entries, batch_axes)
     except InputError as error:
         raise CaptureError(f"it cannot be checked: {str(error).removeprefix(f'{path}: ')}") from None
     batch = next((entry.batch for entry in entries if entry.batch), None)
@@ -98,12 +97,6 @@ def check_reading(
         alone = joined([_run(network, rows(pair, slice(0, 1))), _run(network, rows(pair, slice(1, 2)))])
         if not _largest_gap(_run(network, pair), [output.numpy() for output in alone]) <= TOLERANCE:
             raise CaptureError("its samples depend on each other: its first dimension is no batch")
-
-
-def _literal() -> ort.SessionOptions:
-    options = session_options()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return options
 
 
 def _run(network: Network, inputs: Inputs) -> tuple[Tensor, ...]:
