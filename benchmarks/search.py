@@ -90,8 +90,8 @@ CHOSEN = (
     "looked at before all else, plans by chance draw the sites of every plugin by a share of its own, and a plan that "
     "only orders the edits of a tried one anew is not proposed. LeNet's three seeds before and after that, on another "
     "machine: hypervolume after all trials 31.5 (17…41.5) and 34.8 (30.8…39.3), 29 and 26 of 36 trials within the "
-    "limits: no difference that could be told from luck. After that the surrogate learnt that edits add up, and that one "
-    "training of a plan that many values come to tells once; no search shown here was run with that."
+    "limits: no difference that could be told from luck. After that the surrogate learnt that edits add up, and that "
+    "one training of a plan that many values come to tells once; no search shown here was run with that."
 )
 
 if __name__ == "__main__":
