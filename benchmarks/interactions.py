@@ -16,7 +16,6 @@ import json
 import numpy as np
 import torch
 from searches.kept import WORK, keep_beside
-from searches.tasks import TASKS
 
 from compressor.search.floats import Floats
 from compressor.search.observer import Silent
@@ -54,12 +53,11 @@ def _ridge(inputs: Floats, answers: Floats, wanted: Floats, penalty: float) -> F
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--network", choices=list(TASKS), default="lenet")
-    options = parser.parse_args()
+    parser.parse_args()
     torch.set_num_threads(1)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in ANSWERS}
     inside = told = 0
-    for path in sorted((WORK / options.network).glob("run-surrogate-[0-9]")):
+    for path in sorted((WORK / "lenet").glob("run-surrogate-[0-9]")):
         run = RunFolder.open(path)
         prepared = prepare_search(run, run.recipe(), Silent())
         encoding, scale = Encoding(prepared.space.parameters), Scale(prepared.baseline.metrics, 0.01)

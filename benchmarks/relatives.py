@@ -20,7 +20,6 @@ from unittest.mock import patch
 import safetensors.torch
 import torch
 from searches.kept import WORK, keep_beside
-from searches.tasks import TASKS
 
 from compressor.engine import course
 from compressor.engine.candidate import OUTCOME, Constraints
@@ -106,12 +105,11 @@ def taking(weights: Path, taken: list[float]) -> Callable[[Network], None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--network", choices=list(TASKS), default="lenet")
     parser.add_argument("--pairs", type=int, default=3, help="of every run, those that are most alike")
     options = parser.parse_args()
     torch.set_num_threads(1)
     found: list[Pair] = []
-    for path in sorted((WORK / options.network).glob("run-surrogate-[0-9]")):
+    for path in sorted((WORK / "lenet").glob("run-surrogate-[0-9]")):
         run = RunFolder.open(path)
         prepared = prepare_search(run, run.recipe(), Silent())
         for child, relative, shared in pairs_of(run, options.pairs):

@@ -16,8 +16,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from _report import Row, write_report
-from _report import places as places_of
+from _report import Row, places, write_report
 from _search_figures import figures_beside
 from searches import grid, samplers
 from searches.grid import GRID, QUANTIZED
@@ -61,10 +60,10 @@ def run(network: str, arm: str, seed: int, trials: int) -> None:
 def render() -> None:
     table: list[Row] = []
     listed: list[str] = []
-    places: list[str] = []
+    where: list[str] = []
     for name, task in TASKS.items():
         searches = kept(name)
-        places += [found.where for found in searches]
+        where += [found.where for found in searches]
         table += rows(task, searches)
         listed += notes(task, searches)
     listed += [
@@ -74,7 +73,7 @@ def render() -> None:
         CHOSEN,
         *figures_beside(),
     ]
-    write_report("search", "Searches compared", "python benchmarks/search.py", table, listed, places_of(places))
+    write_report("search", "Searches compared", "python benchmarks/search.py", table, listed, places(where))
 
 
 CHOSEN = (

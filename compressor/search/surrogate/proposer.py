@@ -226,8 +226,10 @@ class Proposer:
         gains = Gains(trained.values())
         rows = []
         self._shares = all(look.found is not None and look.found.lost is not None for look in looks)
-        first = {look.digest: index for index, look in reversed(list(enumerate(looks)))}
-        for digest, index in first.items():  # many values may come to one plan, of which one training tells once
+        first: dict[str, int] = {}  # many values may come to one plan, of which one training tells once
+        for index, look in enumerate(looks):
+            first.setdefault(look.digest, index)
+        for digest, index in first.items():
             look = looks[index]
             if digest in self._failed:
                 _, size, _, _, time = self._row(look)[1]
