@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from compressor.engine.candidate import Outcome
 from compressor.engine.plan import Plan
+from compressor.engine.untrained import Untrained
 from compressor.errors import CompressorError, Refusal, TrialError, WorkerLost
 from compressor.search.clock import Clock
 from compressor.search.gains import noise_of
 from compressor.search.planning import Planner
 from compressor.search.prepare import Prepared
-from compressor.search.questions import LookedAt, Resolved
+from compressor.search.questions import LookedAt, Resolved, Sketched
 from compressor.search.seeds import automatic_seeds, single_sites
 from compressor.search.surrogate.answers import Scale, reference_point
 from compressor.search.surrogate.encoding import Encoding, Values
@@ -80,7 +82,7 @@ class Modelled:
     def __init__(self, prepared: Prepared, planner: Planner, clock: Clock, stopped: Callable[[], bool]) -> None:
         self._space, self._planner, self._stopped = prepared.space, planner, stopped
         self._slots = prepared.recipe.search.jobs
-        self._looks = Looks(prepared.run.looks, self._look)
+        self._looks = Looks(prepared.run.looks, self._look, self._sketch)
         recipe = prepared.recipe
         self._proposer = Proposer(
             self._looks,
@@ -117,12 +119,19 @@ class Modelled:
         return self._proposer.worth(plan.digest, ended)
 
     def _look(self, many: Sequence[Values]) -> Iterator[Look]:
+        return self._asked(many, self._looked_at)
+
+    def _sketch(self, many: Sequence[Values]) -> Iterator[Look]:
+        for look in self._asked(many, lambda plans: self._planner.answers(plans, Sketched)):
+            yield replace(look, sketch=True)
+
+    def _asked(self, many: Sequence[Values], ask: Callable[[Sequence[Plan]], list[Any]]) -> Iterator[Look]:
         """Some at a time, so that an interrupt does not wait for all."""
         for start in range(0, len(many), self._slots):
             if self._stopped():
                 return
             some = many[start : start + self._slots]
-            answers = self._looked_at([self._space.plan(values) for values in some])
+            answers = ask([self._space.plan(values) for values in some])
             for values, answer in zip(some, answers, strict=True):
                 match answer:
                     case WorkerLost():
@@ -137,17 +146,17 @@ class Modelled:
     def _looked_at(self, plans: Sequence[Plan]) -> list[Any]:
         """What looking at each plan finds, or the error there is instead.
 
-        Where looks train, it is asked first what the plans come to: many values mean the same edits (of what a layer
-        was to get that is removed, nothing is left), and a tenth to half of all that is bred has been looked at before.
+        Where looks train, it is sketched first: many values mean the same edits (of what a layer was to get that is
+        removed, nothing is left), and a tenth to half of all that is bred has been looked at before.
         """
         if not self._looks.trained:
             return self._planner.answers(plans, LookedAt)
-        answers = self._planner.answers(plans, Resolved)
-        asked = {a.digest: p for p, a in zip(plans, answers, strict=True) if isinstance(a, Plan)}
+        answers = self._planner.answers(plans, Sketched)
+        asked = {a.plan.digest: p for p, a in zip(plans, answers, strict=True) if isinstance(a, Untrained)}
         known = {digest: found for digest in asked if (found := self._looks.known(digest)) is not None}
         new = [digest for digest in asked if digest not in known]
         known |= zip(new, self._planner.answers([asked[digest] for digest in new], LookedAt), strict=True)
-        return [known[answer.digest] if isinstance(answer, Plan) else answer for answer in answers]
+        return [known[answer.plan.digest] if isinstance(answer, Untrained) else answer for answer in answers]
 
 
 def _surest_first(seeds: list[Values]) -> list[Values]:

@@ -12,13 +12,13 @@ from compressor.errors import CompressorError, ForeignError, GraphError, NoAnswe
 from compressor.recipe.model import Recipe
 from compressor.search.executor import Executor, Question
 from compressor.search.observer import Note, Observer
-from compressor.search.questions import LookedAt, Resolved
+from compressor.search.questions import LookedAt, Resolved, Sketched
 
 ATTEMPTS = 3
 """How often a question is asked again after its worker was lost."""
 POLL_SECONDS = 0.2
 
-QuestionKind = type[Resolved] | type[LookedAt]
+QuestionKind = type[Resolved] | type[LookedAt] | type[Sketched]
 
 
 class Planner:
@@ -78,7 +78,7 @@ class Planner:
                         self._known[about, plan.digest] = answer
         return [found[index] for index in range(len(plans))]
 
-    def _ask(self, about: Resolved | LookedAt) -> Future[Any]:
+    def _ask(self, about: Resolved | LookedAt | Sketched) -> Future[Any]:
         seconds = self._recipe.limits.plugin_seconds
         return self._executor.ask(Question(about, seconds, self._recipe.search.threads))
 

@@ -118,18 +118,33 @@ class LookedAt:
 
     def answer(self, context: Context) -> Untrained:
         recipe = context.recipe
-        return look_at(
-            self.plan,
-            context.baseline,
-            context.sensitivities,
-            context.evidence,
-            batch=recipe.measure.batch,
-            seed=recipe.search.seed,
-            train=worth_while(trainings(recipe.phases, recipe.training), len(context.data.train), context.evidence),
-        )
+        epochs = trainings(recipe.phases, recipe.training)
+        return looked_at(self.plan, context, train=worth_while(epochs, len(context.data.train), context.evidence))
 
 
-About = Unchanged | WorthMeasuring | SavedTogether | Sensitivity | Resolved | LookedAt
+@dataclass(frozen=True)
+class Sketched:
+    """What does a plan come to, and what does its file say? Raises ``Refusal`` likewise."""
+
+    plan: Plan
+
+    def answer(self, context: Context) -> Untrained:
+        return looked_at(self.plan, context, train=False)
+
+
+def looked_at(plan: Plan, context: Context, *, train: bool) -> Untrained:
+    return look_at(
+        plan,
+        context.baseline,
+        context.sensitivities,
+        context.evidence,
+        batch=context.recipe.measure.batch,
+        seed=context.recipe.search.seed,
+        train=train,
+    )
+
+
+About = Unchanged | WorthMeasuring | SavedTogether | Sensitivity | Resolved | LookedAt | Sketched
 
 
 def respond(about: About, context: Context, threads: int = 1) -> Any:

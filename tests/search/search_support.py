@@ -34,7 +34,7 @@ from compressor.recipe.model import Recipe, SearchSpec
 from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.packing import pack, unpack
 from compressor.search.prepare import Prepared
-from compressor.search.questions import LookedAt, Resolved
+from compressor.search.questions import LookedAt, Resolved, Sketched
 from compressor.search.result import Candidate
 from compressor.search.run_folder import RunFolder
 from compressor.search.worker import Workplace, run_job
@@ -149,7 +149,7 @@ class Scripted:
 
     def ask(self, question: Question) -> Future[Any]:
         """Plans are settled by ``resolved``, or by what the test puts in its place, and looked at; nothing else."""
-        assert isinstance(question.about, Resolved | LookedAt)
+        assert isinstance(question.about, Resolved | LookedAt | Sketched)
         future: Future[Any] = Future()
         try:
             plan = self.resolve(question.about.plan)

@@ -41,7 +41,7 @@ class Asked:
         if about is LookedAt:
             self.looked.append(settled.digest)
             return replace(untrained(settled), lost=self._lost)
-        return settled
+        return untrained(settled)
 
 
 @pytest.mark.parametrize(("lost", "jobs"), [(0.4, 1), (0.4, 4), (None, 1)])
@@ -53,7 +53,7 @@ def test_where_looks_train_the_same_edits_are_trained_once(tmp_path: Path, lost:
     most = max(Counter(planner.looked).values())
     if lost is None:  # a look costs no more than asking first would
         assert most > 1
-        assert planner.kinds["Resolved"] == 0
+        assert planner.kinds["Sketched"] == 0
     else:
         assert most == 1
-        assert planner.kinds["Resolved"] > len(planner.looked)
+        assert planner.kinds["Sketched"] > len(planner.looked)

@@ -1,4 +1,7 @@
-"""The plans that were looked at before training, each kept as it comes (``looks.jsonl``): no run looks at one twice."""
+"""The plans that were looked at before training, each kept as it comes (``looks.jsonl``): no run looks at one twice.
+
+Where looks train for some steps, many more plans are sketched: all that their files say, for a tenth of the time.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ class Look:
     reason: str = ""
     failed: bool = False
     """Looking at it failed, which is not the same as being refused."""
+    sketch: bool = False
+    """Without the short training that looks have here: what it says of the loss is left out."""
 
     @property
     def digest(self) -> str:
@@ -43,12 +48,15 @@ class Ask(Protocol):
 class Looks:
     """All looks of a run, and the way to more."""
 
-    def __init__(self, file: Path, ask: Ask) -> None:
-        self._file, self._ask = file, ask
+    def __init__(self, file: Path, ask: Ask, sketch: Ask | None = None) -> None:
+        self._file, self._ask, self._sketch = file, ask, sketch
         self._by_values: dict[tuple[tuple[str, Value], ...], Look] = {}
+        self._sketches: dict[tuple[tuple[str, Value], ...], Look] = {}
         self._by_digest: dict[str, Untrained] = {}
         self.found: list[Look] = []
         """Those that have figures, in the order they came."""
+        self.drawn: list[Look] = []
+        """Those and all sketches that have."""
         self.stopped = False
         """Set where a look that was asked for did not come."""
         self.seconds = 0.0
@@ -58,11 +66,6 @@ class Looks:
     @property
     def count(self) -> int:
         return len(self.found)
-
-    @property
-    def distinct(self) -> int:
-        """How many plans they come to."""
-        return len(self._by_digest)
 
     @property
     def asked(self) -> int:
@@ -87,11 +90,23 @@ class Looks:
 
     def at(self, many: Sequence[Values]) -> None:
         """Look at those of ``many`` that nobody has looked at."""
-        new = list({_key(values): values for values in many if not self.knows(values)}.values())
+        self._keep(self._ask, {_key(values): values for values in many if not self.knows(values)})
+
+    def sketched(self, many: Sequence[Values]) -> list[Look]:
+        """Sketches of the plans they come to, each once, that nobody has looked at; none where looks do not train."""
+        if self._sketch is None or not self.trained:
+            return []
+        keys = {_key(values): values for values in many}
+        self._keep(self._sketch, {key: values for key, values in keys.items() if key not in self._sketches})
+        found = [self._sketches[key] for key in keys if key in self._sketches]
+        new = {look.digest: look for look in reversed(found) if look.found and look.digest not in self._by_digest}
+        return list(reversed(new.values()))
+
+    def _keep(self, ask: Ask, new: Mapping[tuple[tuple[str, Value], ...], Values]) -> None:
         if not new:
             return
         came = 0
-        for look in self._ask(new):
+        for look in ask(list(new.values())):
             came += 1
             self._add(look)
             with self._file.open("ab") as out:
@@ -99,11 +114,14 @@ class Looks:
         self.stopped = came < len(new)
 
     def _add(self, look: Look) -> None:
-        self._by_values[_key(look.values)] = look
-        if look.found is not None:
+        (self._sketches if look.sketch else self._by_values)[_key(look.values)] = look
+        if look.found is None:
+            return
+        self.drawn.append(look)
+        self.seconds += look.found.seconds
+        if not look.sketch:
             self.found.append(look)
             self._by_digest.setdefault(look.digest, replace(look.found, seconds=0.0))
-            self.seconds += look.found.seconds
 
 
 def _key(values: Values) -> tuple[tuple[str, Value], ...]:

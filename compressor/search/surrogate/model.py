@@ -80,6 +80,9 @@ class Known:
     """Their log time, ``(T,)``."""
     shares: bool = False
     """Whether losses are shares lost after a short training."""
+    drawn: tuple[Floats, Floats] | None = None
+    """Vectors ``(M, D)`` and figures ``(M, 5)``, but for the loss, of all plans whose files are known; where None, of
+    those that were looked at."""
 
 
 @dataclass(frozen=True)
@@ -136,11 +139,12 @@ class Surrogate:
         self._known = known
         self._mean, self._std = known.looks.mean(0), known.looks.std(0) + 1e-3
         self._lowest, self._highest = float(known.looks[:, LOSS].min()), float(known.looks[:, LOSS].max())
-        for column, fitted in zip((LOSS, BYTES, MACS, PARAMS), self._looks, strict=True):
-            answers = known.looks[:, column]
-            fitted.update(known.vectors, self._beyond(known.vectors, answers) if column == LOSS else answers)
-        where = np.concatenate([known.vectors, known.vectors[known.trained]])
-        self._time.update(where, np.concatenate([known.looks[:, TIME], known.times]))
+        self._looks[LOSS].update(known.vectors, self._beyond(known.vectors, known.looks[:, LOSS]))
+        vectors, drawn = known.drawn or (known.vectors, known.looks)
+        for column in (BYTES, MACS, PARAMS):
+            self._looks[column].update(vectors, drawn[:, column])
+        where = np.concatenate([vectors, known.vectors[known.trained]])
+        self._time.update(where, np.concatenate([drawn[:, TIME], known.times]))
         if len(known.trained):
             looks = known.looks[known.trained]
             inputs = self._inputs(known.vectors[known.trained], looks)
@@ -164,6 +168,11 @@ class Surrogate:
                 np.where(exact, looks[:, BYTES], guess.mean), np.where(exact, _EXACT, np.maximum(guess.std, _EXACT))
             )
         return Predicted(self._regret_of(vectors, looks), size, time)
+
+    def sketched(self, vectors: Floats, sketches: Floats, whole: NDArray[np.bool_]) -> Predicted:
+        """Of plans of which all is known but the loss."""
+        loss = self._loss(vectors, _predict(self._looks[LOSS], vectors).mean)
+        return self.predict(vectors, np.concatenate([loss[:, None], sketches[:, BYTES:]], axis=1), whole)
 
     def _regret_of(self, vectors: Floats, looks: Floats) -> Prediction:
         guess = self._first_guess(looks)
@@ -204,10 +213,14 @@ def _predict(fitted: _Fitted, inputs: Floats) -> Prediction:
 def known_of(
     looked: Sequence[tuple[Sequence[float], Sequence[float], bool]],
     trained: Sequence[tuple[int, float, float, float]],
+    drawn: Sequence[tuple[Sequence[float], Sequence[float], bool]] = (),
     *,
     shares: bool = False,
 ) -> Known:
-    """``looked``: vector, look, wholeness of each plan; ``trained``: its index, warped regret, log bytes, log time."""
+    """``looked``: vector, look, wholeness of each plan; ``trained``: its index, warped regret, log bytes, log time.
+
+    ``drawn``: all plans whose files are known, in the order they came.
+    """
     table = np.array([row[1:] for row in trained], dtype=np.float64).reshape(len(trained), 3)
     looks = np.array([look for _, look, _ in looked], dtype=np.float64)
     where = np.array([row[0] for row in trained], dtype=np.int64)
@@ -221,4 +234,5 @@ def known_of(
         sizes=table[:, 1],
         times=table[:, 2],
         shares=shares,
+        drawn=(np.array([row[0] for row in drawn]), np.array([row[1] for row in drawn])) if drawn else None,
     )

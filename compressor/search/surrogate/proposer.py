@@ -39,8 +39,8 @@ PATIENCE_SECONDS, FEWEST, SLOWEST = 60.0, 12, 4
 """Where looks are slow, the first ones stop after this long, but not before so many, or so many times as long."""
 SHARE, LEAST, MOST = 0.2, 2, 12
 """Before each later trial: looks for this share of a trial's time, at least and at most so many."""
-AGAIN = 3
-"""How often plans are chosen where looks train, and those that come to known edits take none of that time."""
+SKETCHES = 4
+"""Where looks train, so many plans are sketched for each that is looked at."""
 DOUBT = 5
 """Every fifth proposal is for doubt."""
 LIKELY, FIRST_LIKELY = 0.5, 0.75
@@ -183,24 +183,30 @@ class Proposer:
         looked = self._looks.found
         ranked = sorted(looked, key=lambda look: self._promise(look))
         bred = evolve([look.values for look in ranked], self._encoding, self._objectives, self._reference.tolist(), rng)
-        new = [values for values in bred if not self._looks.knows(values)]
+        new: list[Values] = [values for values in bred if not self._looks.knows(values)]
         if not new:
             return
-        front, predicted = self._front(running), self._surrogate.predict(self._encoding.matrix(new))
-        expected = self._expected(predicted)
-        chosen: list[int] = []
-        wanted = self._looks.distinct + count
-        for _ in range(AGAIN if self._looks.trained else 1):
-            missing = min(wanted - self._looks.distinct, len(new) - len(chosen))
-            if missing <= 0 or self._looks.stopped:
-                break
-            for _ in range(missing):
-                gains = self._gains(predicted, front, len(trained))
-                gains = gains if gains.max() > 0 else self._keeping(predicted)
-                gains[chosen] = -np.inf
-                chosen.append(int(np.argmax(gains)))
-                front = np.concatenate([front, expected[chosen[-1:]]])
-            self._looks.at([new[index] for index in chosen[-missing:]])
+        predicted = self._surrogate.predict(self._encoding.matrix(new))
+        sketches = self._looks.sketched([new[i] for i in self._chosen(predicted, SKETCHES * count, running, trained)])
+        if sketches:
+            self._fit(trained)
+            new = [look.values for look in sketches]
+            rows = zip(*map(self._row, sketches), strict=True)
+            predicted = self._surrogate.sketched(*map(np.array, rows))
+        self._looks.at([new[i] for i in self._chosen(predicted, count, running, trained)])
+
+    def _chosen(
+        self, predicted: Predicted, count: int, running: Collection[str], trained: Mapping[str, Outcome]
+    ) -> list[int]:
+        """The plans of which most is expected together."""
+        front, expected, chosen = self._front(running), self._expected(predicted), list[int]()
+        for _ in range(min(count, len(expected))):
+            gains = self._gains(predicted, front, len(trained))
+            gains = gains if gains.max() > 0 else self._keeping(predicted)
+            gains[chosen] = -np.inf
+            chosen.append(int(np.argmax(gains)))
+            front = np.concatenate([front, expected[chosen[-1:]]])
+        return chosen
 
     def _has_likely(self, trained: dict[str, Outcome]) -> bool:
         """Whether a plan that was looked at keeps all limits more probably than not."""
@@ -240,7 +246,8 @@ class Proposer:
                 if outcome.status == "stopped":  # between phases its file is not the one the plan comes to
                     _, size, _, _, time = self._row(look)[1]
                 rows.append((index, self._scale.warped(regret - gains.still_to_come(outcome)), size, time))
-        return known_of([self._row(look) for look in looks], rows, shares=self._shares)
+        drawn = self._looks.drawn if len(self._looks.drawn) > len(looks) else []
+        return known_of(list(map(self._row, looks)), rows, list(map(self._row, drawn)), shares=self._shares)
 
     def _row(self, look: Look) -> tuple[list[float], tuple[float, ...], bool]:
         assert look.found is not None

@@ -164,6 +164,5 @@ def test_one_training_of_a_plan_that_many_values_come_to_teaches_once(tmp_path: 
     looks.at([{**on, "p.b.kind": kind} for kind in "xyz"])
     plan = resolved(SPACE.plan({**on, "p.b.kind": "x"}))
     assert [look.digest for look in looks.found] == 3 * [plan.digest]
-    assert looks.distinct == 1
     ended = {plan.digest: Outcome("complete", figures(plan), {}, seconds={"train": 1.0})}
     assert len(search._known(ended).trained) == 1
