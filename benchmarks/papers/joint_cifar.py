@@ -51,8 +51,8 @@ class Budgets:
         return known.get(name, self.ours if "our training" in name else self.plain)
 
 
-DEFAULT = Budgets(Budget("default", 10), Budget("default", 5), Budget("default", 9), Budget("default", 6))
-FULL = Budgets(Budget("full", 100), Budget("full", 50), Budget("full", 90), Budget("full", 60), more=10)
+DEFAULT = Budgets(Budget("default", 10), Budget("default", 5), Budget("default", 6), Budget("default", 4))
+FULL = Budgets(Budget("full", 100), Budget("full", 50), Budget("full", 60), Budget("full", 40), more=10)
 
 
 # --- the arms --------------------------------------------------------------------------------------------------------
@@ -145,9 +145,6 @@ def _table(arms: Arms, budgets: Budgets) -> Table:
             f"{budgets.ours.epochs} epochs with the ResNet-8 as teacher, which is what every candidate of the joint "
             f"search gets in two phases; *int8* is ONNX Runtime's static quantization of every layer, with scales from "
             f"{CALIBRATION} training images.",
-            "The run of the joint search shown here began with four plans set by hand and went on with TPE, and no "
-            "layer could compute in integers. The recipe has no such plans any more, proposes by the surrogate, and "
-            "has `quantize` among its plugins; that has not been run at this budget yet.",
         ),
     )
 

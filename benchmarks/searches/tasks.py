@@ -40,6 +40,10 @@ class Task:
     """Whether 8 bits of ONNX Runtime are dynamic, in dense layers alone: the faster form of a network this small."""
     by_hand: tuple[str, ...]
     """Plans that a person would begin with, as inline tables of a recipe."""
+    policies: tuple[str, ...] = ()
+    """Settings of the recipe's plugins that are others here."""
+    besides: str = ""
+    """What ``policies`` says, in words."""
 
     def settings(self) -> tuple[str, ...]:
         return (
@@ -54,6 +58,7 @@ class Task:
             f"constraints.max_size={SIZE}",
             f"constraints.max_latency={LATENCY}",
             "measure.finalists=1",
+            *self.policies,
         )
 
     def recipe_of(self, sampler: str, seed: int, trials: int, *, by_hand: bool = False) -> Recipe:
@@ -79,7 +84,7 @@ class Task:
     @property
     def about(self) -> str:
         return (
-            f"{self.title}: all plugins of {self.recipe}.toml with its policies; {self.epochs} epoch of "
+            f"{self.title}: all plugins of {self.recipe}.toml with its policies{self.besides}; {self.epochs} epoch of "
             f"{self.samples:,} images a phase, {self.validation:,} others for validation; limits: "
             f"{100 * self.drop:g} points of validation accuracy, {SIZE:g} of the bytes, {LATENCY:g} of the time."
         )
@@ -129,5 +134,10 @@ TASKS: Mapping[str, Task] = {
             "{shape={layer-removal={count=1}},bits={quantize={bits=4}}}",
             "{shape={layer-removal={count=1}},bits={binarize={count=1},quantize={bits=8}}}",
         ),
+        policies=(
+            "phases.shape.plugins.layer-removal.policy=spread",
+            'phases.shape.plugins.layer-removal.only=["*"]',
+        ),
+        besides=" (layers are removed by rank)",
     ),
 }
