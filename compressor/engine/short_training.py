@@ -22,35 +22,42 @@ from compressor.graph.nested import map_tensors, rows, samples
 from compressor.graph.network import Network
 from compressor.train.spec import TrainingSpec
 
-STEPS, BATCH, RATE = 40, 64, 1e-3
-"""Of Adam, whose step does not depend on how the task scales its loss."""
+STEPS, BATCH, RATE = 40, 64, 3e-3
+"""Of Adam, whose step does not depend on how the task scales its loss; it falls evenly to none, so that the last steps
+are not left to chance."""
+HELD = 8
+"""Batches that are measured on and not trained on; a quarter where there are few."""
+SAMPLES = (HELD + STEPS) * BATCH
+"""So many that none is trained on twice: small networks learn a few hundred by heart as well as large ones."""
 SHARE = 0.02
 """What of a plan's own training it may be at most; it is left out where that is not enough."""
-MOST_VALUES = 1 << 24
-"""Values of all images that are trained on: enough for 64×64×3. It is left out where images are larger: a look should
-take seconds."""
-_HELD = 2
-"""Batches that are measured on and not trained on."""
+MOST_VALUES = 3 * 64 * 64
+"""Values of one image. It is left out where images are larger: a look should take seconds."""
+_FEWEST = 4
+"""Batches without which nothing can be said."""
 _FLATTENED = (0.0, 0.25, 0.5, 1.0)
 _RUINED = 1.5
 """Where the loss is no longer a number."""
 
 
-def worth_while(trainings: Iterable[tuple[int, TrainingSpec]], samples: int, evidence: Evidence) -> bool:
-    """Whether it is short beside a plan's trainings, so many times each on so many samples, and inputs are small."""
+def worth_while(trainings: Iterable[tuple[int, TrainingSpec]], samples: int, values: int) -> bool:
+    """Whether it is short beside a plan's trainings, so many times each on so many samples of so many values each."""
     trained = 0
     for times, spec in trainings:
         if spec.function:  # its owner knows how this network is trained, and what that costs
             return False
         trained += times * spec.epochs * (spec.steps_per_epoch * spec.batch or samples)
-    values = evidence.values_of_one * STEPS * BATCH
-    return trained * SHARE >= STEPS * BATCH and values <= MOST_VALUES and evidence.count > _HELD * BATCH
+    return trained * SHARE >= STEPS * BATCH and values <= MOST_VALUES and samples >= _FEWEST * BATCH
 
 
 def share_lost(network: Network, baseline: Network, evidence: Evidence) -> float | None:
-    """Train ``network`` for a few steps in place; None where its answers do not tell it from constant ones."""
+    """Train ``network`` for a few steps in place; None where its answers do not tell it from constant ones.
+
+    ``evidence``: best ``SAMPLES`` samples; of fewer, some are trained on several times.
+    """
     pieces = list(_pieces(evidence))
-    held, rest = replace(evidence, batches=pieces[:_HELD]), replace(evidence, batches=pieces[_HELD:])
+    measured = min(HELD, len(pieces) // _FEWEST)
+    held, rest = replace(evidence, batches=pieces[:measured]), replace(evidence, batches=pieces[measured:])
     least, most = held.mean_loss(baseline), _loss_of_constants(baseline, held)
     if not 0 < least < most < math.inf:
         return None
@@ -71,12 +78,14 @@ def _train(network: Network, evidence: Evidence) -> None:
     if not parameters:
         return
     optimizer, task = torch.optim.Adam(parameters, lr=RATE), evidence.task.fitted(network)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=STEPS)
     with evidence.at_work(network) as batches, torch.enable_grad():
         network.train()
         for inputs, target in islice(cycle(list(batches)), STEPS):
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(task.loss(network(inputs), target))
             optimizer.step()
+            falling.step()
     optimizer.zero_grad(set_to_none=True)
     network.eval()
 

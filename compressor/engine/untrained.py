@@ -57,10 +57,10 @@ def look_at(
     *,
     batch: int,
     seed: int,
-    train: bool = False,
+    practice: Evidence | None = None,
 ) -> Untrained:
-    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training; with
-    ``train``, what a short one brings back, too.
+    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training; with samples
+    to ``practice`` on, what a short one brings back, too.
 
     Raises ``Refusal`` where nothing of it applies, ``ExportError`` where it has no file.
     """
@@ -70,7 +70,7 @@ def look_at(
     few.calibrate(network, since=baseline.network)
     loss = few.mean_loss(network)
     onnx, cost = to_onnx(network), network_cost(network)
-    lost = share_lost(network, baseline.network, evidence) if train else None
+    lost = None if practice is None else share_lost(network, baseline.network, practice)
     return Untrained(
         plan=resolved,
         whole=not any(depends_on_its_course(phase) for phase in resolved.phases),

@@ -13,11 +13,13 @@ from compressor.data.load import load_data
 from compressor.engine.apply import rewrite_seconds
 from compressor.engine.baseline import Baseline, load_baseline
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
+from compressor.engine.short_training import SAMPLES, worth_while
 from compressor.engine.space import uses_of
 from compressor.errors import PluginError
 from compressor.evidence import Evidence
 from compressor.recipe.model import Recipe
 from compressor.registry import PILOTS, load
+from compressor.search.estimate import trainings
 from compressor.search.run_folder import RunFolder
 from compressor.task import make_task
 
@@ -34,6 +36,14 @@ class Context:
     @functools.cached_property
     def evidence(self) -> Evidence:
         return self.baseline.evidence(self.data, self.recipe.data.calibration)
+
+    @functools.cached_property
+    def practice(self) -> Evidence | None:
+        """What looks train on for some steps; None where they do not."""
+        epochs, samples = trainings(self.recipe.phases, self.recipe.training), len(self.data.train)
+        if not worth_while(epochs, samples, self.evidence.values_of_one):
+            return None
+        return self.baseline.evidence(self.data, SAMPLES)
 
     @functools.cached_property
     def rewrite_seconds(self) -> float:

@@ -16,14 +16,13 @@ from compressor.engine.plan import Edit, Plan
 from compressor.engine.policy import admitting
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import SiteSensitivity
-from compressor.engine.short_training import worth_while
 from compressor.engine.site_measurement import Reference, adds_exactly, measure_site, onnx_timer, reference, shortlist
 from compressor.engine.together import saved_together
 from compressor.engine.untrained import Untrained, look_at
+from compressor.evidence import Evidence
 from compressor.knobs import Value
 from compressor.registry import make
 from compressor.search.context import Context
-from compressor.search.estimate import trainings
 
 
 class Use(NamedTuple):
@@ -117,9 +116,7 @@ class LookedAt:
     plan: Plan
 
     def answer(self, context: Context) -> Untrained:
-        recipe = context.recipe
-        epochs = trainings(recipe.phases, recipe.training)
-        return looked_at(self.plan, context, train=worth_while(epochs, len(context.data.train), context.evidence))
+        return looked_at(self.plan, context, context.practice)
 
 
 @dataclass(frozen=True)
@@ -129,10 +126,10 @@ class Sketched:
     plan: Plan
 
     def answer(self, context: Context) -> Untrained:
-        return looked_at(self.plan, context, train=False)
+        return looked_at(self.plan, context)
 
 
-def looked_at(plan: Plan, context: Context, *, train: bool) -> Untrained:
+def looked_at(plan: Plan, context: Context, practice: Evidence | None = None) -> Untrained:
     return look_at(
         plan,
         context.baseline,
@@ -140,7 +137,7 @@ def looked_at(plan: Plan, context: Context, *, train: bool) -> Untrained:
         context.evidence,
         batch=context.recipe.measure.batch,
         seed=context.recipe.search.seed,
-        train=train,
+        practice=practice,
     )
 
 

@@ -174,7 +174,7 @@ def _respond(run: str, question: Question, answer: Reply) -> None:
     if shared is None:
         return
     try:
-        _ = shared.evidence  # once, here, and not in every fork
+        _ = shared.evidence, shared.practice  # once, here, and not in every fork
         (found,) = each_apart(
             [question.about], lambda about: respond(about, shared, question.threads), seconds=question.seconds
         )

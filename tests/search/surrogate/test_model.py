@@ -21,10 +21,10 @@ def expected_of_all(each: float, *, shares: bool) -> tuple[float, float]:
 
 
 def test_edits_seen_alone_are_expected_to_cost_together_what_they_leave_of_one_another() -> None:
-    """A tenth of what is left, ten times: 0.65 of all, and 0.8 + 4.7 · 0.65² of warped regret."""
+    """A tenth of what is left, ten times: 0.65 of all, and 0.35 + 4.7 · 0.65 of warped regret."""
     one, together = expected_of_all(0.1, shares=True)
-    assert one == pytest.approx(0.8 + 4.7 * 0.1**2, abs=0.05)
-    assert together == pytest.approx(0.8 + 4.7 * (1 - 0.9**10) ** 2, abs=0.3)
+    assert one == pytest.approx(0.35 + 4.7 * 0.1, abs=0.05)
+    assert together == pytest.approx(0.35 + 4.7 * (1 - 0.9**10), abs=0.3)
 
 
 def test_untrained_losses_multiply() -> None:
