@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 import torch
@@ -50,20 +50,36 @@ def worth_while(trainings: Iterable[tuple[int, TrainingSpec]], samples: int, val
     return trained * SHARE >= STEPS * BATCH and values <= MOST_VALUES and samples >= _FEWEST * BATCH
 
 
-def share_lost(network: Network, baseline: Network, evidence: Evidence) -> float | None:
-    """Train ``network`` for a few steps in place; None where its answers do not tell it from constant ones.
+@dataclass(frozen=True)
+class Practice:
+    """What is trained on for some steps, and what a network is held against then."""
+
+    held: Evidence
+    rest: Evidence
+    least: float
+    """Loss of the baseline on what is held."""
+    most: float
+    """Loss of constant answers."""
+
+    def share_lost(self, network: Network) -> float:
+        """Train ``network`` for a few steps in place."""
+        _train(network, self.rest)
+        loss = self.held.mean_loss(network)
+        if not math.isfinite(loss):
+            return _RUINED
+        return math.log(max(loss, 1e-9) / self.least) / math.log(self.most / self.least)
+
+
+def practice_of(baseline: Network, evidence: Evidence) -> Practice | None:
+    """None where the baseline's answers do not tell it from constant ones.
 
     ``evidence``: best ``SAMPLES`` samples; of fewer, some are trained on several times.
     """
     pieces = list(_pieces(evidence))
-    measured = min(HELD, len(pieces) // _FEWEST)
+    measured = max(min(HELD, len(pieces) // _FEWEST), 1)
     held, rest = replace(evidence, batches=pieces[:measured]), replace(evidence, batches=pieces[measured:])
     least, most = held.mean_loss(baseline), _loss_of_constants(baseline, held)
-    if not 0 < least < most < math.inf:
-        return None
-    _train(network, rest)
-    loss = held.mean_loss(network)
-    return math.log(max(loss, 1e-9) / least) / math.log(most / least) if math.isfinite(loss) else _RUINED
+    return Practice(held, rest, least, most) if 0 < least < most < math.inf else None
 
 
 def _pieces(evidence: Evidence) -> Iterator[Batch]:

@@ -15,7 +15,7 @@ from compressor.engine.baseline import Baseline
 from compressor.engine.plan import Plan
 from compressor.engine.resolve import carried_out, depends_on_its_course
 from compressor.engine.sensitivity import Sensitivities
-from compressor.engine.short_training import share_lost
+from compressor.engine.short_training import Practice
 from compressor.evidence import Evidence
 from compressor.export.emit import to_onnx
 from compressor.graph.cost import network_cost
@@ -57,10 +57,10 @@ def look_at(
     *,
     batch: int,
     seed: int,
-    practice: Evidence | None = None,
+    practice: Practice | None = None,
 ) -> Untrained:
-    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training; with samples
-    to ``practice`` on, what a short one brings back, too.
+    """Resolve the plan, carry its edits out on a fork of the baseline and measure what needs no training; with
+    ``practice``, what a short one brings back, too.
 
     Raises ``Refusal`` where nothing of it applies, ``ExportError`` where it has no file.
     """
@@ -70,7 +70,7 @@ def look_at(
     few.calibrate(network, since=baseline.network)
     loss = few.mean_loss(network)
     onnx, cost = to_onnx(network), network_cost(network)
-    lost = None if practice is None else share_lost(network, baseline.network, practice)
+    lost = None if practice is None else practice.share_lost(network)
     return Untrained(
         plan=resolved,
         whole=not any(depends_on_its_course(phase) for phase in resolved.phases),

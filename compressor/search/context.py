@@ -13,7 +13,7 @@ from compressor.data.load import load_data
 from compressor.engine.apply import rewrite_seconds
 from compressor.engine.baseline import Baseline, load_baseline
 from compressor.engine.sensitivity import SENSITIVITIES, Sensitivities
-from compressor.engine.short_training import SAMPLES, worth_while
+from compressor.engine.short_training import SAMPLES, Practice, practice_of, worth_while
 from compressor.engine.space import uses_of
 from compressor.errors import PluginError
 from compressor.evidence import Evidence
@@ -38,12 +38,12 @@ class Context:
         return self.baseline.evidence(self.data, self.recipe.data.calibration)
 
     @functools.cached_property
-    def practice(self) -> Evidence | None:
+    def practice(self) -> Practice | None:
         """What looks train on for some steps; None where they do not."""
         epochs, samples = trainings(self.recipe.phases, self.recipe.training), len(self.data.train)
         if not worth_while(epochs, samples, self.evidence.values_of_one):
             return None
-        return self.baseline.evidence(self.data, SAMPLES)
+        return practice_of(self.baseline.network, self.baseline.evidence(self.data, SAMPLES))
 
     @functools.cached_property
     def rewrite_seconds(self) -> float:

@@ -16,10 +16,10 @@ from compressor.engine.plan import Edit, Plan
 from compressor.engine.policy import admitting
 from compressor.engine.resolve import resolve
 from compressor.engine.sensitivity import SiteSensitivity
+from compressor.engine.short_training import Practice
 from compressor.engine.site_measurement import Reference, adds_exactly, measure_site, onnx_timer, reference, shortlist
 from compressor.engine.together import saved_together
 from compressor.engine.untrained import Untrained, look_at
-from compressor.evidence import Evidence
 from compressor.knobs import Value
 from compressor.registry import make
 from compressor.search.context import Context
@@ -129,7 +129,7 @@ class Sketched:
         return looked_at(self.plan, context)
 
 
-def looked_at(plan: Plan, context: Context, practice: Evidence | None = None) -> Untrained:
+def looked_at(plan: Plan, context: Context, practice: Practice | None = None) -> Untrained:
     return look_at(
         plan,
         context.baseline,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compressor.engine.short_training import MOST_VALUES, share_lost, worth_while
+from compressor.engine.short_training import MOST_VALUES, practice_of, worth_while
 from compressor.evidence import Evidence
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
@@ -39,6 +39,12 @@ def baseline(evidence: Evidence) -> Network:
     return network
 
 
+def share_lost(network: Network, baseline: Network, evidence: Evidence) -> float:
+    practice = practice_of(baseline, evidence)
+    assert practice is not None
+    return practice.share_lost(network)
+
+
 def weights(network: Network) -> list[torch.Tensor]:
     return list(network.module.parameters())
 
@@ -62,10 +68,7 @@ def test_what_training_mends_has_lost_less_than_what_it_does_not(baseline: Netwo
         weights(ruined)[2].zero_()
     weights(ruined)[0].requires_grad_(False)
     assert evidence.mean_loss(mends) > evidence.mean_loss(ruined)
-    one, other = share_lost(mends, baseline, evidence), share_lost(ruined, baseline, evidence)
-    assert one is not None
-    assert other is not None
-    assert one < other
+    assert share_lost(mends, baseline, evidence) < share_lost(ruined, baseline, evidence)
 
 
 def test_the_baseline_and_the_random_state_are_left_as_they_were(baseline: Network, evidence: Evidence) -> None:
@@ -80,16 +83,14 @@ def test_a_baseline_that_knows_nothing_has_nothing_to_lose(baseline: Network, ev
     with torch.no_grad():
         weights(blind)[2].zero_()
         weights(blind)[3].copy_(torch.tensor([0.0, 0.0, 0.0, 9.0]))
-    assert share_lost(baseline.fork(), blind, evidence) is None
+    assert practice_of(blind, evidence) is None
 
 
 def test_a_loss_that_is_no_number_counts_as_worse_than_knowing_nothing(baseline: Network, evidence: Evidence) -> None:
     broken = baseline.fork()
     with torch.no_grad():
         weights(broken)[0].fill_(math.nan)
-    lost = share_lost(broken, baseline, evidence)
-    assert lost is not None
-    assert lost > 1
+    assert share_lost(broken, baseline, evidence) > 1
 
 
 def test_it_is_left_out_beside_short_trainings_large_images_and_somebody_elses_loop() -> None:
