@@ -6,8 +6,9 @@ Every figure is of the ONNX file: accuracy on test images, bytes, speed over a r
 from __future__ import annotations
 
 import functools
+import operator
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from compressor.measure.latency import compare
 from compressor.measure.quality import onnx_quality
 from compressor.models import build, find
 from compressor.recipe.read import read_recipe
+from compressor.search.result import Candidate, RunResult
+from compressor.search.run_folder import RunFolder
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figure, Figures
@@ -33,6 +36,14 @@ from papers.page import Claim, Table
 from papers.peers import half
 
 BATCHES = (1, 64)
+
+
+Choice = Callable[[RunResult], Candidate | None]
+
+
+def most_accurate(result: RunResult) -> Candidate | None:
+    """Of the front, on validation images."""
+    return max(result.front, key=lambda candidate: candidate.quality.validation, default=None)
 
 
 @dataclass(frozen=True)
@@ -69,23 +80,25 @@ class Subject:
         """The network as the command trains it."""
         return self.figures(load_model(str(self.trained(seed, budget))))
 
-    def by_recipe(self, model: Path, recipe: str, seed: int, name: str, *more: str) -> Figures:
-        """The best candidate of a run of a recipe; where there is none, why."""
+    def by_recipe(
+        self, model: Path, recipe: str, seed: int, name: str, *more: str, choose: Choice = operator.attrgetter("best")
+    ) -> Figures:
+        """The best candidate of a run of a recipe, or the one that is chosen; where there is none, why."""
         out = self.work / f"{recipe}-{name}-{seed}"
         result = optimized(model, recipe, seed, out, *more)
-        best = result.best
-        if best is None:
+        chosen = choose(result)
+        if chosen is None:
             return {"found": 0, "why": "; ".join(result.verdict.reasons)}
-        assert best.quality.onnx is not None
-        file = (out / "best" / "model.onnx").read_bytes()
+        assert chosen.quality.onnx is not None
+        file = (RunFolder(out).candidate(chosen.digest) / "model.onnx").read_bytes()
         return {
             "found": 1,
-            "validation": best.quality.validation,
-            "test": best.quality.onnx,
-            "parameters": best.params,
-            "macs": best.macs,
+            "validation": chosen.quality.validation,
+            "test": chosen.quality.onnx,
+            "parameters": chosen.params,
+            "macs": chosen.macs,
             "bytes": len(file),
-            "plan": best.about,
+            "plan": chosen.about,
             **self.speeds(file),
         }
 
@@ -142,7 +155,7 @@ def found(arms: Arms, name: str, budget: Budget) -> list[Arm]:
     return [arm for arm in arms.of(name, budget) if "test" in arm.figures]
 
 
-def plans(arms: Sequence[Arm]) -> Iterator[Table]:
+def plans(arms: Sequence[Arm], title: str = "What the joint search chose") -> Iterator[Table]:
     """What was chosen, where the search has been run."""
     rows = [
         (
@@ -155,13 +168,15 @@ def plans(arms: Sequence[Arm]) -> Iterator[Table]:
         for arm in arms
     ]
     if rows:
-        yield Table("What the joint search chose", ("seed", "test %", "bytes", "batch 1", "batch 64", "plan"), rows)
+        yield Table(title, ("seed", "test %", "bytes", "batch 1", "batch 64", "plan"), rows)
 
 
-def beaten(title: str, rival: Rival, ours: Sequence[Arm], theirs: Sequence[Arm] = ()) -> Claim:
+def beaten(
+    title: str, rival: Rival, ours: Sequence[Arm], theirs: Sequence[Arm] = (), *, whose: str = "The joint search"
+) -> Claim:
     """Whether the recipe is better on all counts at once; accuracies seed by seed where there are ``theirs``."""
     text = (
-        f"The joint search beats {title}, on all counts at once: {rival.test:.2f} %, {rival.size:,} bytes, "
+        f"{whose} beats {title}, on all counts at once: {rival.test:.2f} %, {rival.size:,} bytes, "
         f"{rival.speeds[0]:.2f}× and {rival.speeds[1]:.2f}×."
     )
     if not ours:
