@@ -46,7 +46,7 @@ from compressor.search.context import Context, context
 from compressor.search.executor import MACHINE_FAILED, SPEC, TRIAL, Question, TrialSpec
 from compressor.search.keeping import job_of, keep
 from compressor.search.packing import GIVEN, LOG, pack, unpack
-from compressor.search.questions import respond
+from compressor.search.questions import LookedAt, respond
 from compressor.search.run_folder import RunFolder
 
 Reply = Callable[[dict[str, Any]], None]
@@ -174,7 +174,9 @@ def _respond(run: str, question: Question, answer: Reply) -> None:
     if shared is None:
         return
     try:
-        _ = shared.evidence, shared.practice  # once, here, and not in every fork
+        _ = shared.evidence  # once, here, and not in every fork
+        if isinstance(question.about, LookedAt):
+            _ = shared.practice
         (found,) = each_apart(
             [question.about], lambda about: respond(about, shared, question.threads), seconds=question.seconds
         )

@@ -1,6 +1,7 @@
 """What to train next.
 
-    breed (thousands, on predictions) → look (a few, a second each) → predict again, bytes now known → train (one)
+    breed (thousands, on predictions) → sketch (where looks train: some, bytes now known) → look (a few, a second or
+    several each) → predict again → train (one)
 
 Of all plans that were looked at the one is proposed from which most is expected: how much it would enlarge the
 hypervolume within the limits, averaged over what its regret may be (expected hypervolume improvement, Emmerich et al.
