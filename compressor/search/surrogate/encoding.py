@@ -1,7 +1,8 @@
 """Parameter values as numbers for a regression, and how new values are made of old ones.
 
 A Choice of two values that are switches is one number, any other one number per option, a range one number in 0…1 (on
-its own scale). What is switched off is 0: the sum says how much is done to the network.
+its own scale). What is switched off is 0: the sum says how much is done to the network. So are the knobs of a site that
+is switched off, and a plugin that is on without any of its sites: values that come to the same plan are as good as one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,35 @@ Values = Mapping[str, Value]
 class Encoding:
     """The parameters of one search space, seen as vectors; makes values by chance, by mutation and by crossover."""
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        self._parameters = tuple(parameters)
+    def __init__(self, parameters: Sequence[Parameter], off: Collection[str] = ()) -> None:
+        """``off``: switches that are never on in what is made."""
+        self._parameters, self._off = tuple(parameters), frozenset(off)
+        self._sites: dict[str, list[str]] = defaultdict(list)
+        """The switches of each plugin's sites."""
+        for parameter in self._parameters:
+            if parameter.when is not None and _is_switch(parameter.knob):
+                self._sites[parameter.when].append(parameter.name)
+        sites = [name for names in self._sites.values() for name in names]
+        self._site_of = {p.name: site for p in self._parameters for site in sites if p.name.startswith(f"{site}:")}
+
+    def without(self, switch: str) -> Encoding:
+        """Makes values in which ``switch`` is off; vectors are as long."""
+        return Encoding(self._parameters, {*self._off, switch})
 
     def vector(self, values: Values) -> list[float]:
-        """Of the parameters that are active in ``values``."""
-        return [number for parameter in self._parameters for number in _numbers(parameter.knob, values, parameter.name)]
+        """Of the parameters that have an effect in ``values``."""
+        acting = self._acting(values)
+        return [number for parameter in self._parameters for number in _numbers(parameter.knob, acting, parameter.name)]
+
+    def plugins(self, values: Values) -> list[str]:
+        """The switches of plugins that have something to do."""
+        acting = self._acting(values)
+        return [p.name for p in self._parameters if p.when is None and _is_switch(p.knob) and acting.get(p.name)]
+
+    def _acting(self, values: Values) -> Values:
+        idle = {plugin for plugin, sites in self._sites.items() if not any(values.get(site) for site in sites)}
+        off = {name for name, site in self._site_of.items() if not values.get(site)}
+        return {name: value for name, value in values.items() if name not in idle and name not in off}
 
     def matrix(self, many: Sequence[Values]) -> NDArray[np.float64]:
         """``(N, D)``."""
@@ -40,7 +64,7 @@ class Encoding:
         """
         shares: dict[str | None, float] = defaultdict(lambda: rng.random() ** 2)  # of plugins; of each one's sites
         switches = {p.name: rng.random() < shares[p.when] for p in self._parameters if _is_switch(p.knob)}
-        return self._completed(switches, rng)
+        return self.completed(switches, rng)
 
     def mutated(self, values: Values, rng: random.Random) -> dict[str, Value]:
         """The same but for one active parameter or a few, each moved a little or drawn anew."""
@@ -50,7 +74,7 @@ class Encoding:
         count = 1 + (rng.random() < 0.5) + (rng.random() < 0.25)
         chosen = rng.sample(active, min(count, len(active)))
         moved = {parameter.name: _moved(parameter.knob, values[parameter.name], rng) for parameter in chosen}
-        return self._completed({**values, **moved}, rng)
+        return self.completed({**values, **moved}, rng)
 
     def crossed(self, left: Values, right: Values, rng: random.Random) -> dict[str, Value]:
         """Each parameter from one of two parents; what neither has is drawn."""
@@ -59,13 +83,15 @@ class Encoding:
             first, second = (left, right) if rng.random() < 0.5 else (right, left)
             if parameter.name in first or parameter.name in second:
                 mixed[parameter.name] = first.get(parameter.name, second.get(parameter.name, parameter.knob.default))
-        return self._completed(mixed, rng)
+        return self.completed(mixed, rng)
 
-    def _completed(self, wanted: Values, rng: random.Random) -> dict[str, Value]:
+    def completed(self, wanted: Values, rng: random.Random) -> dict[str, Value]:
         """``wanted`` without what is switched off, and with a value for everything that is on."""
         result: dict[str, Value] = {}
         for parameter in self._parameters:
-            if parameter.when is None or result.get(parameter.when) is True:
+            if parameter.name in self._off:
+                result[parameter.name] = False
+            elif parameter.when is None or result.get(parameter.when) is True:
                 known = parameter.name in wanted
                 result[parameter.name] = wanted[parameter.name] if known else _sample(parameter.knob, rng)
         return result

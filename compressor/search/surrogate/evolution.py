@@ -26,7 +26,7 @@ def evolve(
     start: Sequence[Values], encoding: Encoding, objectives: Objectives, reference: Sequence[float], rng: random.Random
 ) -> list[dict[str, Value]]:
     """The last population, the best first: what ``start`` and its descendants come to."""
-    population = [dict(values) for values in start[: POPULATION // 2]]
+    population = [encoding.completed(values, rng) for values in start[: POPULATION // 2]]
     while len(population) < POPULATION:
         population.append(encoding.by_chance(rng))
     scores = objectives(population)

@@ -7,8 +7,8 @@ Of all plans that were looked at the one is proposed from which most is expected
 hypervolume within the limits, averaged over what its regret may be (expected hypervolume improvement, Emmerich et al.
 2006). A plan that will break a limit is worth nothing; one that may is proposed when it more probably does not, but for
 one proposal in five, so that what the model has wrong is found out; where every plan probably does, the one that does
-least probably is tried. What is looked at is chosen in the same way: plans
-that only luck could save would crowd out those that can be trained.
+least probably is tried. What is looked at is chosen in the same way, since plans that only luck could save would crowd
+out those that can be trained; but every second one without a plugin of the likeliest plan.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from compressor.engine.candidate import Outcome
 from compressor.search.floats import Floats
@@ -177,36 +178,60 @@ class Proposer:
         return max(LEAST, min(MOST, int(SHARE * trial / max(each, 1e-3))))
 
     def _breed(self, trained: dict[str, Outcome], running: Collection[str], count: int, rng: random.Random) -> None:
-        """Search the surrogate thoroughly and look at the plans of which most is expected together."""
+        """Search the surrogate thoroughly and look at the plans of which most is expected together.
+
+        Every second one does without a plugin of the likeliest plan so far: what looks best is what was looked at most,
+        and else nothing but its like would ever be.
+        """
         if not self._looks.found or self._looks.stopped:
             return
         self._fit(trained)
-        looked = self._looks.found
-        ranked = sorted(looked, key=lambda look: self._promise(look))
-        bred = evolve([look.values for look in ranked], self._encoding, self._objectives, self._reference.tolist(), rng)
-        new: list[Values] = [values for values in bred if not self._looks.knows(values)]
+        likeliest = self._looks.found[int(np.argmax(self._keeping(self._predicted(self._looks.found))))]
+        used = self._encoding.plugins(likeliest.values)
+        plugin = rng.choice(used) if used else ""
+        searched = [self._encoding, self._encoding.without(plugin)] if used else [self._encoding]
+        bred = [values for encoding in searched for values in self._bred(encoding, rng)]
+        new = list({tuple(self._encoding.vector(values)): values for values in bred}.values())
         if not new:
             return
+
+        def chosen(plans: Sequence[Values], predicted: Predicted, count: int) -> list[Values]:
+            without = np.array([plugin not in self._encoding.plugins(values) for values in plans])
+            return [plans[index] for index in self._chosen(predicted, without, count, running, trained)]
+
         predicted = self._surrogate.predict(self._encoding.matrix(new))
-        sketches = self._looks.sketched([new[i] for i in self._chosen(predicted, SKETCHES * count, running, trained)])
+        sketches = self._looks.sketched(chosen(new, predicted, SKETCHES * count))
         if sketches:
             self._fit(trained)
             new = [look.values for look in sketches]
             rows = zip(*map(self._row, sketches), strict=True)
             predicted = self._surrogate.sketched(*map(np.array, rows))
-        self._looks.at([new[i] for i in self._chosen(predicted, count, running, trained)])
+        self._looks.at(chosen(new, predicted, count))
+
+    def _bred(self, encoding: Encoding, rng: random.Random) -> list[Values]:
+        """The best plans that evolution finds and nobody has looked at."""
+        start = [look.values for look in sorted(self._looks.found, key=self._promise)]
+        bred = evolve(start, encoding, self._objectives, self._reference.tolist(), rng)
+        return [values for values in bred if not self._looks.knows(values)]
 
     def _chosen(
-        self, predicted: Predicted, count: int, running: Collection[str], trained: Mapping[str, Outcome]
+        self,
+        predicted: Predicted,
+        without: NDArray[np.bool_],
+        count: int,
+        running: Collection[str],
+        trained: Mapping[str, Outcome],
     ) -> list[int]:
-        """The plans of which most is expected together."""
+        """The plans of which most is expected together, every second of them among ``without`` as far as they go."""
         front, expected, chosen = self._front(running), self._expected(predicted), list[int]()
-        for _ in range(min(count, len(expected))):
-            gains = self._gains(predicted, front, len(trained))
-            gains = gains if gains.max() > 0 else self._keeping(predicted)
-            gains[chosen] = -np.inf
-            chosen.append(int(np.argmax(gains)))
-            front = np.concatenate([front, expected[chosen[-1:]]])
+        left, keeping = np.ones(len(expected), dtype=np.bool_), self._keeping(predicted)
+        for number in range(min(count, len(expected))):
+            among = left & without if number % 2 and (left & without).any() else left
+            gains = np.where(among, self._gains(predicted, front, len(trained)), 0.0)
+            best = int(np.argmax(gains if gains.max() > 0 else np.where(among, keeping, -np.inf)))
+            chosen.append(best)
+            left[best] = False
+            front = np.concatenate([front, expected[[best]]])
         return chosen
 
     def _has_likely(self, trained: dict[str, Outcome]) -> bool:

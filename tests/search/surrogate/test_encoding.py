@@ -62,3 +62,33 @@ def test_a_plugin_at_one_site_and_at_many_are_both_drawn_however_many_plugins_ar
     counts = [sum(bool(values[site]) for site in sites) for values in many]
     assert counts.count(1) > len(many) / 20
     assert sum(count >= 8 for count in counts) > len(many) / 20
+
+
+SITES = Encoding(
+    [
+        Parameter("b", Choice((False, True))),
+        Parameter("b.conv", Choice((False, True)), "b"),
+        Parameter("b.conv:ratio", Choice((0.5, 0.25)), "b"),
+        Parameter("c", Choice((False, True))),
+    ]
+)
+
+
+def test_values_that_come_to_the_same_plan_have_the_same_vector() -> None:
+    """A plugin without a site does nothing, and so do the knobs of a site that is off."""
+    nothing = {"b": False, "c": False}
+    assert SITES.vector({"b": True, "b.conv": False, "b.conv:ratio": 0.25, "c": False}) == SITES.vector(nothing)
+    assert SITES.vector({"b": True, "b.conv": True, "b.conv:ratio": 0.25, "c": False}) == [1, 1, 0, 1, 0]
+
+
+def test_plugins_are_named_that_have_something_to_do() -> None:
+    assert SITES.plugins({"b": True, "b.conv": False, "b.conv:ratio": 0.5, "c": True}) == ["c"]
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_bred_without_a_plugin_has_none_of_its_knobs(seed: int) -> None:
+    rng, without = random.Random(seed), ENCODING.without("a")
+    for values in (without.by_chance(rng), without.completed(ENCODING.by_chance(rng), rng)):
+        assert is_allowed(values)
+        assert values["a"] is False
+        assert without.plugins(without.mutated(values, rng)) == []
