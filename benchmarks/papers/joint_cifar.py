@@ -47,12 +47,6 @@ CALIBRATION = 512
 """Training images from which 8-bit scales are taken."""
 JOINT, ACCURATE = "joint", "joint, most accurate"
 OURS = {JOINT: "The joint search", ACCURATE: "The most accurate network of its front"}
-CUT_OFF_AT = 2
-CUT_OFF = (
-    "The third search was cut off after three trials, which had 75.2 to 75.9 % of the validation images right, where "
-    "76.86 % are asked."
-)
-"""Stands on the page as long as so many searches are in."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +142,6 @@ def page(arms: Arms) -> Page:
         claims_title="Against other tools",
         not_run=[
             *missing(arms, [(name, budgets.of(name)) for name in ARMS]),
-            *([CUT_OFF] if len(arms.of(JOINT, budgets.joint)) == CUT_OFF_AT else []),
             "`--full`: ten times the epochs of everything.",
         ],
     )
