@@ -91,7 +91,8 @@ CHOSEN = (
     "machine: hypervolume after all trials 31.5 (17…41.5) and 34.8 (30.8…39.3), 29 and 26 of 36 trials within the "
     "limits: no difference that could be told from luck. After that the surrogate learnt that edits add up, that "
     "one training of a plan that many values come to tells once, and to look at plans without a plugin of the "
-    "likeliest; no search shown here was run with that."
+    "likeliest; no search shown here was run with that. LeNet's three seeds with it: hypervolume after all trials 33.7 "
+    "(28…39), 33 of 36 trials within the limits."
 )
 
 if __name__ == "__main__":
