@@ -27,13 +27,13 @@ class Encoding:
     def __init__(self, parameters: Sequence[Parameter], off: Collection[str] = ()) -> None:
         """``off``: switches that are never on in what is made."""
         self._parameters, self._off = tuple(parameters), frozenset(off)
+        switches = [parameter for parameter in self._parameters if _is_switch(parameter.knob)]
         self._sites: dict[str, list[str]] = defaultdict(list)
         """The switches of each plugin's sites."""
-        for parameter in self._parameters:
-            if parameter.when is not None and _is_switch(parameter.knob):
-                self._sites[parameter.when].append(parameter.name)
-        sites = [name for names in self._sites.values() for name in names]
-        self._site_of = {p.name: site for p in self._parameters for site in sites if p.name.startswith(f"{site}:")}
+        for switch in switches:
+            if switch.when is not None:
+                self._sites[switch.when].append(switch.name)
+        self._site_of = {p.name: s.name for p in self._parameters for s in switches if p.name.startswith(f"{s.name}:")}
 
     def without(self, switch: str) -> Encoding:
         """Makes values in which ``switch`` is off; vectors are as long."""
@@ -45,14 +45,9 @@ class Encoding:
         return [number for parameter in self._parameters for number in _numbers(parameter.knob, acting, parameter.name)]
 
     def plugins(self, values: Values) -> list[str]:
-        """The switches of plugins that have something to do."""
+        """The switches of plugins that have something to do; of one that is always on, those of its sites."""
         acting = self._acting(values)
         return [p.name for p in self._parameters if p.when is None and _is_switch(p.knob) and acting.get(p.name)]
-
-    def _acting(self, values: Values) -> Values:
-        idle = {plugin for plugin, sites in self._sites.items() if not any(values.get(site) for site in sites)}
-        off = {name for name, site in self._site_of.items() if not values.get(site)}
-        return {name: value for name, value in values.items() if name not in idle and name not in off}
 
     def matrix(self, many: Sequence[Values]) -> NDArray[np.float64]:
         """``(N, D)``."""
@@ -86,7 +81,7 @@ class Encoding:
         return self.completed(mixed, rng)
 
     def completed(self, wanted: Values, rng: random.Random) -> dict[str, Value]:
-        """``wanted`` without what is switched off, and with a value for everything that is on."""
+        """``wanted`` without what is switched off (here or by itself), and with a value for everything that is on."""
         result: dict[str, Value] = {}
         for parameter in self._parameters:
             if parameter.name in self._off:
@@ -95,6 +90,11 @@ class Encoding:
                 known = parameter.name in wanted
                 result[parameter.name] = wanted[parameter.name] if known else _sample(parameter.knob, rng)
         return result
+
+    def _acting(self, values: Values) -> Values:
+        idle = {plugin for plugin, sites in self._sites.items() if not any(values.get(site) for site in sites)}
+        off = {name for name, site in self._site_of.items() if not values.get(site)}
+        return {name: value for name, value in values.items() if name not in idle and name not in off}
 
 
 def _is_switch(knob: Knob) -> bool:

@@ -81,6 +81,12 @@ def test_values_that_come_to_the_same_plan_have_the_same_vector() -> None:
     assert SITES.vector({"b": True, "b.conv": True, "b.conv:ratio": 0.25, "c": False}) == [1, 1, 0, 1, 0]
 
 
+def test_a_plugin_that_is_always_on_has_no_switch_and_its_sites_have() -> None:
+    always = Encoding([Parameter("b.conv", Choice((False, True))), Parameter("b.conv:ratio", Choice((0.5, 0.25)))])
+    assert always.vector({"b.conv": False, "b.conv:ratio": 0.25}) == [0, 0, 0]
+    assert always.vector({"b.conv": True, "b.conv:ratio": 0.25}) == [1, 0, 1]
+
+
 def test_plugins_are_named_that_have_something_to_do() -> None:
     assert SITES.plugins({"b": True, "b.conv": False, "b.conv:ratio": 0.5, "c": True}) == ["c"]
 
