@@ -8,7 +8,8 @@
     python benchmarks/paper_tables.py --render                           # pages anew from the figures kept
 
 Every training is an arm whose figures are kept in ``docs/results/data/<recipe>.json``: what is there is not run again,
-and an interrupted run goes on where it was. Validation chooses; the test split is opened once per arm.
+and an interrupted run goes on where it was. Started twice, it shares the arms out. Validation chooses; the test split
+is opened once per arm.
 """
 
 from __future__ import annotations
@@ -92,8 +93,8 @@ def run(arms: Arms, jobs: Sequence[Job], end: float | None, *, plan: bool) -> No
         about = "none of its name has been timed" if expected is None else f"about {expected:.0f} s"
         late = end is not None and time.monotonic() + (expected or 0.0) > end
         print(f"{job}: {about}{'; left out, no time' if late else ''}", flush=True)
-        if not plan and not late:
-            arms.run(job)
+        if not plan and not late and not arms.run(job):
+            print(f"{job}: done, or being done, by another process", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,17 @@ An arm is a name, a seed and a budget; its figures are numbers and short texts. 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import statistics
-import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from _report import places, surroundings
+
+from papers.locks import held
 
 Figure = float | int | str
 Figures = Mapping[str, Figure]
@@ -73,7 +71,8 @@ class Arm:
 
 
 class Arms:
-    """The arms of one page. Written after every arm; a killed run loses the arm it was at.
+    """The arms of one page. Written after every arm; a killed run loses the arm it was at. Several processes may run
+    arms of one page at a time.
 
     ``whole``: how many samples a budget without a number of them trains on; it is needed to tell how long they take.
     """
@@ -91,13 +90,18 @@ class Arms:
         kept = {(arm.name, arm.seed, arm.budget) for arm in self._arms}
         return [job for job in jobs if (job.name, job.seed, str(job.budget)) not in kept]
 
-    def run(self, job: Job) -> None:
-        """Do the work, and keep its figures."""
-        start = time.perf_counter()
-        figures = job.work()
-        seconds = round(time.perf_counter() - start, 1)
-        made = time.strftime("%F")
-        self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings()))
+    def run(self, job: Job) -> bool:
+        """Do the work and keep its figures; not what another process is at, or has done. Whether it was done here."""
+        with held(f"{self.path.resolve()} {job}", wait=False) as ours:
+            self._arms = list(Arms(self.path))
+            if not ours or not self.missing([job]):
+                return False
+            start = time.perf_counter()
+            figures = job.work()
+            seconds = round(time.perf_counter() - start, 1)
+            made = time.strftime("%F")
+            self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings()))
+            return True
 
     def seconds(self, job: Job) -> float | None:
         """How long it takes on a quiet machine: by the fastest arm of its name, per trained sample; None before one."""
@@ -141,20 +145,11 @@ class Arms:
 
     def _keep(self, arm: Arm) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(self.path):  # another process may have added to the page meanwhile
+        with held(str(self.path.resolve())):  # another process may have added to the page meanwhile
             self._arms = sorted([*Arms(self.path), arm], key=lambda arm: (arm.name, arm.budget, arm.seed))
             temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
             temporary.write_text(json.dumps([asdict(arm) for arm in self._arms], indent=1) + "\n")
             temporary.replace(self.path)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """No other process writes these figures meanwhile."""
-    name = f"compressor-arms-{zlib.crc32(bytes(path.resolve())):08x}.lock"
-    with (Path(tempfile.gettempdir()) / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def mean_std(values: Sequence[float], *, digits: int = 2) -> str:

@@ -1,4 +1,7 @@
-"""Trained weights on disk: what several arms start from is trained once, by whichever of them comes first."""
+"""Trained weights on disk: what several arms start from is trained once, by whichever of them comes first.
+
+A process that needs what another is training waits for it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from compressor.data.dataset import Data
 from compressor.graph.network import Network
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
+from papers.locks import held
 
 FOLDER = Path(__file__).resolve().parents[2] / "runs" / "papers"
 
@@ -39,20 +43,27 @@ def trained(
     ``name`` says what the network is and where it started; data, spec and seed are told apart here.
     """
     path = FOLDER / page / "weights" / _file(name, data, spec, seed)
-    if path.exists():
+    with held(str(path)):
+        if not path.exists():
+            _keep(path, network, _fitted(network, data, spec, seed, teacher))
         with safe_open(path, "pt") as kept:
             network.module.load_state_dict({key: kept.get_tensor(key) for key in kept.keys()})  # noqa: SIM118
             return Trained(**json.loads(kept.metadata()["trained"]))
+
+
+def _fitted(network: Network, data: Data, spec: TrainingSpec, seed: int, teacher: Network | None) -> Trained:
     history = fit(network, data, spec, seed=seed, teacher=teacher)
     assert history.best is not None
     validation = (history.best if spec.restore_best else history.epochs[-1]).validation_quality
-    found = Trained(len(history.epochs), history.epochs[-1].train_quality, validation)
+    return Trained(len(history.epochs), history.epochs[-1].train_quality, validation)
+
+
+def _keep(path: Path, network: Network, found: Trained) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     tensors = {key: value.detach().clone().contiguous() for key, value in network.module.state_dict().items()}
     save_file(tensors, temporary, {"trained": json.dumps(asdict(found))})
     temporary.replace(path)
-    return found
 
 
 def _file(name: str, data: Data, spec: TrainingSpec, seed: int) -> str:

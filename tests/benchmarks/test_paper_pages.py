@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from subprocess import PIPE
 from types import ModuleType
 from typing import Any
 
@@ -66,6 +70,26 @@ def test_an_arm_that_is_kept_is_not_run_again(load: Any, tmp_path: Path) -> None
     jobs = [arms_of.Job("one", seed, arms_of.Budget("default", 1), lambda: {"test": 0.5}) for seed in range(2)]
     arms_of.Arms(path).run(jobs[0])
     assert arms_of.Arms(path).missing(jobs) == jobs[1:]
+
+
+def test_an_arm_that_another_process_is_at_is_left_to_it(load: Any, tmp_path: Path) -> None:
+    arms_of, path, begun = load("papers.arms"), tmp_path / "page.json", []
+    job = arms_of.Job("one", 0, arms_of.Budget("default", 1), lambda: begun.append(1) or {"test": 0.5})
+    script = (
+        "import sys; from pathlib import Path; from papers.arms import Arms, Budget, Job; "
+        "work = lambda: print('at it', flush=True) or sys.stdin.read() or {}; "
+        f"Arms(Path({str(path)!r})).run(Job('one', 0, Budget('default', 1), work))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(BENCHMARKS)}, stdin=PIPE, stdout=PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"at it\n"
+        assert not arms_of.Arms(path).run(job)
+        other.kill()
+    assert arms_of.Arms(path).run(job), "what a killed process was at is free again"
+    assert not arms_of.Arms(path).run(job)
+    assert len(begun) == 1
 
 
 def test_the_time_of_a_longer_arm_follows_from_the_samples_of_a_shorter_one(load: Any, tmp_path: Path) -> None:
