@@ -5,12 +5,18 @@ from __future__ import annotations
 import statistics
 
 from papers.arms import Arms, Budget, mean_std
-from papers.lottery_arms import CONTROLS, DENSE, LEFT, OWN
+from papers.lottery_arms import CONTROLS, LEFT, OWN
 from papers.measured import paired, points, settled, worst
 from papers.page import Claim
 
 NEEDED = ("dense: a2", "lottery: paper", "lottery: emptied", *(f"control: {name}" for name in CONTROLS))
 """What the document's claims about the lottery rest on."""
+CLAIMED = {
+    "a1": ("A1 reaches 99.24 %.", 99.1),
+    "a2": ("A2 reaches 99.47 %.", 99.3),
+    "a3": ("A3 reaches more than 99 %.", 99.0),
+}
+"""What each network is said to reach, and the percentage that counts as that."""
 MISPRINTS = (
     Claim("A1 flattens to 126 features; A2 has one layer of 16.", "misprinted", "350, and two: the counts say so."),
     Claim(
@@ -21,21 +27,22 @@ MISPRINTS = (
 )
 
 
-def dense_claim(arms: Arms, budget: Budget) -> Claim:
+def dense_claims(arms: Arms, budget: Budget) -> list[Claim]:
+    return [_dense_claim(arms, budget, name, *claimed) for name, claimed in CLAIMED.items()]
+
+
+def _dense_claim(arms: Arms, budget: Budget, name: str, text: str, bound: float) -> Claim:
     """A training that is shorter than theirs cannot refute an accuracy."""
-    text = "A1, A2 and A3 reach 99.24, 99.47 and more than 99 %."
-    found = {name: [100 * value for value in arms.values(f"dense: {name}", budget, "test")] for name in DENSE}
-    if not all(found.values()):
-        return Claim(text, "not tested", "Not every network has been trained.")
-    bounds = {"a1": 99.1, "a2": 99.3, "a3": 99.0}
-    verdict = worst(settled(found[name], above=bounds[name]) for name in DENSE)
+    found = [100 * value for value in arms.values(f"dense: {name}", budget, "test")]
+    if not found:
+        return Claim(text, "not tested", "Not trained.")
+    verdict = settled(found, above=bound)
     if budget != OWN and verdict != "held":
         verdict = "not tested"
-    means = ", ".join(f"{name.upper()} {mean_std(found[name])}" for name in DENSE)
     return Claim(
         text,
         verdict,
-        f"{means} % on test images, after at most {budget.text}; 99.1, 99.3 and 99 count as reached. Theirs were "
+        f"{mean_std(found)} % on test images, after at most {budget.text}; {bound:.1f} counts as reached. Theirs was "
         "trained on 60,000 images, and the test images chose the epoch.",
     )
 

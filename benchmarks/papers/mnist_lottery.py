@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from papers.arms import Arm, Arms, Budget, Job
 from papers.commands import tables_of
 from papers.lottery_arms import DENSE, OTHER_SCHEDULES, OWN, PRUNABLE, ROUNDS, SCHEDULES, document_arms
-from papers.lottery_claims import NEEDED, dense_claim, lottery_claims
+from papers.lottery_claims import NEEDED, dense_claims, lottery_claims
 from papers.lottery_tiny import tiny_claim, tiny_table, train_tiny
 from papers.measured import count, missing, percent, so_far, speed
 from papers.page import Page, Table
@@ -79,7 +79,7 @@ def page(arms: Arms) -> Page:
         ),
         claims=[
             tiny_claim(arms, budgets.tiny),
-            dense_claim(arms, budgets.dense),
+            *dense_claims(arms, budgets.dense),
             *lottery_claims(arms, budgets.lottery),
         ],
         not_run=[*missing(arms, wanted), *waiting, NOT_RUN],
