@@ -11,12 +11,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from _report import places, surroundings
 
 from papers.locks import held
+from papers.starts import Starts, agree, noted
 
 Figure = float | int | str
 Figures = Mapping[str, Figure]
@@ -68,6 +69,8 @@ class Arm:
     """Day, ISO 8601."""
     where: str = ""
     """Packages and machine."""
+    starts: Starts = field(default_factory=dict)
+    """The shared trainings that it started from, as far as they are known."""
 
 
 class Arms:
@@ -97,10 +100,11 @@ class Arms:
             if not ours or not self.missing([job]):
                 return False
             start = time.perf_counter()
-            figures = job.work()
+            with noted() as starts:
+                figures = job.work()
             seconds = round(time.perf_counter() - start, 1)
             made = time.strftime("%F")
-            self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings()))
+            self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings(), starts))
             return True
 
     def seconds(self, job: Job) -> float | None:
@@ -140,16 +144,37 @@ class Arms:
         return len(new)
 
     def places(self) -> list[str]:
-        """What the arms were run with and on, and how many of them."""
-        return places([arm.where for arm in self._arms])
+        """What the arms were run with and on, and how many of them; which of them do not share their start."""
+        return [*places([arm.where for arm in self._arms]), *self._apart()]
+
+    def _apart(self) -> list[str]:
+        """A line where one training was done more than once, with different weights."""
+        digests: dict[str, set[str]] = {}
+        for arm in self._arms:
+            for name, digest in arm.starts.items():
+                digests.setdefault(name, set()).add(digest)
+        several = [name for name, found in sorted(digests.items()) if len(found) > 1]
+        return [f"Trained more than once, arms of different ones are not paired: {', '.join(several)}."] * bool(several)
 
     def _keep(self, arm: Arm) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with held(str(self.path.resolve())):  # another process may have added to the page meanwhile
             self._arms = sorted([*Arms(self.path), arm], key=lambda arm: (arm.name, arm.budget, arm.seed))
             temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-            temporary.write_text(json.dumps([asdict(arm) for arm in self._arms], indent=1) + "\n")
+            temporary.write_text(json.dumps([_entry(arm) for arm in self._arms], indent=1) + "\n")
             temporary.replace(self.path)
+
+
+def _entry(arm: Arm) -> dict[str, object]:
+    """As it is kept: nothing is said of starts that are not known."""
+    return {name: value for name, value in asdict(arm).items() if name != "starts" or value}
+
+
+def pairs(ones: Iterable[Arm], others: Iterable[Arm]) -> list[tuple[Arm, Arm]]:
+    """Seed by seed; not those that started from different weights."""
+    known = {arm.seed: arm for arm in others}
+    both = [(one, known[one.seed]) for one in ones if one.seed in known]
+    return [(one, other) for one, other in both if agree(one.starts, other.starts)]
 
 
 def mean_std(values: Sequence[float], *, digits: int = 2) -> str:

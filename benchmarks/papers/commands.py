@@ -11,6 +11,7 @@ from pathlib import Path
 from compressor.recipe.read import read_recipe
 from compressor.search.result import RESULT, Candidate, RunResult
 from papers.arms import Budget, Figure
+from papers.starts import note
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,6 +44,7 @@ def trained(words: Sequence[str], seed: int, budget: Budget, work: Path) -> Path
     file = work / f"{words[1]}-{budget.name}-{seed}.pt"
     if not file.exists():
         command(*words, "--epochs", str(budget.epochs), "--seed", str(seed), "--out", str(file))
+    note(file)
     return file
 
 

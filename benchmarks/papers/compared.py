@@ -29,7 +29,7 @@ from compressor.search.result import Candidate, RunResult
 from compressor.search.run_folder import RunFolder
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figure, Figures
+from papers.arms import Arm, Arms, Budget, Figure, Figures, pairs
 from papers.commands import optimized, recipe_path, trained
 from papers.measured import settled, standard_error
 from papers.page import Claim, Table
@@ -185,7 +185,7 @@ def beaten(
     speeds = [median_speed(ours, batch) for batch in BATCHES]
     counts = (size < rival.size, speeds[0] > rival.speeds[0], speeds[1] > rival.speeds[1])
     lost = [name for name, better in zip(("bytes", "batch 1", "batch 64"), counts, strict=True) if not better]
-    before = {arm.seed: 100 * float(arm.figures["test"]) for arm in theirs}
+    before = {one.seed: 100 * float(other.figures["test"]) for one, other in pairs(ours, theirs)}
     gains = [100 * float(arm.figures["test"]) - before.get(arm.seed, rival.test) for arm in ours]
     accuracy = settled(gains)
     figures = f"{mean_test(ours):.2f} %, at most {size:,} bytes, {speeds[0]:.2f}× and {speeds[1]:.2f}×"

@@ -14,7 +14,7 @@ from compressor.graph.network import Network
 from compressor.measure.latency import compare
 from compressor.measure.quality import onnx_quality
 from compressor.train.evaluate import evaluate
-from papers.arms import Arm, Arms, Budget, Figure, mean_std
+from papers.arms import Arm, Arms, Budget, Figure, mean_std, pairs
 from papers.page import Verdict
 
 
@@ -70,8 +70,8 @@ def speed(arms: Sequence[Arm]) -> str:
 
 def paired(arms: Arms, budget: Budget, one: str, other: str, figure: str = "test") -> list[float]:
     """Points that ``one`` is above ``other``, for every seed that both have."""
-    first, second = ({arm.seed: float(arm.figures[figure]) for arm in arms.of(name, budget)} for name in (one, other))
-    return [100 * (first[seed] - second[seed]) for seed in sorted(first.keys() & second.keys())]
+    both = pairs(arms.of(one, budget), arms.of(other, budget))
+    return [100 * (float(first.figures[figure]) - float(second.figures[figure])) for first, second in both]
 
 
 def standard_error(values: Sequence[float]) -> float:

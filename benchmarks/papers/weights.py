@@ -20,6 +20,7 @@ from compressor.graph.network import Network
 from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.locks import held
+from papers.starts import note
 
 FOLDER = Path(__file__).resolve().parents[2] / "runs" / "papers"
 
@@ -46,6 +47,7 @@ def trained(
     with held(str(path)):
         if not path.exists():
             _keep(path, network, _fitted(network, data, spec, seed, teacher))
+        note(path)
         with safe_open(path, "pt") as kept:
             network.module.load_state_dict({key: kept.get_tensor(key) for key in kept.keys()})  # noqa: SIM118
             return Trained(**json.loads(kept.metadata()["trained"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
@@ -131,8 +132,32 @@ def test_what_several_arms_start_from_is_trained_once(
     assert found[0] == found[1]
     for one, other in zip(networks[0].module.parameters(), networks[1].module.parameters(), strict=True):
         assert torch.equal(one, other)
+    with load("papers.starts").noted() as starts:
+        weights.trained(networks[1], small, spec, seed=0, page="page", name="start")
+    (file,) = (tmp_path / "page" / "weights").iterdir()
+    assert starts == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12]}
     weights.trained(networks[2], small, replace(spec, lr=0.1), seed=0, page="page", name="start")
     assert not torch.equal(next(networks[0].module.parameters()), next(networks[2].module.parameters()))
+
+
+def test_arms_that_started_from_different_trainings_are_not_paired(load: Any, tmp_path: Path) -> None:
+    arms_of, note, paired = load("papers.arms"), load("papers.starts").note, load("papers.measured").paired
+    arms, budget, weights = arms_of.Arms(tmp_path / "page.json"), arms_of.Budget("default", 1), tmp_path / "start.bin"
+
+    def run(name: str, seed: int, test: float, start: bytes) -> None:
+        def work() -> Any:
+            weights.write_bytes(start)
+            note(weights)
+            return {"test": test}
+
+        arms.run(arms_of.Job(name, seed, budget, work))
+
+    for seed in range(2):
+        run("one", seed, 0.75, b"first")
+        run("other", seed, 0.5, b"first" if seed == 0 else b"trained again")
+    kept = arms_of.Arms(arms.path)
+    assert paired(kept, budget, "one", "other") == [25.0], "of seed 0 alone"
+    assert kept.places()[-1] == "Trained more than once, arms of different ones are not paired: start.bin."
 
 
 def test_every_page_is_what_its_figures_say(load: Any) -> None:
