@@ -21,9 +21,10 @@ def line(words: Sequence[str]) -> str:
     return "compressor " + " ".join(words)
 
 
-def tables_of(recipe: str, *, full: bool = False, seeds: int = 3) -> str:
-    """The command that makes a page anew."""
-    return f"python benchmarks/paper_tables.py --recipe {recipe} --seeds {seeds}" + (" --full" if full else "")
+def tables_of(recipe: str, *, full: bool = False, only: str = "", seeds: int = 3) -> str:
+    """The command that makes a page anew, or some arms of it."""
+    budget, arms = " --full" if full else "", f" --only '{only}'" if only else ""
+    return f"python benchmarks/paper_tables.py --recipe {recipe} --seeds {seeds}{budget}{arms}"
 
 
 def command(*words: str) -> None:
