@@ -177,6 +177,11 @@ def pairs(ones: Iterable[Arm], others: Iterable[Arm]) -> list[tuple[Arm, Arm]]:
     return [(one, other) for one, other in both if agree(one.starts, other.starts)]
 
 
+def differences(ones: Iterable[Arm], others: Iterable[Arm], figure: str) -> list[float]:
+    """One figure less that of the other arm, pair by pair."""
+    return [float(one.figures[figure]) - float(other.figures[figure]) for one, other in pairs(ones, others)]
+
+
 def mean_std(values: Sequence[float], *, digits: int = 2) -> str:
     """``92.06 ± 0.11 (n = 3)``; a single value says so; none is ``not run``."""
     if not values:

@@ -27,7 +27,7 @@ from compressor.graph.network import Network
 from compressor.models.lenet import lenet
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std, pairs
+from papers.arms import Arm, Arms, Budget, Figures, Job, differences, mean_std
 from papers.commands import tables_of
 from papers.measured import count, measured, missing, paired, percent, points, settled, so_far, speed, worst
 from papers.page import Claim, Page, Table
@@ -256,7 +256,7 @@ def _rewrites(arms: Arms, budgets: Budgets) -> Table:
 
 
 def _points(found: Sequence[Arm], pure: Sequence[Arm]) -> str:
-    return mean_std([100 * (float(a.figures["test"]) - float(b.figures["test"])) for a, b in pairs(found, pure)])
+    return mean_std([100 * share for share in differences(found, pure, "test")])
 
 
 def _swept(arms: Arms, budget: Budget) -> Table:

@@ -14,7 +14,7 @@ from compressor.graph.network import Network
 from compressor.measure.latency import compare
 from compressor.measure.quality import onnx_quality
 from compressor.train.evaluate import evaluate
-from papers.arms import Arm, Arms, Budget, Figure, mean_std, pairs
+from papers.arms import Arm, Arms, Budget, Figure, differences, mean_std
 from papers.page import Verdict
 
 
@@ -70,8 +70,7 @@ def speed(arms: Sequence[Arm]) -> str:
 
 def paired(arms: Arms, budget: Budget, one: str, other: str, figure: str = "test") -> list[float]:
     """Points that ``one`` is above ``other``, for every seed that both have."""
-    both = pairs(arms.of(one, budget), arms.of(other, budget))
-    return [100 * (float(first.figures[figure]) - float(second.figures[figure])) for first, second in both]
+    return [100 * share for share in differences(arms.of(one, budget), arms.of(other, budget), figure)]
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -41,7 +41,7 @@ from compressor.registry import PILOTS
 from compressor.train.evaluate import evaluate, predict
 from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
-from papers.arms import Arm, Arms, Budget, Figures, pairs
+from papers.arms import Arm, Arms, Budget, Figures, differences
 from papers.commands import recipe_path
 from papers.weights import trained
 
@@ -229,5 +229,4 @@ def _untrained(name: str) -> Network:
 
 def against(arms: Arms, reference: str, found: Sequence[Arm], budget: Budget) -> list[float]:
     """Errors less those of the reference, seed by seed."""
-    both = pairs(found, arms.of(reference, budget))
-    return [float(one.figures["error"]) - float(other.figures["error"]) for one, other in both]
+    return differences(found, arms.of(reference, budget), "error")
