@@ -10,6 +10,7 @@ import json
 import os
 import statistics
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from pathlib import Path
 from _report import places, surroundings
 
 from papers.locks import held
+from papers.resumed import attempt
 from papers.starts import Starts, agree, noted
 
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "runs" / "papers" / "checkpoints"
 Figure = float | int | str
 Figures = Mapping[str, Figure]
 
@@ -100,12 +103,15 @@ class Arms:
             if not ours or not self.missing([job]):
                 return False
             start = time.perf_counter()
-            with noted() as starts:
+            with noted() as starts, attempt(self._checkpoints(job)) as trained:
                 figures = job.work()
-            seconds = round(time.perf_counter() - start, 1)
-            made = time.strftime("%F")
-            self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings(), starts))
+                seconds = round(time.perf_counter() - start + trained.seconds_before, 1)
+                made = time.strftime("%F")
+                self._keep(Arm(job.name, job.seed, str(job.budget), figures, seconds, made, surroundings(), starts))
             return True
+
+    def _checkpoints(self, job: Job) -> Path:
+        return CHECKPOINTS / self.path.stem / f"{zlib.crc32(str(job).encode()):08x}"
 
     def seconds(self, job: Job) -> float | None:
         """How long it takes on a quiet machine: by the fastest arm of its name, per trained sample; None before one."""

@@ -17,11 +17,11 @@ from compressor.data.load import load_data
 from compressor.export.emit import to_onnx
 from compressor.load.model import load_model
 from compressor.recipe.read import read_recipe
-from compressor.train.fit import fit
 from papers.arms import Arm, Arms, Budget, Figures, Job, mean_std
 from papers.commands import ROOT, line, optimized, reached, recipe_path, tables_of, trained
 from papers.measured import count, measured, missing, paired, percent, settled, speed
 from papers.page import Claim, Page, Table
+from papers.resumed import fit
 
 WORK = ROOT / "runs" / "papers" / "cifar_resnet"
 """Trained models and run folders: what is there is used, or resumed."""

@@ -27,13 +27,13 @@ from compressor.models import build, find
 from compressor.recipe.read import read_recipe
 from compressor.search.result import Candidate, RunResult
 from compressor.search.run_folder import RunFolder
-from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figure, Figures, pairs
 from papers.commands import optimized, recipe_path, trained
 from papers.measured import settled, standard_error
 from papers.page import Claim, Table
 from papers.peers import half
+from papers.resumed import fit
 
 BATCHES = (1, 64)
 

@@ -22,9 +22,9 @@ from compressor.measure.latency import FULL as FULL_PROTOCOL
 from compressor.measure.latency import Protocol, compare
 from compressor.measure.quality import onnx_quality
 from compressor.models import find
-from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Budget, Figure, Figures
+from papers.resumed import fit
 from papers.weights import trained
 
 TRAINING = TrainingSpec(batch=128, lr=1e-3, precision="bfloat16")

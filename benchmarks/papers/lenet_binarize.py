@@ -25,12 +25,12 @@ from compressor.export.emit import to_onnx
 from compressor.graph.capture import capture
 from compressor.graph.network import Network
 from compressor.models.lenet import lenet
-from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figures, Job, differences, mean_std
 from papers.commands import tables_of
 from papers.measured import count, measured, missing, paired, percent, points, settled, so_far, speed, worst
 from papers.page import Claim, Page, Table
+from papers.resumed import fit
 from papers.weights import trained
 
 IMAGE = (1, 28, 28)

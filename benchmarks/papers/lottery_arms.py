@@ -21,10 +21,10 @@ from compressor.graph.network import Network
 from compressor.models import build, find
 from compressor.plugin import sites_of
 from compressor.registry import make
-from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.arms import Budget, Figure, Figures
 from papers.measured import measured
+from papers.resumed import fit
 from papers.weights import trained
 
 DENSE: Mapping[str, str] = {"a1": "99.24", "a2": "99.47", "a3": "> 99"}

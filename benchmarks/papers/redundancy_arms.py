@@ -39,10 +39,10 @@ from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe
 from compressor.registry import PILOTS
 from compressor.train.evaluate import evaluate, predict
-from compressor.train.fit import fit
 from compressor.train.spec import Distillation, TrainingSpec
 from papers.arms import Arm, Arms, Budget, Figures, differences
 from papers.commands import recipe_path
+from papers.resumed import fit
 from papers.weights import trained
 
 NETWORK = "vgg16-quarter-32"

@@ -21,10 +21,10 @@ from compressor.graph.device import on_device, working_device
 from compressor.graph.network import Network
 from compressor.models import find
 from compressor.train.evaluate import evaluate
-from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
 from papers.arms import Arms, Budget, Figures, Job, mean_std
 from papers.page import Table
+from papers.resumed import fit
 from papers.weights import trained
 
 TEACHER, STUDENT = "vgg16-s0", "vgg16-s0-student-4tap"

@@ -40,12 +40,12 @@ from compressor.graph.network import Network
 from compressor.models.resnet import ResNet
 from compressor.plugin import sites_of
 from compressor.registry import make
-from compressor.train.fit import fit
 from compressor.train.spec import Augmentation, TrainingSpec
 from papers.arms import Arms, Budget, Figure, Figures, Job
 from papers.commands import tables_of
 from papers.measured import count, measured, paired, percent, settled, speed, standard_error
 from papers.page import Claim, Page, Table
+from papers.resumed import fit
 
 TAU, MIN_GAIN = 0.05, 0.005
 GROWTH, REMOVAL = "self-grow", "layer-removal"

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from compressor.data.dataset import Data
 from compressor.graph.network import Network
-from compressor.train.fit import fit
 from compressor.train.spec import TrainingSpec
 from papers.locks import held
+from papers.resumed import fit
 from papers.starts import note
 
 FOLDER = Path(__file__).resolve().parents[2] / "runs" / "papers"

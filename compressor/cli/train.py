@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -105,9 +106,11 @@ def train(
             precision=precision.value,
         )
         _check_ranges(spec, seed)
-        trained = _train(name, data_spec(data, limit, fallback, download), spec, seed, test, out)
+        checkpoints = out_file.with_name(f"{out_file.name}.checkpoints")
+        trained = _train(name, data_spec(data, limit, fallback, download), spec, seed, test, checkpoints, out)
         trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
         write_pt2(trained.network, out_file)
+        shutil.rmtree(checkpoints, ignore_errors=True)
         if as_json:
             out.document(_as_data(trained, name, out_file))
         else:
@@ -146,7 +149,9 @@ def _check_place(file: Path, force: bool) -> None:
         raise InputError(f"--out {file}: nothing can be written to {folder}: {error.strerror}") from None
 
 
-def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out: CommandOutput) -> _Trained:
+def _train(
+    name: str, spec: DataSpec, training: Any, seed: int, test: bool, checkpoints: Path, out: CommandOutput
+) -> _Trained:
     import torch
 
     from compressor.data.load import load_data
@@ -167,7 +172,21 @@ def _train(name: str, spec: DataSpec, training: Any, seed: int, test: bool, out:
         out.note(f"note: {spec.title} could not be had; these figures are about {data.name}, not about it")
     torch.manual_seed(seed)
     network = capture(entry.build(), entry.input_shape, source=name)
-    history = fit(network, data, training, seed=seed, progress=lambda report: out.note(_line(report, data.task.metric)))
+    if any(checkpoints.glob("*.pt")):
+        out.note(f"{checkpoints}: a training that was cut off; the same command goes on with it, another begins anew")
+    try:
+        history = fit(
+            network,
+            data,
+            training,
+            seed=seed,
+            progress=lambda report: out.note(_line(report, data.task.metric)),
+            checkpoints=checkpoints,
+        )
+    except KeyboardInterrupt:
+        if any(checkpoints.glob("*.pt")):
+            out.note("the same command goes on after the last epoch that was kept")
+        raise
     validation = evaluate(network, data, data.validation).quality
     tested = evaluate(network, data, data.open_test()).quality if test else None
     return _Trained(network, data, history, validation, tested)

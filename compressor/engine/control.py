@@ -7,6 +7,7 @@ well, the trained weights the candidate inherited were worth nothing.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -19,16 +20,17 @@ from compressor.train.fit import fit
 from compressor.train.spec import Distillation
 
 
-def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int) -> Score:
+def from_scratch(network: Network, plan: Plan, data: Data, *, seed: int, checkpoints: Path | None = None) -> Score:
     """Validation score of the architecture of ``network`` after the training of ``plan``, without its weights.
 
-    No distillation: the control has its targets alone.
+    No distillation: the control has its targets alone. ``checkpoints``: as for ``fit``.
     """
     control = network.fork()
     reinitialise(control, seed)
     for phase in plan.unrolled():
         if phase.training is not None:
-            fit(control, data, replace(phase.training, distillation=Distillation()), seed=seed)
+            training = replace(phase.training, distillation=Distillation())
+            fit(control, data, training, seed=seed, checkpoints=checkpoints)
     return evaluate(control, data, data.validation)
 
 

@@ -78,6 +78,7 @@ class Course:
         folder: Path,
         progress: Progress,
         rungs: Sequence[Rung] = (),
+        checkpoints: Path | None = None,
     ) -> None:
         self.network = baseline.network.fork()
         self._begun: Sequence[Edit] | None = None
@@ -95,7 +96,7 @@ class Course:
         self._initial = baseline.network.module.state_dict()
         self._quality = baseline.metrics.quality
         self._epochs_done, self._epochs = 0, 1
-        self._rungs = rungs
+        self._rungs, self._checkpoints = rungs, checkpoints
         self._refused: list[str] = []
 
     def begin(self, phase: Phase) -> None:
@@ -258,9 +259,18 @@ class Course:
             if not own:  # nothing may be raised through somebody else's loop
                 self._check_rungs(before)
 
-        teacher = self._baseline.network
         with self.timed("train"):
-            return fit(self.network, self._data, phase.training, teacher=teacher, seed=seed, progress=report)
+            history = fit(
+                self.network,
+                self._data,
+                phase.training,
+                teacher=self._baseline.network,
+                seed=seed,
+                progress=report,
+                checkpoints=self._checkpoints,
+            )
+        self.seconds["train"] += history.seconds_before
+        return history
 
     def _note(self, name: str, number: int, edits: int, history: History) -> None:
         """Keep the figures the network has now."""

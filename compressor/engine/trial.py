@@ -64,15 +64,18 @@ def run_trial(
     folder: Path,
     progress: Progress | None = None,
     rungs: Sequence[Rung] = (),
+    checkpoints: Path | None = None,
 ) -> Outcome:
     """Carry out ``plan`` and write the candidate to ``folder``.
 
     Never raises for what a plan can bring about: a plan that cannot be built, exported or trained gives an outcome
     with its reason. ``plan`` may hold open decisions; the plan written is the one carried out. ``rungs``: where it ends
-    early.
+    early. ``checkpoints``: where its trainings are kept as far as they have come, so that a trial that is run again
+    goes on with them.
     """
     clear(folder)
-    trial = _Trial(baseline, data, settings, seed, folder, progress or (lambda stage, share: None), rungs)
+    tell = progress or (lambda stage, share: None)
+    trial = _Trial(baseline, data, settings, seed, folder, tell, rungs, checkpoints)
     try:
         outcome = trial.run(plan)
     except (Refusal, BrokenPromise, GraphError, ExportError, TrialError) as error:
@@ -94,6 +97,7 @@ class _Trial:
         folder: Path,
         progress: Progress,
         rungs: Sequence[Rung],
+        checkpoints: Path | None,
     ) -> None:
         self.baseline, self.data, self.settings = baseline, data, settings
         self.seed, self.folder, self.progress = seed, folder, progress
@@ -107,6 +111,7 @@ class _Trial:
             folder=folder,
             progress=progress,
             rungs=rungs,
+            checkpoints=checkpoints,
         )
 
     def run(self, plan: Plan) -> Outcome:

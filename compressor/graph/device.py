@@ -144,6 +144,18 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """Of the global generators that work on ``device`` draws from."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_random_state(state: list[torch.Tensor], device: torch.device) -> None:
+    """Draw on as ``random_state`` found them, within ``seeded`` of the same device."""
+    torch.set_rng_state(state[0])
+    for generator in state[1:]:
+        torch.cuda.set_rng_state(generator, device)
+
+
 def _abstains() -> bool:
     return os.getpid() in _abstaining
 

@@ -161,7 +161,10 @@ class Leaf(nn.Module):
         """
 
     def after_step(self) -> None:
-        """Called after every optimizer step: clip latent weights, hold masks. Default: nothing."""
+        """Called after every optimizer step: clip latent weights, hold masks. Default: nothing.
+
+        What it has to remember are parameters and buffers: a training that is cut off goes on with nothing else.
+        """
 
     def deploy(self) -> nn.Module | None:
         """An equal module that is cheaper to run, made of known leaves; export uses it. Default: none."""

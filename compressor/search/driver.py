@@ -99,7 +99,10 @@ def _carry_on(
         if interrupts.stop:
             return preliminary(prepared, ledger), True
         calibration = calibration_of(study.records(), ledger, prepared.baseline.metrics)
-        return _finish(prepared, ledger, executor, observer, clock, calibration), False
+        result = _finish(prepared, ledger, executor, observer, clock, calibration)
+        if not study.has_queued():
+            run.forget_checkpoints()
+        return result, False
 
 
 class _Keeping:

@@ -27,6 +27,7 @@ from compressor.processes import how_it_ended, kill_session
 from compressor.search.executor import MACHINE_FAILED, SPEC, Job, JobResult, Question, TrialSpec
 from compressor.search.forked import Process, fork_worker
 from compressor.search.packing import GIVEN, log_of, pack, unpack
+from compressor.search.run_folder import CHECKPOINTS
 
 _PATIENCE_SECONDS = 5.0
 
@@ -111,11 +112,15 @@ class _Worker:
         self._started()
 
     def run(self, job: Job, progress: Progress) -> JobResult:
-        """Run the job in a folder of its own, which is gone afterwards."""
-        folder = _working_folder(self._run)
+        """Run the job in a folder of its own, which is gone afterwards. Checkpoints of a trial that is cut off stay:
+        whoever runs it again on this machine goes on with them.
+        """
+        folder, checkpoints = _working_folder(self._run), _checkpoints(self._run, job.spec)
         try:
             unpack(job.given, folder / GIVEN)
-            return self._carry_out(job.spec, folder, progress)
+            result = self._carry_out(job.spec, folder, checkpoints, progress)
+            _remove(checkpoints)
+            return result
         except (WorkerLost, TrialError) as error:
             error.log = log_of(folder)
             raise
@@ -124,7 +129,7 @@ class _Worker:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _carry_out(self, spec: TrialSpec, folder: Path, progress: Progress) -> JobResult:
+    def _carry_out(self, spec: TrialSpec, folder: Path, checkpoints: Path, progress: Progress) -> JobResult:
         process = self._started()
         timed_out = threading.Event()
 
@@ -137,7 +142,8 @@ class _Worker:
         if spec.timeout:
             timer.start()
         try:
-            status = self._converse(process, spec, folder, progress)
+            asked = {"run": str(self._run), "folder": str(folder), "checkpoints": str(checkpoints)}
+            status = self._converse(process, {**asked, "spec": SPEC.dump_python(spec, mode="json")}, progress)
         finally:
             timer.cancel()
             self._foreign.stop()
@@ -162,13 +168,12 @@ class _Worker:
                     return answer
         raise WorkerLost("a worker vanished while it answered a question")
 
-    def _converse(self, process: Process, spec: TrialSpec, folder: Path, progress: Progress) -> int | None:
+    def _converse(self, process: Process, asked: dict[str, Any], progress: Progress) -> int | None:
         """Hand over the trial and listen until the trial ends; its exit status, None when the worker itself is gone."""
         assert process.stdin is not None
         assert process.stdout is not None
         self._foreign = _Foreign(self._kill_trial)
         try:
-            asked = {"run": str(self._run), "folder": str(folder), "spec": SPEC.dump_python(spec, mode="json")}
             process.stdin.write(json.dumps(asked).encode() + b"\n")
             process.stdin.flush()
         except OSError:
@@ -315,6 +320,17 @@ def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
 def _working_folder(run: Path) -> Path:
     """A new folder on the disk of the run; what a killed driver leaves of it is swept away when the run goes on."""
     return Path(tempfile.mkdtemp(prefix=".trial.", suffix=".part", dir=run))
+
+
+def _checkpoints(run: Path, spec: TrialSpec) -> Path:
+    """Of a trial, whatever number it has when it is proposed again."""
+    return run / CHECKPOINTS / "-".join(filter(None, [spec.kind, spec.plan.digest, spec.source, str(spec.seed)]))
+
+
+def _remove(checkpoints: Path) -> None:
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    with suppress(OSError):  # other trials have some, or there never were any
+        checkpoints.parent.rmdir()
 
 
 def _spawn(threads: int, log: Path | None) -> Process:

@@ -210,7 +210,7 @@ class SearchLoop:
                 self._broken = machine or self._broken
                 self._give_up(self._running.pop(number), reason)
                 if self._clock.is_overdue():
-                    self._observer.notify(Note(f"trial {number} is ended: the budget is over; resume begins it anew"))
+                    self._observer.notify(Note(f"trial {number} is ended: the budget is over; resume goes on with it"))
 
     def _cancel_if_asked(self) -> bool:
         """Whether what runs has been, or now is, ended at once."""
@@ -220,7 +220,7 @@ class SearchLoop:
 
     def _settle(self, running: _Running, outcome: Outcome) -> None:
         """Tell how a trial ended, and every proposal that waited for it."""
-        seconds = round(time.monotonic() - running.started, 3)
+        seconds = round(max(time.monotonic() - running.started, sum(outcome.seconds.values())), 3)
         self._study.tell(running.number, outcome, self._prepared.baseline.metrics, seconds=seconds)
         self._ledger.add(running.number, running.digest, outcome)
         self._in_vain = self._in_vain + 1 if outcome.status == "screened" else 0

@@ -49,6 +49,8 @@ from compressor.stored import Stored, check_digests, content, is_there
 T = TypeVar("T")
 
 _MARK = "environment.json"
+CHECKPOINTS = "checkpoints"
+"""Folder of what trials that were cut off go on with."""
 ENVIRONMENT: Stored[dict[str, Any]] = Stored(dict[str, Any])
 
 
@@ -99,6 +101,10 @@ class RunFolder:
                 shutil.rmtree(leftover, ignore_errors=True)
             else:
                 leftover.unlink(missing_ok=True)
+
+    def forget_checkpoints(self) -> None:
+        """Remove what trials that were cut off would go on with: none is going to be run again."""
+        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
 
     # --- places --------------------------------------------------------------------------------------------------
 

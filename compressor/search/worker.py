@@ -7,8 +7,9 @@ Importing torch and reading the data takes longer than building a candidate. A w
 each trial, so that each starts from the same state at the cost of a fork. Where forking is not safe (anything but
 Linux) a worker runs one trial and ends.
 
-A trial is given as ``{"run": …, "folder": …, "spec": …}``: what all trials share lies in the folder ``run``, what it
-writes goes to the empty ``folder``, where what was given with it lies under ``given/``.
+A trial is given as ``{"run": …, "folder": …, "checkpoints": …, "spec": …}``: what all trials share lies in the folder
+``run``, what it writes goes to the empty ``folder``, where what was given with it lies under ``given/``. In the folder
+``checkpoints`` lies what an attempt that was cut off has left; it goes on with that.
 
 Answers are lines of JSON: ``{"patience": …}`` (seconds a rewrite may take), ``{"pid": …}``,
 ``{"stage": …, "share": …}``, ``{"at": …}`` (whose code runs), ``{"exit": …}``, ``{"failed": …}``, and for a question
@@ -60,6 +61,8 @@ class Workplace:
     """The run folder, or a copy of what of it all trials share."""
     folder: Path
     """What the trial writes goes there."""
+    checkpoints: Path | None = None
+    """What it needs to go on with its trainings, should it be cut off."""
 
     @property
     def given(self) -> Path:
@@ -103,13 +106,14 @@ def _trial(place: Workplace, spec: TrialSpec, progress: Callable[[str, float], N
         folder=place.folder,
         progress=progress,
         rungs=spec.rungs,
+        checkpoints=place.checkpoints,
     )
 
 
 def _scratch(place: Workplace, spec: TrialSpec) -> Outcome:
     shared = context(place.run)
     network = load_candidate(place.given, shared.baseline, shared.evidence)
-    score = from_scratch(network, spec.plan, shared.data, seed=spec.seed)
+    score = from_scratch(network, spec.plan, shared.data, seed=spec.seed, checkpoints=place.checkpoints)
     metrics = read_candidate(place.given).metrics
     if metrics is not None:
         metrics = replace(metrics, quality=replace(metrics.quality, validation=score.quality, error=None))
@@ -148,7 +152,8 @@ def _serve(answer: Reply, guard: Guard | None) -> None:
         if "question" in message:
             _respond(message["run"], pickle.loads(base64.b64decode(message["question"])), answer)
             continue
-        spec, place = SPEC.validate_python(message["spec"]), Workplace(message["run"], Path(message["folder"]))
+        spec = SPEC.validate_python(message["spec"])
+        place = Workplace(message["run"], Path(message["folder"]), Path(message["checkpoints"]))
         if guard is None:
             _carry_out(place, spec, answer)
             answer({"exit": 0})

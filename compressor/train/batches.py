@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +62,10 @@ class Batches:
         self._size = batch if data.train.indexed else _own_size(data.train, batch)
         """Samples of a batch, as a rule."""
         self._transform = transform_of(transform) if transform else None
+        self._pass, self._taken = 0, 0
+        """The number of this pass, and how many batches of it have been taken."""
+        self._before = self._order.get_state()
+        """What the order of this pass was drawn from."""
         if augmentation != Augmentation():
             refuse_misleading(data, augmentation)
         if self.per_pass == 0:
@@ -72,19 +78,31 @@ class Batches:
         return count + (1 if rest > 1 else 0)
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        number = 0
         while True:
-            for (inputs, target), indices in self._one_pass(self._seed * _PASS + number):
+            self._before = self._order.get_state()
+            seen = self._taken
+            found = self._one_pass(self._seed * _PASS + self._pass)
+            for (inputs, target), indices in islice(found, seen, None) if seen < self.per_pass else ():
+                self._taken += 1
                 yield self._made(inputs, target, indices)
-            number += 1
+            self._pass, self._taken = self._pass + 1, 0
+
+    def state(self) -> dict[str, Any]:
+        """From where the batches to come follow, as plain data."""
+        return {"pass": self._pass, "taken": self._taken, "order": self._before, "changes": self._changes.get_state()}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Follow from there: before the first batch is taken."""
+        self._pass, self._taken = state["pass"], state["taken"]
+        self._order.set_state(state["order"])
+        self._changes.set_state(state["changes"])
 
     def _one_pass(self, seed: int) -> Iterator[tuple[Pair, Tensor | None]]:
         if not self._train.indexed:
-            yield from ((pair, None) for pair in _of_several(self._train.batches(self._batch, seed=seed), self._batch))
-            return
+            return ((pair, None) for pair in _of_several(self._train.batches(self._batch, seed=seed), self._batch))
         order = torch.randperm(len(self._train), generator=self._order)
         parts = torch.split(order, self._batch)[: self.per_pass]
-        yield from zip(self._train.batches(self._batch, torch.cat(parts), seed), parts, strict=True)
+        return zip(self._train.batches(self._batch, torch.cat(parts), seed), parts, strict=True)
 
     def _made(self, inputs: BatchInputs, target: Target, indices: Tensor | None) -> TrainingBatch:
         inputs, target = unit_scale(nested.to_device(inputs, self._device)), nested.to_device(target, self._device)

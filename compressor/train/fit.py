@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,6 +20,7 @@ from compressor.graph.device import on_device, seeded, working_device
 from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
 from compressor.train.batches import Batches
+from compressor.train.checkpoint import Checkpoint, training_key
 from compressor.train.custom import fit_with_function
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import predict
@@ -40,12 +42,16 @@ def fit(
     teacher: Network | None = None,
     seed: int = 0,
     progress: EpochObserver | None = None,
+    checkpoints: Path | None = None,
 ) -> History:
     """Train ``network`` in place as ``spec`` says, and leave it in eval mode on the device it came from.
 
     Uses an accelerator where there is one. The same seed, spec and number of threads give the same weights on the CPU;
     the global random state is left as it was. ``teacher`` is needed, and used, only where ``spec`` distils.
     A network without trainable parameters, or a spec without epochs, is left alone, and the history says so.
+
+    ``checkpoints``: a folder that holds the state of trainings after their epochs. One that was cut off goes on from
+    there, and whoever needs it no more removes the folder. A training function of the user's own has none.
 
     Raises ``DataError`` where the data do not fit the network, ``InputError`` for an impossible spec, ``TrialError``
     when the loss is no longer a number.
@@ -65,7 +71,8 @@ def fit(
     if spec.batch == 1:
         _refuse_one_value(network)
     with _ready(network, data, spec, teacher, seed, working_device()) as loop:
-        return loop.run(progress)
+        keys = (network, data, spec, teacher, seed, loop.precision)
+        return loop.run(progress, Checkpoint(checkpoints, training_key(*keys)) if checkpoints else None)
 
 
 def first_step(network: Network, data: Data, spec: TrainingSpec, teacher: Network) -> None:

@@ -44,6 +44,8 @@ class History:
     """The one used, which is not the one asked for where the hardware or the network does not bear it."""
     kept: EpochReport | None = None
     """The epoch whose weights the network ended with, where that is known: what it measured holds."""
+    resumed: int = 0
+    """How many of the epochs had been carried out before, by a training that was cut off."""
 
     @property
     def taught(self) -> bool:
@@ -53,3 +55,8 @@ class History:
     @property
     def seconds(self) -> float:
         return sum(report.seconds for report in self.epochs)
+
+    @property
+    def seconds_before(self) -> float:
+        """Of the epochs that had been carried out before."""
+        return sum(report.seconds for report in self.epochs[: self.resumed])

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from compressor.data.dataset import Data
 from compressor.errors import TrialError
+from compressor.graph.device import random_state, set_random_state
 from compressor.graph.leaf import Leaf
 from compressor.graph.nested import Nested, map_tensors
 from compressor.graph.network import Network
 from compressor.task import Metric
 from compressor.train.batches import Batches, TrainingBatch
+from compressor.train.checkpoint import Checkpoint, TrainingState
 from compressor.train.distil import Distiller
 from compressor.train.evaluate import evaluate
 from compressor.train.history import EpochObserver, EpochReport, History
@@ -68,9 +70,10 @@ class TrainingLoop:
         self._network = network
         self._data = data
         self._spec = spec
+        self._batches = batches
         self._stream: Iterator[TrainingBatch] = iter(batches)
         self._distiller = distiller
-        self._precision: Precision = precision
+        self.precision: Precision = precision
         self._channels_last = channels_last
         self._parameters = [p for p in network.module.parameters() if p.requires_grad]
         self._optimizer = make_optimizer(spec, self._parameters)
@@ -81,37 +84,86 @@ class TrainingLoop:
         self._plateau = Plateau()
         self._step = 0
         self._rate = spec.lr
+        self._reports: list[EpochReport] = []
+        self._best = _Best(self._task.metric)
 
-    def run(self, progress: EpochObserver | None) -> History:
-        """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number."""
-        reports: list[EpochReport] = []
-        best, stopped = _Best(self._task.metric), ""
-        if self._spec.restore_best:
-            best.offer(self._before(), self._network, keep=True)
-        for epoch in range(1, self._spec.epochs + 1):
+    def run(self, progress: EpochObserver | None = None, checkpoint: Checkpoint | None = None) -> History:
+        """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number.
+
+        Where ``checkpoint`` has a state, from there; ``progress`` is told of the epochs before it all the same.
+        """
+        tell = progress or (lambda report: None)
+        resumed = self._begin(checkpoint, tell)
+        for epoch in range(resumed + 1, self._spec.epochs + 1):
+            if self._has_waited():
+                break
             report = self._epoch(epoch)
-            reports.append(report)
-            best.offer(report, self._network, self._spec.restore_best)
-            if progress:
-                progress(report)
+            self._reports.append(report)
+            self._best.offer(report, self._network, self._spec.restore_best)
+            tell(report)
             if self._spec.schedule == "plateau":
                 self._plateau.update(report.validation_loss)
-            if self._spec.patience and best.waited >= self._spec.patience and epoch < self._spec.epochs:
-                stopped = f"no better validation {self._task.metric.name} for {best.waited} epochs"
-                break
-        kept = reports[-1]
-        if best.weights and best.report is not None and best.report is not kept:
+            if checkpoint:
+                checkpoint.offer(self._state)
+        return self._ended(resumed)
+
+    def _begin(self, checkpoint: Checkpoint | None, tell: EpochObserver) -> int:
+        """Go on where the checkpoint has a state; the number of epochs before it."""
+        state = checkpoint.read() if checkpoint else None
+        if state is None:
+            if self._spec.restore_best:
+                self._best.offer(self._before(), self._network, keep=True)
+            return 0
+        self._go_on(state)
+        for report in self._reports:
+            tell(report)
+        return len(self._reports)
+
+    def _has_waited(self) -> bool:
+        return 0 < self._spec.patience <= self._best.waited
+
+    def _ended(self, resumed: int) -> History:
+        """The best weights put back, where they were kept."""
+        stopped, best, kept = "", self._best, self._reports[-1]
+        if self._has_waited() and kept.epoch < self._spec.epochs:
+            stopped = f"no better validation {self._task.metric.name} for {best.waited} epochs"
+        if best.weights and best.report is not None and best.report.epoch != kept.epoch:
             self._network.module.load_state_dict(best.weights)
             kept = best.report
             if not kept.epoch:
                 stopped = "no epoch was better than the network before it, whose weights stay"
         self._optimizer.zero_grad(set_to_none=True)
-        return History(tuple(reports), best.report, stopped, str(self._network.device), self._precision, kept)
+        device = str(self._network.device)
+        return History(tuple(self._reports), best.report, stopped, device, self.precision, kept, resumed)
 
     def step(self) -> None:
         """The first step alone, of which nothing is told."""
         self._network.train()
         self._train_on(self._next_batch())
+
+    def _state(self) -> TrainingState:
+        """Everything that the steps to come depend on, and what there is to tell at the end."""
+        best = self._best
+        return {
+            "weights": self._network.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self._step,
+            "plateau": asdict(self._plateau),
+            "batches": self._batches.state(),
+            "random": random_state(self._network.device),
+            "reports": [asdict(report) for report in self._reports],
+            "best": {"report": best.report and asdict(best.report), "weights": best.weights, "waited": best.waited},
+        }
+
+    def _go_on(self, state: TrainingState) -> None:
+        self._network.module.load_state_dict(state["weights"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._step, self._plateau = state["step"], Plateau(**state["plateau"])
+        self._batches.go_on(state["batches"])
+        set_random_state(state["random"], self._network.device)
+        self._reports = [EpochReport(**report) for report in state["reports"]]
+        report, weights, waited = (state["best"][name] for name in ("report", "weights", "waited"))
+        self._best = _Best(self._task.metric, EpochReport(**report) if report else None, weights, waited)
 
     def _before(self) -> EpochReport:
         """What training has to better: the network as it is, as epoch 0."""
@@ -163,7 +215,7 @@ class TrainingLoop:
     def _train_on(self, batch: TrainingBatch) -> tuple[Tensor, Nested]:
         """One optimizer step; the loss and the outputs it was computed from, detached."""
         self._set_rate()
-        with autocast(self._network.device, self._precision):
+        with autocast(self._network.device, self.precision):
             outputs = self._network(batch.inputs)
         outputs = map_tensors(Tensor.float, outputs)
         loss = self._loss(outputs, batch.target)

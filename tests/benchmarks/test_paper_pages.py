@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,10 +22,18 @@ from torch import nn
 from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
 from compressor.graph.capture import capture
+from compressor.graph.network import Network
+from compressor.train import checkpoint
 from compressor.train.spec import TrainingSpec
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 RESULTS = BENCHMARKS.parent / "docs" / "results"
+SPLIT = HeldSplit(torch.rand(32, 1, 4, 4), torch.arange(32) % 2)
+SMALL = Data("random", "memory", SPLIT, SPLIT, ("a", "b"), (0.0,), (1.0,), lambda: SPLIT)
+
+
+def small_network() -> Network:
+    return capture(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), (1, 4, 4))
 
 
 @pytest.fixture
@@ -123,21 +132,44 @@ def test_figures_of_another_machine_are_taken_in_once(load: Any, tmp_path: Path)
 def test_what_several_arms_start_from_is_trained_once(
     load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights, split = load("papers.weights"), HeldSplit(torch.rand(32, 1, 4, 4), torch.arange(32) % 2)
-    small = Data("random", "memory", split, split, ("a", "b"), (0.0,), (1.0,), lambda: split)
+    weights = load("papers.weights")
     monkeypatch.setattr(weights, "FOLDER", tmp_path)
     spec = TrainingSpec(epochs=1, batch=16)
-    networks = [capture(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), (1, 4, 4)) for _ in range(3)]
-    found = [weights.trained(n, small, spec, seed=0, page="page", name="start") for n in networks[:2]]
+    networks = [small_network() for _ in range(3)]
+    found = [weights.trained(n, SMALL, spec, seed=0, page="page", name="start") for n in networks[:2]]
     assert found[0] == found[1]
     for one, other in zip(networks[0].module.parameters(), networks[1].module.parameters(), strict=True):
         assert torch.equal(one, other)
     with load("papers.starts").noted() as starts:
-        weights.trained(networks[1], small, spec, seed=0, page="page", name="start")
+        weights.trained(networks[1], SMALL, spec, seed=0, page="page", name="start")
     (file,) = (tmp_path / "page" / "weights").iterdir()
     assert starts == {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12]}
-    weights.trained(networks[2], small, replace(spec, lr=0.1), seed=0, page="page", name="start")
+    weights.trained(networks[2], SMALL, replace(spec, lr=0.1), seed=0, page="page", name="start")
     assert not torch.equal(next(networks[0].module.parameters()), next(networks[2].module.parameters()))
+
+
+def test_an_arm_that_was_cut_off_goes_on(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms_of, resumed, network = load("papers.arms"), load("papers.resumed"), small_network()
+    monkeypatch.setattr(arms_of, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(checkpoint, "_TIMES", 0)
+    histories = []
+
+    def work() -> Any:
+        histories.append(resumed.fit(network.fork(), SMALL, TrainingSpec(epochs=3, batch=16)))
+        if len(histories) == 1:
+            raise KeyboardInterrupt
+        return {}
+
+    job, path = arms_of.Job("one", 0, arms_of.Budget("default", 3), work), tmp_path / "page.json"
+    with pytest.raises(KeyboardInterrupt):
+        arms_of.Arms(path).run(job)
+    (folder,) = tmp_path.glob("checkpoints/page/*")
+    with resumed.attempt(Path(shutil.copytree(folder, tmp_path / "copy"))) as trained:
+        resumed.fit(network.fork(), SMALL, TrainingSpec(epochs=3, batch=16))
+    assert trained.seconds_before == histories[0].seconds > 0, "it counts as the arm's"
+    assert arms_of.Arms(path).run(job)
+    assert [history.resumed for history in histories] == [0, 3]
+    assert not folder.exists()
 
 
 def test_arms_that_started_from_different_trainings_are_not_paired(load: Any, tmp_path: Path) -> None:

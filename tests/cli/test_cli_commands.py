@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,8 @@ from compressor.cli.train import data_spec
 from compressor.graph.pt2 import read_pt2
 from compressor.models import zoo
 from compressor.testing import Finding
+
+MAIN = [sys.executable, "-m", "compressor.cli.main"]
 
 
 def test_models(run: Run) -> None:
@@ -197,6 +203,27 @@ def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
     assert "validation" in again.out
     assert "test" not in again.out.partition(" on ")[0]
     assert not [path for path in file.parent.iterdir() if path != file]
+
+
+def test_train_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+    file, kept = tmp_path / "model.pt", tmp_path / "model.pt.checkpoints"
+    words = ("train", "digits-cnn", "--data", "digits", "--limit", "300", "--epochs", "40", "--out", str(file))
+    process = subprocess.Popen([*MAIN, *words], stderr=subprocess.PIPE, text=True)
+    while not any(kept.glob("*.pt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 130
+    assert "the same command goes on after the last epoch that was kept\ncompressor: interrupted\n" in err
+    assert not file.exists()
+
+    again = subprocess.run([*MAIN, *words, "--json"], capture_output=True, text=True, check=True)
+    assert f"{kept}: a training that was cut off; the same command goes on with it" in again.stderr
+    assert "goes on after epoch" in again.stderr
+    assert [report["epoch"] for report in json.loads(again.stdout)["epochs"]] == [*range(1, 41)]
+    assert file.exists()
+    assert not kept.exists()
 
 
 def test_train_changes_its_images_where_asked(run: Run, tmp_path: Path) -> None:

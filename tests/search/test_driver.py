@@ -84,9 +84,11 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
     (begun,) = (file.parent.name for file in run.path.glob("candidates/*/trial.json"))
     assert run.outcome(begun) is None
     (run.path / "candidates" / f".{begun}.abc.part").touch()
+    (run.path / "checkpoints" / f"trial-{begun}-0").mkdir(parents=True)
 
     hold.unlink()
     finished, seen = resume(run)
+    assert not (run.path / "checkpoints").exists()
     assert not finished.interrupted
     assert finished.result is not None
     assert finished.result.final

@@ -187,6 +187,28 @@ def test_a_trial_killed_as_it_writes_its_result_is_lost_and_leaves_nothing(
     assert set(executor.submit(job).result().files) == {"log.txt", "plan.json", "weights.safetensors", "model.onnx"}
 
 
+def test_a_trial_that_is_cut_off_goes_on_with_its_training(
+    executor: LocalExecutor, run: RunFolder, spec: TrialSpec
+) -> None:
+    """As its number changes when it is proposed again, so it is another job; what comes of it is what would have."""
+    plan = Plan((Phase("p", (Edit("binarize", "1"),), TrainingSpec(epochs=300, restore_best=False)),))
+    lost = executor.submit(Job(replace(spec, plan=plan)))
+    soon(lambda: any(run.path.glob("checkpoints/*/*.pt")))
+    (worker,) = psutil.Process().children()
+    (trial,) = sessions_of(worker)
+    trial.send_signal(signal.SIGKILL)
+    with pytest.raises(WorkerLost):
+        lost.result()
+
+    result = executor.submit(Job(replace(spec, plan=plan, number=8))).result()
+    (went_on,) = re.findall(r"goes on after epoch (\d+)", result.files["log.txt"].decode())
+    assert 0 < int(went_on) < 300
+    assert len(result.outcome.curve) == 300
+    assert not (run.path / "checkpoints").exists()
+    whole = run_here(run.path, Job(replace(spec, plan=plan)))
+    assert result.files["weights.safetensors"] == whole.files["weights.safetensors"]
+
+
 BREAKS_OFF = """
 import os, signal, sys
 sys.stdin.readline()
