@@ -111,7 +111,7 @@ class Arms:
             return True
 
     def _checkpoints(self, job: Job) -> Path:
-        return CHECKPOINTS / self.path.stem / f"{zlib.crc32(str(job).encode()):08x}"
+        return CHECKPOINTS / self.path.stem / f"{zlib.crc32(f'{self.path.resolve()} {job}'.encode()):08x}"
 
     def seconds(self, job: Job) -> float | None:
         """How long it takes on a quiet machine: by the fastest arm of its name, per trained sample; None before one."""

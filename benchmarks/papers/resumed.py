@@ -41,10 +41,13 @@ def attempt(folder: Path) -> Iterator[Attempt]:
 
 def fit(network: Network, data: Data, spec: TrainingSpec, *, teacher: Network | None = None, seed: int = 0) -> History:
     """The toolkit's, gone on with where an earlier attempt at the arm was cut off."""
-    now = _under_way.get()
-    history = toolkit.fit(
-        network, data, spec, teacher=teacher, seed=seed, checkpoints=now.folder if now is not None else None
-    )
-    if now is not None:
-        now.seconds_before += history.seconds_before
+    history = toolkit.fit(network, data, spec, teacher=teacher, seed=seed, checkpoints=checkpoints())
+    if (under_way := _under_way.get()) is not None:
+        under_way.seconds_before += history.seconds_before
     return history
+
+
+def checkpoints() -> Path | None:
+    """Of the arm under way, where there is one."""
+    under_way = _under_way.get()
+    return None if under_way is None else under_way.folder

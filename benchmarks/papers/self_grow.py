@@ -45,7 +45,7 @@ from papers.arms import Arms, Budget, Figure, Figures, Job
 from papers.commands import tables_of
 from papers.measured import count, measured, paired, percent, settled, speed, standard_error
 from papers.page import Claim, Page, Table
-from papers.resumed import fit
+from papers.resumed import checkpoints, fit
 
 TAU, MIN_GAIN = 0.05, 0.005
 GROWTH, REMOVAL = "self-grow", "layer-removal"
@@ -143,7 +143,9 @@ def _trial_of(text: str, setup: Setup, seed: int) -> tuple[Network, Plan, Outcom
     base, data = _base(setup, seed), _data(setup)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        outcome = run_trial(Plan.from_json(text), base, data, SETTINGS, seed=seed, folder=folder)
+        outcome = run_trial(
+            Plan.from_json(text), base, data, SETTINGS, seed=seed, folder=folder, checkpoints=checkpoints()
+        )
         if outcome.metrics is None:
             raise RuntimeError(outcome.reason)
         network = load_candidate(folder, base, base.evidence(data, SETTINGS.calibration))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -106,8 +107,9 @@ def train(
             precision=precision.value,
         )
         _check_ranges(spec, seed)
-        checkpoints = out_file.with_name(f"{out_file.name}.checkpoints")
-        trained = _train(name, data_spec(data, limit, fallback, download), spec, seed, test, checkpoints, out)
+        source = data_spec(data, limit, fallback, download)
+        checkpoints = _checkpoints(out_file, name, source, spec, seed)
+        trained = _train(name, source, spec, seed, test, checkpoints, out)
         trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
         write_pt2(trained.network, out_file)
         shutil.rmtree(checkpoints, ignore_errors=True)
@@ -149,6 +151,12 @@ def _check_place(file: Path, force: bool) -> None:
         raise InputError(f"--out {file}: nothing can be written to {folder}: {error.strerror}") from None
 
 
+def _checkpoints(out_file: Path, name: str, *what: Any) -> Path:
+    """A folder beside the file that only this command uses."""
+    digest = hashlib.sha256(repr((out_file.name, name, what)).encode()).hexdigest()[:8]
+    return out_file.with_name(f"{name}-{digest}.checkpoints")
+
+
 def _train(
     name: str, spec: DataSpec, training: Any, seed: int, test: bool, checkpoints: Path, out: CommandOutput
 ) -> _Trained:
@@ -172,8 +180,6 @@ def _train(
         out.note(f"note: {spec.title} could not be had; these figures are about {data.name}, not about it")
     torch.manual_seed(seed)
     network = capture(entry.build(), entry.input_shape, source=name)
-    if any(checkpoints.glob("*.pt")):
-        out.note(f"{checkpoints}: a training that was cut off; the same command goes on with it, another begins anew")
     try:
         history = fit(
             network,
@@ -184,8 +190,8 @@ def _train(
             checkpoints=checkpoints,
         )
     except KeyboardInterrupt:
-        if any(checkpoints.glob("*.pt")):
-            out.note("the same command goes on after the last epoch that was kept")
+        if checkpoints.exists():
+            out.note(f"the same command goes on after the last epoch that was kept, in {checkpoints}")
         raise
     validation = evaluate(network, data, data.validation).quality
     tested = evaluate(network, data, data.open_test()).quality if test else None

@@ -256,11 +256,13 @@ class Course:
             self._progress(f"{name} epoch {epoch.epoch}/{epoch.epochs}", self._share())
             before = self.curve[-1].share if self.curve else 0.0
             self.curve.append(Reached(self._share(), epoch.validation_quality))
-            if not own:  # nothing may be raised through somebody else's loop
+            if epoch.before:  # it passed the rungs of its time
+                self.seconds["train"] = self.seconds.get("train", 0.0) + epoch.seconds
+            elif not own:  # nothing may be raised through somebody else's loop
                 self._check_rungs(before)
 
         with self.timed("train"):
-            history = fit(
+            return fit(
                 self.network,
                 self._data,
                 phase.training,
@@ -269,8 +271,6 @@ class Course:
                 progress=report,
                 checkpoints=self._checkpoints,
             )
-        self.seconds["train"] += history.seconds_before
-        return history
 
     def _note(self, name: str, number: int, edits: int, history: History) -> None:
         """Keep the figures the network has now."""

@@ -101,7 +101,7 @@ def _carry_on(
         calibration = calibration_of(study.records(), ledger, prepared.baseline.metrics)
         result = _finish(prepared, ledger, executor, observer, clock, calibration)
         if not study.has_queued():
-            run.forget_checkpoints()
+            run.forget_trials()
         return result, False
 
 

@@ -88,6 +88,9 @@ class Executor(Protocol):
 
     def ask(self, question: Question) -> Future[Any]: ...
 
+    def forget(self, spec: TrialSpec) -> None:
+        """The trial will not be run again: what it would go on with may be removed."""
+
     def cancel_all(self) -> None:
         """End everything that runs, at once; the futures raise ``WorkerLost``."""
 

@@ -99,7 +99,13 @@ class Jobs(Generic[K]):
             message = self._messages.get(timeout=POLL_SECONDS)
         except queue.Empty:
             return None
-        return message if isinstance(message, Progressed) else self._end(self._running.pop(message[0]), message[1])
+        if isinstance(message, Progressed):
+            return message
+        running = self._running.pop(message[0])
+        found = self._end(running, message[1])
+        if isinstance(found, Ended):
+            self._executor.forget(running.job.spec)
+        return found
 
     def _end(self, running: _Running[K], came: Outcome | Exception) -> Ended[K] | Abandoned[K] | None:
         key = running.key

@@ -27,7 +27,7 @@ from compressor.processes import how_it_ended, kill_session
 from compressor.search.executor import MACHINE_FAILED, SPEC, Job, JobResult, Question, TrialSpec
 from compressor.search.forked import Process, fork_worker
 from compressor.search.packing import GIVEN, log_of, pack, unpack
-from compressor.search.run_folder import CHECKPOINTS
+from compressor.search.run_folder import checkpoints_of
 
 _PATIENCE_SECONDS = 5.0
 
@@ -41,7 +41,7 @@ class LocalExecutor:
     """
 
     def __init__(self, run: Path, slots: int, *, threads: int = 1, forked: bool = False) -> None:
-        self._slots = slots
+        self._slots, self._folder = slots, run
         log = run / "workers.log"
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="trial")
         launch = partial(fork_worker, log) if forked else partial(_spawn, threads, log)
@@ -81,6 +81,12 @@ class LocalExecutor:
         finally:
             self._idle.put(worker)
 
+    def forget(self, spec: TrialSpec) -> None:
+        checkpoints = checkpoints_of(self._folder, spec)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        with suppress(OSError):  # other trials have some, or there never were any
+            checkpoints.parent.rmdir()
+
     def cancel_all(self) -> None:
         for worker in self._workers:
             worker.kill()
@@ -112,15 +118,11 @@ class _Worker:
         self._started()
 
     def run(self, job: Job, progress: Progress) -> JobResult:
-        """Run the job in a folder of its own, which is gone afterwards. Checkpoints of a trial that is cut off stay:
-        whoever runs it again on this machine goes on with them.
-        """
-        folder, checkpoints = _working_folder(self._run), _checkpoints(self._run, job.spec)
+        """Run the job in a folder of its own, which is gone afterwards. Its checkpoints stay until it is forgotten."""
+        folder, checkpoints = _working_folder(self._run), checkpoints_of(self._run, job.spec)
         try:
             unpack(job.given, folder / GIVEN)
-            result = self._carry_out(job.spec, folder, checkpoints, progress)
-            _remove(checkpoints)
-            return result
+            return self._carry_out(job.spec, folder, checkpoints, progress)
         except (WorkerLost, TrialError) as error:
             error.log = log_of(folder)
             raise
@@ -320,17 +322,6 @@ def _messages(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
 def _working_folder(run: Path) -> Path:
     """A new folder on the disk of the run; what a killed driver leaves of it is swept away when the run goes on."""
     return Path(tempfile.mkdtemp(prefix=".trial.", suffix=".part", dir=run))
-
-
-def _checkpoints(run: Path, spec: TrialSpec) -> Path:
-    """Of a trial, whatever number it has when it is proposed again."""
-    return run / CHECKPOINTS / "-".join(filter(None, [spec.kind, spec.plan.digest, spec.source, str(spec.seed)]))
-
-
-def _remove(checkpoints: Path) -> None:
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    with suppress(OSError):  # other trials have some, or there never were any
-        checkpoints.parent.rmdir()
 
 
 def _spawn(threads: int, log: Path | None) -> Process:

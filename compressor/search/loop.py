@@ -210,7 +210,7 @@ class SearchLoop:
                 self._broken = machine or self._broken
                 self._give_up(self._running.pop(number), reason)
                 if self._clock.is_overdue():
-                    self._observer.notify(Note(f"trial {number} is ended: the budget is over; resume goes on with it"))
+                    self._observer.notify(Note(f"trial {number} is ended: the budget is over; resume takes it up"))
 
     def _cancel_if_asked(self) -> bool:
         """Whether what runs has been, or now is, ended at once."""

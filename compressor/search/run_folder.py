@@ -12,6 +12,7 @@
     pilot.json           what the pilot study found, once it is over
     candidates/<digest>/ trial.json, log.txt, plan.json, weights.safetensors, model.onnx, outcome.json, final.json
     controls/            control arms, like candidates
+    checkpoints/<trial>/ trainings of trials that were cut off, as far as they had come
     layers.json          time per layer, of the baseline and of the best candidate
     result.json          the verdict and the figures
     report.html          the same for people
@@ -41,6 +42,7 @@ from compressor.recipe.model import Recipe
 from compressor.recipe.read import read_recipe, write_recipe
 from compressor.search.consistency import contradictions
 from compressor.search.environment import environment_json
+from compressor.search.executor import TrialSpec
 from compressor.search.format import check_format
 from compressor.search.locks import exclusive
 from compressor.search.result import RESULT, RunResult
@@ -49,8 +51,7 @@ from compressor.stored import Stored, check_digests, content, is_there
 T = TypeVar("T")
 
 _MARK = "environment.json"
-CHECKPOINTS = "checkpoints"
-"""Folder of what trials that were cut off go on with."""
+_CHECKPOINTS = "checkpoints"
 ENVIRONMENT: Stored[dict[str, Any]] = Stored(dict[str, Any])
 
 
@@ -102,9 +103,10 @@ class RunFolder:
             else:
                 leftover.unlink(missing_ok=True)
 
-    def forget_checkpoints(self) -> None:
-        """Remove what trials that were cut off would go on with: none is going to be run again."""
-        shutil.rmtree(self.path / CHECKPOINTS, ignore_errors=True)
+    def forget_trials(self) -> None:
+        """Remove what trials of the search that were cut off would go on with: none is going to be run again."""
+        for folder in (self.path / _CHECKPOINTS).glob("trial-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     # --- places --------------------------------------------------------------------------------------------------
 
@@ -254,6 +256,11 @@ class RunFolder:
             gone = Path(tempfile.mkdtemp(prefix=".best.", suffix=".part", dir=self.path))
             self.best.rename(gone / "best")
             shutil.rmtree(gone, ignore_errors=True)
+
+
+def checkpoints_of(run: Path, spec: TrialSpec) -> Path:
+    """Where a trial keeps its trainings as far as they have come, whatever number it has when it is proposed again."""
+    return run / _CHECKPOINTS / "-".join(filter(None, [spec.kind, spec.plan.digest, spec.source, str(spec.seed)]))
 
 
 def _place_beside(path: Path) -> Path:

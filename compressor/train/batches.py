@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from compressor.apart import alive
 from compressor.data.dataset import Data
 from compressor.data.held import HeldSplit
 from compressor.data.scale import unit_scale
@@ -20,6 +20,7 @@ from compressor.graph.device import room_on
 from compressor.train.changes import changed_batch, refuse_misleading, transform_of
 from compressor.train.spec import Augmentation
 
+T = TypeVar("T")
 _LARGEST_ON_DEVICE = 8 << 30
 """Bytes of training samples kept on an accelerator at most; a larger set is moved batch by batch."""
 _PASS = 1_000_003
@@ -80,9 +81,7 @@ class Batches:
     def __iter__(self) -> Iterator[TrainingBatch]:
         while True:
             self._before = self._order.get_state()
-            seen = self._taken
-            found = self._one_pass(self._seed * _PASS + self._pass)
-            for (inputs, target), indices in islice(found, seen, None) if seen < self.per_pass else ():
+            for (inputs, target), indices in self._one_pass(self._seed * _PASS + self._pass, self._taken):
                 self._taken += 1
                 yield self._made(inputs, target, indices)
             self._pass, self._taken = self._pass + 1, 0
@@ -97,12 +96,18 @@ class Batches:
         self._order.set_state(state["order"])
         self._changes.set_state(state["changes"])
 
-    def _one_pass(self, seed: int) -> Iterator[tuple[Pair, Tensor | None]]:
+    def _one_pass(self, seed: int, taken: int) -> Iterator[tuple[Pair, Tensor | None]]:
+        """The batches of a pass behind those that were ``taken`` by a training that was cut off."""
         if not self._train.indexed:
-            return ((pair, None) for pair in _of_several(self._train.batches(self._batch, seed=seed), self._batch))
+            pairs = _of_several(self._train.batches(self._batch, seed=seed), self._batch)
+            yield from ((pair, None) for pair in _behind(pairs, taken))
+            return
         order = torch.randperm(len(self._train), generator=self._order)
         parts = torch.split(order, self._batch)[: self.per_pass]
-        return zip(self._train.batches(self._batch, torch.cat(parts), seed), parts, strict=True)
+        left = parts[taken:] if self._train.held or taken >= len(parts) else parts
+        if left:
+            batches = zip(self._train.batches(self._batch, torch.cat(left), seed), left, strict=True)
+            yield from _behind(batches, taken - (len(parts) - len(left)))
 
     def _made(self, inputs: BatchInputs, target: Target, indices: Tensor | None) -> TrainingBatch:
         inputs, target = unit_scale(nested.to_device(inputs, self._device)), nested.to_device(target, self._device)
@@ -111,6 +116,15 @@ class Batches:
         if self._transform is not None:
             inputs, target = self._transform(inputs, target)
         return TrainingBatch(self._data.normalised(inputs), target, indices)
+
+
+def _behind(batches: Iterable[T], taken: int) -> Iterator[T]:
+    """Those after the first ``taken``, which are read all the same: what a user's dataset does at random follows."""
+    for number, batch in enumerate(batches):
+        if number >= taken:
+            yield batch
+        else:
+            alive()
 
 
 def _own_size(split: Split, wanted: int) -> int:

@@ -57,7 +57,7 @@ def _evaluated(network: Network, data: Data, split: Split, batch: int, error: bo
             loss += task.loss(outputs, wanted) * samples(inputs)
             count += samples(inputs)
     network.train(was_training)
-    return Score(meter.value(), float(loss) / count, count, meter.error() if error else None, detail_of(meter))
+    return Score(float(meter.value()), float(loss) / count, count, meter.error() if error else None, detail_of(meter))
 
 
 def scores(network: Network, data: Data, split: Split, *, batch: int = _BATCH) -> Tensor:

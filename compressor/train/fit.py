@@ -51,7 +51,8 @@ def fit(
     A network without trainable parameters, or a spec without epochs, is left alone, and the history says so.
 
     ``checkpoints``: a folder that holds the state of trainings after their epochs. One that was cut off goes on from
-    there, and whoever needs it no more removes the folder. A training function of the user's own has none.
+    there (``train.checkpoint`` says how exactly), and whoever needs the folder no more removes it. A training function
+    of the user's own has none.
 
     Raises ``DataError`` where the data do not fit the network, ``InputError`` for an impossible spec, ``TrialError``
     when the loss is no longer a number.
@@ -71,8 +72,11 @@ def fit(
     if spec.batch == 1:
         _refuse_one_value(network)
     with _ready(network, data, spec, teacher, seed, working_device()) as loop:
-        keys = (network, data, spec, teacher, seed, loop.precision)
-        return loop.run(progress, Checkpoint(checkpoints, training_key(*keys)) if checkpoints else None)
+        checkpoint = None
+        if checkpoints is not None:
+            heard = teacher if spec.distillation.logits or spec.distillation.features else None
+            checkpoint = Checkpoint(checkpoints, training_key(network, data, spec, heard, seed, loop.precision))
+        return loop.run(progress, checkpoint)
 
 
 def first_step(network: Network, data: Data, spec: TrainingSpec, teacher: Network) -> None:

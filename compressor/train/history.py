@@ -24,6 +24,8 @@ class EpochReport:
     lr: float
     """Learning rate of the last step."""
     seconds: float
+    before: bool = False
+    """Whether it was carried out by an attempt that was cut off: it is only told again."""
 
 
 EpochObserver = Callable[[EpochReport], None]
@@ -44,8 +46,6 @@ class History:
     """The one used, which is not the one asked for where the hardware or the network does not bear it."""
     kept: EpochReport | None = None
     """The epoch whose weights the network ended with, where that is known: what it measured holds."""
-    resumed: int = 0
-    """How many of the epochs had been carried out before, by a training that was cut off."""
 
     @property
     def taught(self) -> bool:
@@ -58,5 +58,5 @@ class History:
 
     @property
     def seconds_before(self) -> float:
-        """Of the epochs that had been carried out before."""
-        return sum(report.seconds for report in self.epochs[: self.resumed])
+        """Of the epochs that an attempt that was cut off had carried out."""
+        return sum(report.seconds for report in self.epochs if report.before)

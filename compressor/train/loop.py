@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,42 +91,37 @@ class TrainingLoop:
     def run(self, progress: EpochObserver | None = None, checkpoint: Checkpoint | None = None) -> History:
         """Train to the end, or until patience runs out. Raises ``TrialError`` when the loss is no longer a number.
 
-        Where ``checkpoint`` has a state, from there; ``progress`` is told of the epochs before it all the same.
+        Where ``checkpoint`` has a state, from there; ``progress`` is told of the epochs before it, too.
         """
         tell = progress or (lambda report: None)
-        resumed = self._begin(checkpoint, tell)
-        for epoch in range(resumed + 1, self._spec.epochs + 1):
-            if self._has_waited():
-                break
-            report = self._epoch(epoch)
+        self._begin(checkpoint, tell)
+        while not self._is_over():
+            report = self._epoch(len(self._reports) + 1)
             self._reports.append(report)
             self._best.offer(report, self._network, self._spec.restore_best)
             tell(report)
             if self._spec.schedule == "plateau":
                 self._plateau.update(report.validation_loss)
             if checkpoint:
-                checkpoint.offer(self._state)
-        return self._ended(resumed)
+                checkpoint.offer(self._state(), last=self._is_over())
+        return self._ended()
 
-    def _begin(self, checkpoint: Checkpoint | None, tell: EpochObserver) -> int:
-        """Go on where the checkpoint has a state; the number of epochs before it."""
+    def _begin(self, checkpoint: Checkpoint | None, tell: EpochObserver) -> None:
         state = checkpoint.read() if checkpoint else None
-        if state is None:
-            if self._spec.restore_best:
-                self._best.offer(self._before(), self._network, keep=True)
-            return 0
-        self._go_on(state)
-        for report in self._reports:
-            tell(report)
-        return len(self._reports)
+        if state is not None:
+            self._go_on(state)
+            for report in self._reports:
+                tell(report)
+        elif self._spec.restore_best:
+            self._best.offer(self._before(), self._network, keep=True)
 
-    def _has_waited(self) -> bool:
-        return 0 < self._spec.patience <= self._best.waited
+    def _is_over(self) -> bool:
+        return len(self._reports) == self._spec.epochs or 0 < self._spec.patience <= self._best.waited
 
-    def _ended(self, resumed: int) -> History:
+    def _ended(self) -> History:
         """The best weights put back, where they were kept."""
         stopped, best, kept = "", self._best, self._reports[-1]
-        if self._has_waited() and kept.epoch < self._spec.epochs:
+        if kept.epoch < self._spec.epochs:
             stopped = f"no better validation {self._task.metric.name} for {best.waited} epochs"
         if best.weights and best.report is not None and best.report.epoch != kept.epoch:
             self._network.module.load_state_dict(best.weights)
@@ -134,7 +130,7 @@ class TrainingLoop:
                 stopped = "no epoch was better than the network before it, whose weights stay"
         self._optimizer.zero_grad(set_to_none=True)
         device = str(self._network.device)
-        return History(tuple(self._reports), best.report, stopped, device, self.precision, kept, resumed)
+        return History(tuple(self._reports), best.report, stopped, device, self.precision, kept)
 
     def step(self) -> None:
         """The first step alone, of which nothing is told."""
@@ -161,9 +157,9 @@ class TrainingLoop:
         self._step, self._plateau = state["step"], Plateau(**state["plateau"])
         self._batches.go_on(state["batches"])
         set_random_state(state["random"], self._network.device)
-        self._reports = [EpochReport(**report) for report in state["reports"]]
+        self._reports = [_again(report) for report in state["reports"]]
         report, weights, waited = (state["best"][name] for name in ("report", "weights", "waited"))
-        self._best = _Best(self._task.metric, EpochReport(**report) if report else None, weights, waited)
+        self._best = _Best(self._task.metric, report and _again(report), weights, waited)
 
     def _before(self) -> EpochReport:
         """What training has to better: the network as it is, as epoch 0."""
@@ -201,7 +197,7 @@ class TrainingLoop:
             epoch=epoch,
             epochs=self._spec.epochs,
             train_loss=float(loss) / seen,
-            train_quality=meter.value(),
+            train_quality=float(meter.value()),
             validation_loss=score.loss,
             validation_quality=score.quality,
             lr=self._rate,
@@ -242,3 +238,8 @@ class TrainingLoop:
             raise TrialError(
                 f"training diverged: the loss is {loss} at {where}, learning rate {self._rate:g}; lower training.lr"
             )
+
+
+def _again(report: dict[str, Any]) -> EpochReport:
+    """Of an epoch that was carried out before, as it was kept."""
+    return EpochReport(**{**report, "before": True})

@@ -206,24 +206,28 @@ def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
 
 
 def test_train_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
-    file, kept = tmp_path / "model.pt", tmp_path / "model.pt.checkpoints"
+    file = tmp_path / "model.pt"
     words = ("train", "digits-cnn", "--data", "digits", "--limit", "300", "--epochs", "40", "--out", str(file))
     process = subprocess.Popen([*MAIN, *words], stderr=subprocess.PIPE, text=True)
-    while not any(kept.glob("*.pt")):
+    while not any(tmp_path.glob("*/*.pt")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
+    (kept,) = tmp_path.glob("digits-cnn-*.checkpoints")
     assert process.returncode == 130
-    assert "the same command goes on after the last epoch that was kept\ncompressor: interrupted\n" in err
+    assert f"the last epoch that was kept, in {kept}\ncompressor: interrupted\n" in err
     assert not file.exists()
 
+    other = tmp_path / "other.checkpoints"
+    other.mkdir()
     again = subprocess.run([*MAIN, *words, "--json"], capture_output=True, text=True, check=True)
-    assert f"{kept}: a training that was cut off; the same command goes on with it" in again.stderr
     assert "goes on after epoch" in again.stderr
-    assert [report["epoch"] for report in json.loads(again.stdout)["epochs"]] == [*range(1, 41)]
-    assert file.exists()
-    assert not kept.exists()
+    epochs = json.loads(again.stdout)["epochs"]
+    assert [report["epoch"] for report in epochs] == [*range(1, 41)]
+    assert epochs[0]["before"]
+    assert not epochs[-1]["before"]
+    assert sorted(tmp_path.iterdir()) == [file, other]
 
 
 def test_train_changes_its_images_where_asked(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from compressor.engine.plan import Decision, Edit, Gate, Phase, Plan
 from compressor.engine.rungs import Rung, failed_at
 from compressor.engine.trial import TrialSettings, load_candidate, run_trial
 from compressor.measure.session import OnnxModel
+from compressor.train import checkpoint
 from compressor.train.history import EpochReport, History
 from compressor.train.spec import TrainingSpec
 
@@ -134,6 +135,42 @@ def test_a_trial_goes_on_from_a_rung_or_ends_there(run: Callable[..., Outcome], 
     assert ended.reason.startswith("ended after 1 of 2 epochs: accuracy is ")
     assert ended.metrics is not None
     assert ended.metrics.quality.validation == ended.curve[-1].quality
+
+
+def test_epochs_of_an_attempt_that_was_cut_off_count_and_meet_no_rung_again(
+    baseline: Baseline, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_TIMES", 0)
+    told: list[float] = []
+
+    def attempt(name: str, *rungs: Rung) -> Outcome:
+        return run_trial(
+            BINARY,
+            baseline,
+            data,
+            TrialSettings(calibration=128),
+            seed=0,
+            folder=tmp_path / name,
+            rungs=rungs,
+            checkpoints=tmp_path / "checkpoints",
+            progress=lambda stage, share: told.append(share),
+        )
+
+    whole = attempt("a")
+    again = attempt("b", Rung(0.25, -1.0))
+    assert (again.status, again.curve) == ("complete", whole.curve)
+    assert [stage.epochs for stage in again.stages] == [2]
+    assert told[: len(told) // 2] == told[len(told) // 2 :]
+    trained = sum(report["seconds"] for report in kept_reports(tmp_path / "checkpoints"))
+    assert again.seconds["train"] >= trained > 0
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+
+
+def kept_reports(folder: Path) -> list[dict[str, float]]:
+    (file,) = folder.iterdir()
+    reports: list[dict[str, float]] = torch.load(file)["reports"]
+    return reports
 
 
 def test_a_trial_that_is_over_passes_every_rung() -> None:

@@ -35,7 +35,7 @@ from compressor.measure.session import OnnxModel
 from compressor.recipe.read import read_recipe
 from compressor.search.context import context
 from compressor.search.driver import run_search
-from compressor.search.executor import Job, JobResult, Question
+from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.observer import Finished
 from compressor.search.questions import respond
 from compressor.search.run_folder import RunFolder
@@ -96,6 +96,8 @@ class Inline:
         except CompressorError as error:
             future.set_exception(error)
         return future
+
+    def forget(self, spec: TrialSpec) -> None: ...
 
     def cancel_all(self) -> None: ...
 

@@ -135,6 +135,7 @@ class Scripted:
         self.held: list[tuple[Future[JobResult], TrialSpec]] = []
         self.hold = False
         self.cancelled = 0
+        self.forgotten: list[int] = []
         self.resolve = resolved
         self._answer = answer
         self._troubles = list(troubles)
@@ -166,6 +167,9 @@ class Scripted:
                 future.set_exception(trouble)
             else:
                 future.set_result(result_of(spec, self._answer))
+
+    def forget(self, spec: TrialSpec) -> None:
+        self.forgotten.append(spec.number)
 
     def cancel_all(self) -> None:
         self.cancelled += 1

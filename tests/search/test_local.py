@@ -200,7 +200,9 @@ def test_a_trial_that_is_cut_off_goes_on_with_its_training(
     with pytest.raises(WorkerLost):
         lost.result()
 
-    result = executor.submit(Job(replace(spec, plan=plan, number=8))).result()
+    again = Job(replace(spec, plan=plan, number=8))
+    result = executor.submit(again).result()
+    executor.forget(again.spec)
     (went_on,) = re.findall(r"goes on after epoch (\d+)", result.files["log.txt"].decode())
     assert 0 < int(went_on) < 300
     assert len(result.outcome.curve) == 300

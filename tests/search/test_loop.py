@@ -251,6 +251,7 @@ def test_a_trial_whose_worker_was_lost_is_run_again(tmp_path: Path) -> None:
     assert executor.submitted[0] == executor.submitted[1] == executor.submitted[2] != executor.submitted[3]
     assert session.ledger.counts.complete == 2
     assert len(trials(tmp_path)) == 2
+    assert executor.forgotten == [0, 1], "when they had ended, and not before"
 
 
 def test_a_worker_lost_too_often_is_a_failure(tmp_path: Path) -> None:
@@ -258,6 +259,7 @@ def test_a_worker_lost_too_often_is_a_failure(tmp_path: Path) -> None:
     executor = Scripted(troubles=[WorkerLost("signal 9")] * 10)
     session = Session(tmp_path, search).run(executor)
     assert len(executor.submitted) == ATTEMPTS + 1
+    assert executor.forgotten == [0]
     assert "given up" in next(iter(session.ledger.outcomes())).reason
 
 
@@ -269,6 +271,7 @@ def test_what_the_machine_failed_is_run_again_when_the_run_goes_on(tmp_path: Pat
         session.run(executor)
     session.study.close()
     assert session.ledger.finished == 1
+    assert executor.forgotten == [0], "what trial 1 has come to is waited for"
     again = Scripted()
     resumed = Session(tmp_path, search).run(again)
     assert executor.submitted[1].plan in [spec.plan for spec in again.submitted]
@@ -358,6 +361,7 @@ def test_cancelled_trials_are_queued_again(tmp_path: Path) -> None:
 
     executor.submit = leaving  # type: ignore[method-assign, assignment]
     session.run(executor)
+    assert executor.forgotten == []
     states = [trial.state for trial in trials(tmp_path)]
     assert states.count(TrialState.RUNNING) == 0
     again = Scripted()

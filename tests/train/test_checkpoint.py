@@ -12,10 +12,14 @@ from small_training import data_of, digits, mlp, network_of, same, weights
 from torch import nn
 
 from compressor.data.dataset import Data
+from compressor.data.held import HeldSplit
 from compressor.data.passes import PassSplit
 from compressor.graph.network import Network
 from compressor.models import build
+from compressor.task import Task
+from compressor.task.classification import Classification
 from compressor.train import checkpoint
+from compressor.train.checkpoint import training_key
 from compressor.train.fit import fit
 from compressor.train.history import EpochReport, History
 from compressor.train.spec import Augmentation, Distillation, TrainingSpec
@@ -54,9 +58,17 @@ def cut_off(after: int, network: Network, data: Data, spec: TrainingSpec, folder
 
 def plain(history: History) -> History:
     """Without what the clock says, and which of its epochs were carried out when."""
-    best, kept = (report and replace(report, seconds=0.0) for report in (history.best, history.kept))
-    epochs = tuple(replace(report, seconds=0.0) for report in history.epochs)
-    return replace(history, epochs=epochs, best=best, kept=kept, resumed=0)
+
+    def bare(report: EpochReport) -> EpochReport:
+        return replace(report, seconds=0.0, before=False)
+
+    best, kept = (report and bare(report) for report in (history.best, history.kept))
+    return replace(history, epochs=tuple(map(bare, history.epochs)), best=best, kept=kept)
+
+
+def resumed(history: History) -> int:
+    """How many of its epochs had been carried out before."""
+    return sum(report.before for report in history.epochs)
 
 
 SPECS = {
@@ -82,7 +94,7 @@ def test_it_ends_in_the_same_weights(name: str, folder: Path) -> None:
     history = fit(parts, data, spec, seed=3, teacher=teacher, checkpoints=folder)
     assert same(weights(whole), weights(parts))
     assert plain(history) == plain(expected)
-    assert history.resumed == 4
+    assert resumed(history) == 4
 
 
 def test_it_is_another_one_without_its_optimizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +135,7 @@ def test_one_that_ended_is_not_run_again(folder: Path) -> None:
     first, again = mlp(), mlp()
     expected = fit(first, digits(200), spec, checkpoints=folder)
     history = fit(again, digits(200), spec, checkpoints=folder)
-    assert history.resumed == len(expected.epochs) == len(history.epochs)
+    assert resumed(history) == len(expected.epochs) == len(history.epochs)
     assert history.stopped == expected.stopped != ""
     assert history.seconds_before == history.seconds == expected.seconds
     assert same(weights(first), weights(again))
@@ -137,40 +149,66 @@ def test_those_told_hear_of_all_epochs(folder: Path) -> None:
     assert [report.epoch for report in seen] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("other", ["spec", "seed", "weights", "data", "teacher", "layers"])
+def test_a_pass_is_as_long_as_a_loader_makes_it(folder: Path) -> None:
+    """Its first batch tells how many there are in a pass, and need not be right: the next epoch begins within one."""
+    held = digits(100).train
+    sizes = [32, 32, 4, 32]
+    data = replace(
+        digits(100), train=PassSplit(lambda _: [b for size in sizes for b in held.first(size).batches(32)], "a loader")
+    )
+    spec = TrainingSpec(epochs=5)
+    whole, parts = mlp(), mlp()
+    fit(whole, data, spec)
+    cut_off(1, mlp(), data, spec, folder)
+    fit(parts, data, spec, checkpoints=folder)
+    assert same(weights(whole), weights(parts))
+
+
+@pytest.mark.parametrize("other", ["spec", "seed", "weights", "data", "layers"])
 def test_another_training_begins_anew(other: str, folder: Path) -> None:
     cut_off(3, mlp(), digits(200), SPEC, folder)
     spec = replace(SPEC, lr=0.01) if other == "spec" else SPEC
     data = digits(201) if other == "data" else digits(200)
     network = mlp(seed=1) if other == "weights" else mlp(drop=0.1) if other == "layers" else mlp()
-    teacher = mlp(seed=2) if other == "teacher" else None
-    history = fit(network, data, spec, seed=int(other == "seed"), teacher=teacher, checkpoints=folder)
-    assert history.resumed == 0
+    history = fit(network, data, spec, seed=int(other == "seed"), checkpoints=folder)
+    assert resumed(history) == 0
     assert len(list(folder.iterdir())) == 2  # nobody's is lost
 
 
+def test_a_key_knows_the_task_and_a_teacher_that_is_listened_to() -> None:
+    def key(task: Task, teacher: Network | None = None) -> str:
+        return training_key(mlp(), replace(digits(100), task=task), SPEC, teacher, 0, "float32")
+
+    same = Classification()
+    assert key(same) == key(Classification())
+    assert len({key(same), key(Classification(probabilities=True)), key(same, mlp()), key(same, mlp(seed=1))}) == 4
+
+
 def test_samples_of_the_same_name_and_number_are_told_apart(folder: Path) -> None:
-    one, two = data_of(30), data_of(30)
-    two.train.images.add_(1.0)
     network = network_of(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), (1, 4, 4))
-    fit(network.fork(), one, SPEC, checkpoints=folder)
-    assert fit(network.fork(), one, SPEC, checkpoints=folder).resumed == 6
-    assert fit(network.fork(), two, SPEC, checkpoints=folder).resumed == 0
+    fit(network.fork(), data_of(30), SPEC, checkpoints=folder)
+    assert resumed(fit(network.fork(), data_of(30), SPEC, checkpoints=folder)) == 6
+    for part in ("train", "validation"):
+        corrected = data_of(30)
+        split = getattr(corrected, part)
+        relabelled = HeldSplit(split.images, torch.cat([split.targets()[:-1], torch.tensor([0])]))
+        other = replace(corrected, **{part: relabelled})
+        assert resumed(fit(network.fork(), other, SPEC, checkpoints=folder)) == 0, part
 
 
 def test_a_damaged_file_is_said_and_written_anew(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     cut_off(3, mlp(), digits(200), SPEC, folder)
     (file,) = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-500])
-    assert fit(mlp(), digits(200), SPEC, checkpoints=folder).resumed == 0
+    assert resumed(fit(mlp(), digits(200), SPEC, checkpoints=folder)) == 0
     assert "cannot be read" in caplog.text
-    assert fit(mlp(), digits(200), SPEC, checkpoints=folder).resumed == 6
+    assert resumed(fit(mlp(), digits(200), SPEC, checkpoints=folder)) == 6
 
 
 def test_a_disk_that_cannot_be_written_to_ends_nothing(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder.write_text("no folder")
     assert len(fit(mlp(), digits(200), SPEC, checkpoints=folder).epochs) == 6
-    assert "without a checkpoint" in caplog.text
+    assert caplog.text.count("goes on without checkpoints") == 1
 
 
 def test_what_costs_more_than_a_twentieth_of_the_time_is_not_written(

@@ -50,7 +50,9 @@ class Host:
     def run(self, job: Job) -> Any:
         """Its result, or the error there is instead."""
         self._progress = ("", 0.0)
-        return _answer(lambda: self._executor.submit(job, self._note).result())
+        answer = _answer(lambda: self._executor.submit(job, self._note).result())
+        self._executor.forget(job.spec)  # it may be run again anywhere
+        return answer
 
     def ask(self, question: Question) -> Any:
         return _answer(lambda: self._executor.ask(question).result())

@@ -15,7 +15,7 @@ from compressor.engine.course import Progress
 from compressor.engine.space import uses_of
 from compressor.errors import CompressorError, InputError, WorkerLost
 from compressor.recipe.model import Recipe
-from compressor.search.executor import Job, JobResult, Question
+from compressor.search.executor import Job, JobResult, Question, TrialSpec
 from compressor.search.remote.host import Host
 from compressor.search.remote.pool import PATIENCE, WorkerPool
 from compressor.search.remote.shared import Shared
@@ -69,6 +69,9 @@ class RayExecutor:
 
     def ask(self, question: Question) -> Any:
         return self._pool.ask(question)
+
+    def forget(self, spec: TrialSpec) -> None:
+        """Nothing: a trial that was cut off begins anew, since it may be run again on any machine."""
 
     def cancel_all(self) -> None:
         self._pool.cancel_all()
