@@ -74,7 +74,7 @@ class Checkpoint:
         """
         now = time.monotonic()
         expected = self._cost or sum(tensor.nbytes for tensor in nested.tensors(state)) / _BYTES_PER_SECOND
-        due = now - self._since >= _TIMES * expected or (last and self._cost > 0)
+        due = now - self._since >= _TIMES * expected or (last and self._path.exists())
         if self._failed or not due:
             return
         content = io.BytesIO()

@@ -219,6 +219,14 @@ def test_what_costs_more_than_a_twentieth_of_the_time_is_not_written(
     assert not folder.exists()
 
 
+def test_where_one_was_kept_the_last_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that follows begins with it, and is known by it."""
+    cut_off(3, mlp(), digits(200), SPEC, folder)
+    monkeypatch.setattr(checkpoint, "_TIMES", 1e9)
+    assert resumed(fit(mlp(), digits(200), SPEC, checkpoints=folder)) == 3
+    assert resumed(fit(mlp(), digits(200), SPEC, checkpoints=folder)) == 6
+
+
 def test_going_on_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     cut_off(3, mlp(), digits(200), SPEC, folder)
     with caplog.at_level(logging.WARNING):
