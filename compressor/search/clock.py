@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ MOST_KEPT = 0.25
 """Share of the budget that is kept for the final measurement at most; it then measures fewer finalists."""
 _LATE = 0.05
 """Share of the budget by which a running trial may be late before it is ended."""
+_BETWEEN = 10.0
+"""Seconds after which what was spent is written down again: as much is lost of a session that is killed."""
 _MEASURING = 0.2
 """Share of the budget after which no more sites are measured."""
 
@@ -55,6 +58,7 @@ class Clock:
     ) -> None:
         self._file, self._now = file, now
         self._start = now() if since is None else since
+        self._saved = now()
         self._before = 0.0 if before is None else before.seconds
         told = before.budget if before is not None else recipe.search.budget or math.inf
         self.budget = told if more is None else self._before + more
@@ -70,6 +74,11 @@ class Clock:
     def spent(self) -> float:
         """Seconds, all sessions together."""
         return self._before + self._now() - self._start
+
+    @property
+    def shown(self) -> float:
+        """``spent``, as finely as it is written down."""
+        return round(self.spent, 1)
 
     @property
     def left(self) -> float:
@@ -95,8 +104,15 @@ class Clock:
         self._trials.append(seconds)
         self.save()
 
+    def keep_up(self) -> None:
+        """Something has happened: save, unless that was done just now. A full disk ends nothing here."""
+        if self._now() - self._saved >= _BETWEEN:
+            with suppress(OSError):
+                self.save()
+
     def save(self) -> None:
-        SPENT.write(self._file, Spent(round(self.spent, 1), self.budget))
+        self._saved = self._now()
+        SPENT.write(self._file, Spent(self.shown, self.budget))
 
     # --- may it begin? -------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from compressor.stored import content
 from compressor.task import Quality
 
 
-def preliminary(prepared: Prepared, ledger: Ledger) -> RunResult:
+def preliminary(prepared: Prepared, ledger: Ledger, clock: Clock) -> RunResult:
     """The result of an interrupted search: figures of the trials, and a verdict that commits to nothing."""
     front = tuple(ledger.front())
     return RunResult(
@@ -39,6 +39,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> RunResult:
         final=False,
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation)},
+        seconds=clock.shown,
         normalisation=prepared.baseline.network.signature.normalisation,
         pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,
@@ -46,7 +47,7 @@ def preliminary(prepared: Prepared, ledger: Ledger) -> RunResult:
     )
 
 
-def not_applicable(prepared: Prepared, pilot: PilotResult) -> RunResult:
+def not_applicable(prepared: Prepared, pilot: PilotResult, clock: Clock) -> RunResult:
     """The result where the pilot study ended the run: the baseline as it is, and the test split left closed."""
     result = RunResult(
         verdict=Verdict(False, (pilot.reason,)),
@@ -54,6 +55,7 @@ def not_applicable(prepared: Prepared, pilot: PilotResult) -> RunResult:
         best=None,
         front=(),
         samples={"validation": len(prepared.data.validation)},
+        seconds=clock.shown,
         normalisation=prepared.baseline.network.signature.normalisation,
         pilot=pilot,
         notes=prepared.baseline.network.notes,
@@ -107,6 +109,7 @@ def judge_finalists(prepared: Prepared, ledger: Ledger, observer: Observer, cloc
         front=tuple(ranked),
         trials=ledger.counts,
         samples={"validation": len(prepared.data.validation), "test": len(test)},
+        seconds=clock.shown,
         normalisation=prepared.baseline.network.signature.normalisation,
         pilot=prepared.pilot,
         notes=prepared.baseline.network.notes,

@@ -49,7 +49,7 @@ def run_search(
     Raises ``InputError`` when model, data and recipe do not fit, or when another process has the folder.
     """
     observer = observer or Silent()
-    start = time.monotonic()
+    since = time.monotonic() if since is None else since
     with run.lock(), Interrupts() as interrupts:
         run.sweep()
         result, interrupted = None, False
@@ -58,7 +58,6 @@ def run_search(
         except KeyboardInterrupt:
             interrupted = True
         if result is not None:
-            result = replace(result, seconds=round(time.monotonic() - start, 1))
             run.write_result(result)
     finished = Finished(result, interrupted)
     observer.notify(finished)
@@ -71,11 +70,12 @@ def _carry_on(
     make_executor: ExecutorFactory,
     interrupts: Interrupts,
     more: float | None,
-    since: float | None,
+    since: float,
 ) -> tuple[RunResult | None, bool]:
     recipe = run.recipe()
     spent = kept(lambda: SPENT.find(run.clock), observer, instead="the budget begins anew")
     clock = Clock(recipe, run.clock, spent, more, since=since)
+    observer = _Counting(observer, clock)
     with ExitStack() as stack:
         stack.callback(clock.save)
         executor = make_executor(run, recipe)  # first: workers start up while the baseline is measured
@@ -84,7 +84,7 @@ def _carry_on(
         prepared = prepare_search(run, recipe, observer)
         pilot = run_pilot(prepared, executor, observer)
         if pilot is not None and not pilot.applies:
-            return not_applicable(prepared, pilot), False
+            return not_applicable(prepared, pilot, clock), False
         prepared = with_sensitivities(replace(prepared, pilot=pilot), executor, observer, clock.allows_measuring)
         study = Study(run.study, recipe, prepared.space)
         stack.callback(study.close)
@@ -94,27 +94,39 @@ def _carry_on(
                 Note(f"{run.study.name} was damaged and lies in {study.set_aside.name} now; ended trials are kept")
             )
         ledger = _begin(prepared, study, observer, clock)
+        keeping = _Keeping(prepared, ledger, observer, clock)
         with interrupts.gentle():
-            SearchLoop(prepared, study, ledger, executor, _Keeping(prepared, ledger, observer), interrupts, clock).run()
+            SearchLoop(prepared, study, ledger, executor, keeping, interrupts, clock).run()
         if interrupts.stop:
-            return preliminary(prepared, ledger), True
+            return preliminary(prepared, ledger, clock), True
         calibration = calibration_of(study.records(), ledger, prepared.baseline.metrics)
         result = _finish(prepared, ledger, executor, observer, clock, calibration)
         if not study.has_queued():
             run.forget_trials()
-        return result, False
+        return replace(result, seconds=clock.shown), False
+
+
+class _Counting:
+    """Writes the time down as things happen, so that a session that is killed has taken its time too."""
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer, self._clock = observer, clock
+
+    def notify(self, event: Event) -> None:
+        self._clock.keep_up()
+        self._observer.notify(event)
 
 
 class _Keeping:
     """Writes what is known whenever the front changes, so that a run that is killed leaves a front that can be used."""
 
-    def __init__(self, prepared: Prepared, ledger: Ledger, observer: Observer) -> None:
-        self._prepared, self._ledger, self._observer = prepared, ledger, observer
+    def __init__(self, prepared: Prepared, ledger: Ledger, observer: Observer, clock: Clock) -> None:
+        self._prepared, self._ledger, self._observer, self._clock = prepared, ledger, observer, clock
 
     def notify(self, event: Event) -> None:
         self._observer.notify(event)
         if isinstance(event, FrontChanged) and event.front:
-            self._prepared.run.write_result(preliminary(self._prepared, self._ledger))
+            self._prepared.run.write_result(preliminary(self._prepared, self._ledger, self._clock))
 
 
 def _begin(prepared: Prepared, study: Study, observer: Observer, clock: Clock) -> Ledger:

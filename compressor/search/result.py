@@ -198,7 +198,7 @@ class RunResult:
     samples: Mapping[str, int] = field(default_factory=dict)
     """Samples behind the qualities, by split."""
     seconds: Figure = 0.0
-    """Wall-clock time of the last session of the run."""
+    """Wall-clock time of the run, its sessions together; of one that was killed up to the last thing it told."""
     normalisation: Normalisation | None = None
     """How pixels become the input of the network, and whether the files do that themselves."""
     pilot: PilotResult | None = None

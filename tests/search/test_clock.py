@@ -62,6 +62,21 @@ def test_sessions_add_up_and_a_new_budget_counts_from_now(tmp_path: Path) -> Non
     assert Clock(recipe(1000), file, now=time, since=time.now - 30).left == 970
 
 
+def test_a_session_that_is_killed_has_taken_its_time_too(tmp_path: Path) -> None:
+    file, time = tmp_path / "clock.json", Time()
+    clock = Clock(recipe(0), file, Spent(400, math.inf), now=time)
+    clock.keep_up()
+    assert not file.exists(), "nothing has passed yet"
+    time.now += 3600  # one trial, which does not end
+    clock.keep_up()
+    assert SPENT.read(file) == Spent(4000, math.inf)
+    file.unlink()
+    file.mkdir()  # it cannot be written
+    time.now += 3600
+    clock.keep_up()
+    assert clock.shown == 7600
+
+
 def test_without_a_budget_nothing_is_late(tmp_path: Path) -> None:
     time = Time()
     clock = Clock(recipe(0), tmp_path / "clock.json", now=time)

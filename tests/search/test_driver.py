@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from compressor.errors import RunFolderError
+from compressor.search.clock import SPENT, Spent
 from compressor.search.driver import run_search
 from compressor.search.observer import Event, Finished, TrialEnded, TrialStarted
 from compressor.search.run_folder import RunFolder
@@ -86,6 +88,8 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
     (run.path / "candidates" / f".{begun}.abc.part").touch()
     (run.path / "checkpoints" / f"trial-{begun}-0").mkdir(parents=True)
 
+    SPENT.write(run.clock, Spent(1000.0, math.inf))
+
     hold.unlink()
     finished, seen = resume(run)
     assert not (run.path / "checkpoints").exists()
@@ -103,6 +107,7 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
     assert seen.count(TrialStarted) == 0
     assert again.result is not None
     assert again.result.best == finished.result.best
+    assert 1000 < finished.result.seconds < again.result.seconds, "of all sessions"
 
 
 def test_a_worker_that_is_still_importing_ends_with_its_driver(tmp_path: Path) -> None:
@@ -154,6 +159,7 @@ def test_ctrl_c_once_finishes_what_runs(driver: Driver, run: RunFolder, hold: Pa
     assert not result.final
     assert not result.verdict.helped
     assert result.trials.complete == 1
+    assert 0 < result.seconds <= SPENT.read(run.clock).seconds
 
 
 def test_ctrl_c_twice_ends_it_and_keeps_the_values(driver: Driver, run: RunFolder, hold: Path) -> None:
