@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -109,9 +111,10 @@ def train(
         _check_ranges(spec, seed)
         source = data_spec(data, limit, fallback, download)
         checkpoints = _checkpoints(out_file, name, source, spec, seed)
-        trained = _train(name, source, spec, seed, test, checkpoints, out)
-        trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
-        write_pt2(trained.network, out_file)
+        with _held(checkpoints):
+            trained = _train(name, source, spec, seed, test, checkpoints, out)
+            trained.network.know(trained.data.normalisation(f"kept with the model, trained on {trained.data.name}"))
+            write_pt2(trained.network, out_file)
         shutil.rmtree(checkpoints, ignore_errors=True)
         if as_json:
             out.document(_as_data(trained, name, out_file))
@@ -157,6 +160,24 @@ def _checkpoints(out_file: Path, name: str, *what: Any) -> Path:
     return out_file.with_name(f"{name}-{digest}.checkpoints")
 
 
+@contextmanager
+def _held(checkpoints: Path) -> Iterator[None]:
+    """The same command twice at once would take each other's time. Raises ``RunFolderError`` where it is at work."""
+    from compressor.search.locks import exclusive
+
+    checkpoints.mkdir(exist_ok=True)
+    with exclusive(checkpoints / "lock"):
+        try:
+            yield
+        finally:
+            if not _kept(checkpoints):
+                shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+def _kept(checkpoints: Path) -> bool:
+    return any(checkpoints.glob("*.pt"))
+
+
 def _train(
     name: str, spec: DataSpec, training: Any, seed: int, test: bool, checkpoints: Path, out: CommandOutput
 ) -> _Trained:
@@ -190,7 +211,7 @@ def _train(
             checkpoints=checkpoints,
         )
     except KeyboardInterrupt:
-        if checkpoints.exists():
+        if _kept(checkpoints):
             out.note(f"the same command goes on after the last epoch that was kept, in {checkpoints}")
         raise
     validation = evaluate(network, data, data.validation).quality

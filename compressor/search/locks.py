@@ -1,4 +1,4 @@
-"""One process per run folder: a lock the system itself drops when its holder dies."""
+"""One process per folder: a lock the system itself drops when its holder dies."""
 
 from __future__ import annotations
 

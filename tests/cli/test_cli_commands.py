@@ -205,13 +205,18 @@ def test_train_writes_a_file_that_reads_back(run: Run, tmp_path: Path) -> None:
     assert not [path for path in file.parent.iterdir() if path != file]
 
 
-def test_train_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
+def test_train_goes_on_where_it_was_interrupted(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "model.pt"
     words = ("train", "digits-cnn", "--data", "digits", "--limit", "300", "--epochs", "40", "--out", str(file))
     process = subprocess.Popen([*MAIN, *words], stderr=subprocess.PIPE, text=True)
     while not any(tmp_path.glob("*/*.pt")):
         assert process.poll() is None
         time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)
+    twice = run(*words)
+    assert twice.code == 2
+    assert f".checkpoints: in use by process {process.pid}; wait for it to end" in twice.err
+    process.send_signal(signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=240)
     (kept,) = tmp_path.glob("digits-cnn-*.checkpoints")
