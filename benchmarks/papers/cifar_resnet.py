@@ -139,7 +139,7 @@ def page(arms: Arms) -> Page:
         f"{budgets.halved.epochs} more, and so is the control, of which nothing is removed; ResNet-20 is known for 91 "
         "to 92 % after 200.",
         commands=(
-            tables_of("cifar_resnet", full=budgets is FULL),
+            tables_of("cifar_resnet", full=budgets is FULL, seeds=5),
             line((*RESNET, *budgets.train, "--epochs", str(budgets.dense.epochs), "--out", "resnet20.pt")),
             "compressor optimize resnet20.pt --recipe recipes/cifar_resnet.toml",
         ),
