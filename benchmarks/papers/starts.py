@@ -13,9 +13,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 Starts = Mapping[str, str]
-"""File of a shared training → the beginning of its SHA-256; ``not kept`` where it is only known that it was another
-training than that of later arms, by its accuracies.
-"""
+"""File of a shared training → the beginning of its SHA-256."""
 _noted: ContextVar[dict[str, str] | None] = ContextVar("_noted", default=None)
 
 

@@ -87,7 +87,6 @@ def test_a_killed_driver_leaves_no_orphan_and_goes_on(driver: Driver, run: RunFo
     assert run.outcome(begun) is None
     (run.path / "candidates" / f".{begun}.abc.part").touch()
     (run.path / "checkpoints" / f"trial-{begun}-0").mkdir(parents=True)
-
     SPENT.write(run.clock, Spent(1000.0, math.inf))
 
     hold.unlink()
